@@ -1,0 +1,1 @@
+"""Production notebooks: papermill runs them, `otsport run NAME` finds them here."""
