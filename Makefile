@@ -1,0 +1,40 @@
+# Each target sets up .venv by itself when it is missing or when the requirements changed.
+PYTHON ?= python3
+BIN := .venv/bin
+REQUIREMENTS := settings.ini setup.py constraints.txt
+
+.PHONY: run test lab soak notebooks readme
+
+run: .venv/installed
+	@$(BIN)/otsport run trading_day $(ARGS)
+
+test: .venv/installed-dev
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lab: .venv/installed-dev
+	@$(BIN)/otsport lab
+
+soak: .venv/installed-dev
+	@$(BIN)/python -m pytest -m soak -v $(ARGS)
+
+notebooks: .venv/installed-dev
+	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n_workers 2
+
+readme: .venv/installed-dev
+	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README \
+		--RegexRemovePreprocessor.patterns='["^#\\|\\s*hide"]'
+	@sed -i 's#](images/#](nbs/images/#g; s#src="images/#src="nbs/images/#g' README.md
+
+.venv/bin/uv: constraints.txt
+	@echo "Setting up .venv (once, about half a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
+	@touch $@
+
+.venv/installed: .venv/bin/uv $(REQUIREMENTS)
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[ib]'
+	@touch $@
+
+.venv/installed-dev: .venv/bin/uv $(REQUIREMENTS)
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/installed
