@@ -1,0 +1,92 @@
+"""Historical value at risk, expected shortfall, book scenarios and their parts."""
+import json
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from otsport.analytics.options import bsm_price
+from otsport.analytics.risk import component_es, component_var, expected_shortfall, historical_var, scenario_pnl
+from otsport.core.calendars import years_to_expiry
+from otsport.core.errors import DataError, InputError
+from otsport.core.records import option, stock
+
+GOLDEN = {v["id"]: v for v in json.loads((Path(__file__).parent / "golden" / "kernels_bsm_var.json").read_text())["vectors"]}
+NOW = datetime(2022, 12, 27, 21, tzinfo=timezone.utc)
+
+
+def test_historical_var_golden_linear():
+    vector = GOLDEN["var90_linear"]
+    assert historical_var(vector["inputs"]["pnl"], 0.9) == pytest.approx(vector["expected"], abs=vector["tol"])
+
+
+@pytest.mark.parametrize("other", ["var90_higher", "var90_midpoint", "var90_hazen", "var90_median_unbiased"])
+def test_historical_var_other_quantiles_differ(other):  # negative control: the vectors tell the conventions apart
+    vector = GOLDEN[other]
+    assert abs(historical_var(vector["inputs"]["pnl"], 0.9) - vector["expected"]) > 0.5
+
+
+def test_expected_shortfall_golden_tail_mean():
+    vector = GOLDEN["es90_tail_mean_k"]
+    assert expected_shortfall(vector["inputs"]["pnl"], 0.9) == pytest.approx(vector["expected"], abs=vector["tol"])
+
+
+@given(arrays(np.float64, st.integers(20, 60), elements=st.floats(-1e6, 1e6)))
+def test_expected_shortfall_at_least_var(pnl):
+    assert expected_shortfall(pnl, 0.95) >= historical_var(pnl, 0.95) - 1e-6
+    assert historical_var(pnl * 2, 0.95) == pytest.approx(2 * historical_var(pnl, 0.95), rel=1e-12, abs=1e-9)
+    assert historical_var(pnl + 5, 0.95) == pytest.approx(historical_var(pnl, 0.95) - 5, rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize("pnl, level, error", [([1.0] * 19, 0.95, DataError), ([1.0] * 99, 0.99, DataError), ([np.inf] * 40, 0.95, DataError), ([1.0] * 40, 95, InputError)])
+def test_historical_var_refuses(pnl, level, error):
+    with pytest.raises(error):
+        historical_var(pnl, level)
+
+
+def book(quantities, returns, vols):
+    return scenario_pnl(quantities, {"KO": 63.5, "PEP": 180.0}, returns, vols, NOW)
+
+
+def test_scenario_pnl_sums_and_full_revaluation():
+    rng = np.random.default_rng(0)
+    returns = pd.DataFrame(rng.normal(0, 0.01, (300, 2)), columns=["KO", "PEP"])
+    call = option("KO", date(2023, 1, 20), "65", "C")
+    pnl = book({stock("KO"): 250, stock("PEP"): 40, call: -2}, returns, {call.key: 0.2})
+    tau = years_to_expiry(NOW, call.expiry)
+    for row in (0, 150, 299):  # one scenario at a time, by hand
+        move = returns.iloc[row]
+        expected = 250 * 63.5 * move["KO"] + 40 * 180 * move["PEP"]
+        expected -= 200 * (bsm_price(63.5 * (1 + move["KO"]), 65, tau, 0, 0, 0.2, "C") - bsm_price(63.5, 65, tau, 0, 0, 0.2, "C"))
+        assert pnl.iloc[row].sum() == pytest.approx(expected, abs=1e-9)
+
+
+def test_scenario_pnl_expired_option_is_intrinsic():
+    call = option("KO", date(2022, 12, 16), "60", "C")
+    pnl = book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
+    assert pnl[call.key].tolist() == pytest.approx([100 * 6.35, -100 * 3.5])
+
+
+def test_component_var_sums_to_total():
+    rng = np.random.default_rng(1)
+    pnl = pd.DataFrame(rng.standard_t(4, (504, 6)) * [1, 2, 3, -1, 5, 0.1], columns=list("abcdef"))
+    total = pnl.sum(axis=1)
+    for level in (0.95, 0.99):
+        assert component_var(pnl, level).sum() == pytest.approx(historical_var(total, level), rel=1e-10)
+        assert component_es(pnl, level).sum() == pytest.approx(expected_shortfall(total, level), rel=1e-10)
+
+
+def test_component_var_empty_risk_is_zero():
+    pnl = pd.DataFrame(np.zeros((100, 2)), columns=["a", "b"])
+    assert component_var(pnl).tolist() == [0, 0]
+
+
+def test_component_var_order_of_columns_is_immaterial():
+    rng = np.random.default_rng(2)
+    pnl = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
+    pd.testing.assert_series_equal(component_var(pnl)[["c", "a", "b"]], component_var(pnl[["c", "a", "b"]]))
