@@ -8,9 +8,9 @@ __all__ = ['Event', 'STOCK_FEE', 'OPTION_FEE', 'MIN_FEE', 'MAX_FEE_SHARE', 'MARK
            'event', 'journal_line', 'read_journal', 'Journal', 'received_orders', 'executions', 'commission_due',
            'Book', 'State', 'move', 'apply', 'price_tick', 'form_refusal', 'still_to_sell', 'short_after', 'secured',
            'uncovered', 'buy_cost', 'put_release', 'funds_refusal', 'reserved', 'touch', 'marketable', 'affordable',
-           'fill_events', 'match', 'option_expiry', 'close_events', 'contract_number', 'Recorder', 'open_accounts',
-           'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'exact_mark', 'portfolio_line', 'wanted',
-           'Exchange', 'ask_price', 'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
+           'fill_events', 'match', 'option_expiry', 'close_events', 'contract_number', 'symbol_of', 'Recorder',
+           'open_accounts', 'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'exact_mark', 'portfolio_line',
+           'wanted', 'Exchange', 'ask_price', 'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c002
 import errno
@@ -316,6 +316,7 @@ class Book:
     cash: Decimal
     qty: dict[Contract, Decimal] = field(default_factory=dict)  # signed, zeros are removed
     cost: dict[Contract, Decimal] = field(default_factory=dict)  # dollars, signed like the position, without commissions
+    realized: dict[Contract, Decimal] = field(default_factory=dict)  # dollars since the account was opened, before commissions
 
 
 @dataclass(slots=True)
@@ -346,7 +347,10 @@ def move(book: Book, contract: Contract, qty: Decimal, price: Decimal) -> Decima
     book.cost[contract] = cost - freed + (qty + closed) * unit
     if not book.qty[contract]:
         del book.qty[contract], book.cost[contract]
-    return closed * unit - freed if closed else None
+    if not closed:
+        return None
+    book.realized[contract] = book.realized.get(contract, Decimal(0)) + closed * unit - freed
+    return closed * unit - freed
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c034
 def _opened(state: State, e: Opened) -> None:
@@ -544,7 +548,7 @@ def affordable(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) 
     return max(qty, Decimal(0))
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c049
-def fill_events(state: State, update: OrderUpdate, qty: Decimal, price: Decimal, now: datetime) -> tuple[Execution, CommissionNote, OrderUpdate]:
+def fill_events(state: State, update: OrderUpdate, qty: Decimal, price: Decimal, now: datetime) -> tuple[Execution, OrderUpdate, CommissionNote]:
     "The events of one fill of a working order."
     ticket, book = update.ticket, state.books[update.ticket.account]
     value, fees = state.paid.get(update.perm_id, (Decimal(0), Decimal(0)))
@@ -557,7 +561,8 @@ def fill_events(state: State, update: OrderUpdate, qty: Decimal, price: Decimal,
     realized = move(trial, ticket.contract, ticket.side.sign * qty, price)
     note = CommissionNote(exec_id, update.perm_id, ticket.account, commission_due(ticket.contract, cum, value) - fees, realized if realized is None else realized.quantize(CENT))
     rest = ticket.qty - cum
-    return trade, note, replace(update, status="Submitted" if rest else "Filled", filled=cum, remaining=rest, avg_price=avg, last_price=price, ts=now, code=0, message="")
+    stands = replace(update, status="Submitted" if rest else "Filled", filled=cum, remaining=rest, avg_price=avg, last_price=price, ts=now, code=0, message="")
+    return trade, stands, note
 
 
 def match(state: State, perm_id: int, quote: Quote, now: datetime) -> tuple[Event, ...]:
@@ -611,6 +616,12 @@ def contract_number(contract: Contract, symbols: tuple[str, ...]) -> int:
     if place > 255 or not 0 <= month < 1024 or halves != int(halves) or not 0 < halves < 4096:
         raise InputError(f"{contract} has no contract number: 255 symbols, years 1990 to 2074, strikes in half dollars below 2,048")
     return place << 23 | month << 13 | int(halves) << 1 | (contract.right is Right.PUT)
+
+
+def symbol_of(con_id: int, symbols: tuple[str, ...]) -> str:
+    "The symbol in a contract number; blank when there is none."
+    place = con_id >> 23 or con_id
+    return symbols[place - 1] if 0 < place <= len(symbols) else ""
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c058
 class Recorder:
@@ -720,8 +731,9 @@ class PortfolioLine:
     qty: Decimal  # signed
     mark: Decimal  # dollars per unit of underlying
     value: Decimal  # dollars, signed
-    avg_cost: Decimal  # dollars per share or contract (multiplier included), without commissions
+    avg_cost: Decimal  # dollars per unit of underlying, without commissions (TWS sends it times the multiplier)
     unrealized: Decimal  # dollars
+    realized: Decimal  # dollars since the account was opened, before commissions
 
 
 def exact_mark(quote: Quote) -> Decimal:
@@ -735,7 +747,8 @@ def portfolio_line(book: Book, contract: Contract, mark: Decimal) -> PortfolioLi
     "A position of a book at a mark."
     qty, cost = book.qty[contract], book.cost[contract]
     value = qty * mark * contract.multiplier
-    return PortfolioLine(contract, qty, mark, value, (cost / qty).quantize(Decimal("0.000001")), (value - cost).quantize(CENT))
+    avg, realized = cost / qty / contract.multiplier, book.realized.get(contract, Decimal(0))
+    return PortfolioLine(contract, qty, mark, value, avg.quantize(Decimal("0.000001")), (value - cost).quantize(CENT), realized.quantize(CENT))
 
 
 def wanted(contract: Contract, symbol=None, sec_type=None, expiry=None, strike=None, right=None, con_id=None) -> bool:
@@ -877,8 +890,8 @@ class Exchange:
 
     def details(self, symbol=None, sec_type=None, expiry=None, strike=None, right=None, con_id=None) -> list[Contract]:
         "The contracts that fit what is asked, with their numbers; an empty list when there is none."
-        found = []
-        for name in (s for s in self.market.symbols if symbol in (None, s)):
+        found, numbered_symbol = [], symbol_of(con_id, self.market.symbols) if con_id else None
+        for name in (s for s in self.market.symbols if symbol in (None, s) and numbered_symbol in (None, s)):
             found += [stock(name)] if sec_type in (None, "STK") else []
             chain = self.chain(name) if sec_type in (None, "OPT") else OptionChain(name, (), ())
             found += [option(name, e, k, r) for e in chain.expiries for k in chain.strikes for r in Right]
