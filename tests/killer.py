@@ -1,0 +1,178 @@
+"""Kill a trading process again and again, and count what was sent twice or lost.
+
+    python tests/killer.py HOME PORT LAST_SESSION KILLS [--no-outbox] [--seed N]
+
+One gateway process serves KILLS sessions in a row. Each session is traded by a process of its own that dies by SIGKILL at a
+random moment: half of the moments lie anywhere in the day, half in the milliseconds after its first order reached the
+gateway. A second process then takes the day up. At the end the gateway's own journal is compared with the store; the
+verdict is one line of JSON. `--no-outbox` trades with a writer that keeps its orders in memory until they are acknowledged
+and asks the broker nothing after a restart: the comparison must find it out.
+"""
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+
+def trade(session: date, port: int, outbox: bool) -> None:
+    """Trade one session in this process; ends it."""
+    from otsport.app import production
+
+    if not outbox:
+        switch_outbox_off()
+    params = dict(run_date=str(session), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
+                  start_gateway=False, base_size=0.1, max_sector_weight=0.35, run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
+    asyncio.run(production.trade(production.begin(**params)))
+
+
+def switch_outbox_off() -> None:
+    """Replace the outbox by a writer that records an order after it left, and the restart by one that asks nothing."""
+    from dataclasses import replace
+
+    from otsport.core.records import OrderRecord, OrderState
+    from otsport.desk import desk, outbox
+
+    recorded = outbox.enqueue
+
+    def enqueue(store, book, orders, session, stage, now, plan=None):
+        records = {o.order_ref: OrderRecord(o, session, stage, OrderState.CREATED) for o in orders}
+        book = replace(book, orders=book.orders | records)
+        if plan is not None:
+            memory[session] = plan
+        return book
+
+    async def release(store, book, broker, records, gate, now):
+        quotes = await broker.quotes([r.order.contract for r in records]) if records else {}
+        allowed = [r for r in records if gate(r.order, quotes.get(r.order.contract.key)).accepted]
+        for record in allowed:
+            await broker.place(record.order)
+        if records:
+            session, stage = records[0].session, records[0].stage
+            book = recorded(store, book, [r.order for r in records], session, stage, now, memory.pop(session, None))
+            book = outbox.commit_departure(store, book, [gate(r.order, quotes.get(r.order.contract.key)) for r in records], now)
+        return book
+
+    async def take_up(d):
+        return None
+
+    memory: dict = {}
+    stored = desk.Store.plan
+    desk.Store.plan = lambda self, portfolio, session: memory.get(session) or stored(self, portfolio, session)
+    desk.enqueue, desk.release, desk.take_up = enqueue, release, take_up
+
+
+def fork(session: date, port: int, outbox: bool) -> int:
+    """A child process that trades; imports are already paid for."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            trade(session, port, outbox)
+            code = 0
+        except BaseException as error:
+            print(f"{session}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """Exit status of the child within the time, else None."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.0005)
+    return None
+
+
+def kill_after_first_order(pid: int, journal: Path, size: int, delay: float) -> bool:
+    """Kill the child `delay` seconds after the journal shows an order; False when it ended before."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        if journal.stat().st_size > size and b'"Received"' in journal.read_bytes()[size:]:
+            time.sleep(delay)
+            return kill(pid)
+        time.sleep(0.0002)
+    return kill(pid)
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL; False when the process had ended."""
+    os.kill(pid, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def verdict(journal: Path, home: Path) -> dict:
+    """Compare the gateway's own record with the store."""
+    from otsport.data.store import open_store
+    from otsport.gateway.exchange import executions, received_orders
+
+    refs = Counter(r.ticket.order_ref for r in received_orders(journal))
+    theirs = {e.exec_id: (e.order_ref, e.contract.key, e.side, e.qty, e.price) for e in executions(journal)}
+    with open_store(home / "otsport.db") as store:
+        ours = {f.exec_id: (f.order_ref, f.contract.key, f.side, f.qty, f.price) for f in store.fills("main")}
+        held = {key: p.qty for key, p in store.positions("main").items() if p.qty}
+        result = {"orders": len(refs), "fills": len(theirs), "sent_twice": sum(n - 1 for n in refs.values()), "fills_lost": len(set(theirs) - set(ours)),
+                  "fills_invented": len(set(ours) - set(theirs)), "fills_changed": sum(theirs[k] != ours[k] for k in set(ours) & set(theirs)),
+                  "sessions": len(store.snapshots("main")), "audit_rows": store.verify(), "positions": len(held)}
+    return result
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser()
+    ap.add_argument("home", type=Path)
+    ap.add_argument("port", type=int)
+    ap.add_argument("last", type=date.fromisoformat)
+    ap.add_argument("kills", type=int)
+    ap.add_argument("--no-outbox", action="store_true")
+    ap.add_argument("--seed", type=int, default=1)
+    a = ap.parse_args()
+    os.environ["OTSPORT_HOME"] = str(a.home)
+    import cvxpy  # noqa: F401  # paid once, before the forks
+    import ib_insync  # noqa: F401
+    from otsport.app import production
+    from otsport.core.calendars import last_sessions
+    from otsport.data.samples import history
+
+    history()
+    rng, days, killed, broken = random.Random(a.seed), last_sessions(a.last, a.kills), 0, 0
+    params = production.checked(dict(run_date=str(days[0]), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1",
+                                     port=a.port, start_gateway=True, base_size=0.1, max_sector_weight=0.35))
+    production.ensure_gateway(params, days[0])
+    (journal,) = (a.home / "gateway").glob("*.jsonl")
+    length = 1.0
+    try:
+        for i, day in enumerate(days):
+            size, start = journal.stat().st_size, time.monotonic()
+            pid = fork(day, a.port, not a.no_outbox)
+            if i % 2:
+                killed += kill_after_first_order(pid, journal, size, rng.uniform(0, 0.02))
+            elif wait(pid, rng.uniform(0, length)) is None:
+                killed += kill(pid)
+            pid = fork(day, a.port, not a.no_outbox)
+            start = time.monotonic()
+            status = wait(pid, 60)
+            length = 0.8 * length + 0.2 * (time.monotonic() - start)
+            if status != 0:
+                broken += 1
+                if status is None:
+                    kill(pid)
+    finally:
+        production.stop_gateway()
+    print(json.dumps({"killed": killed, "not_taken_up": broken} | verdict(journal, a.home)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The rules of the house: notebooks and package in step, imports only downwards, one version, clean notebooks, a light import."""
+import configparser
+import json
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import otsport
+from house import (
+    ROOT, copy_tree, export_faults, import_faults, nbdev, notebook_faults, notebooks, parameter_cells,
+)
+
+
+def test_notebooks_and_package_are_in_step(tmp_path):
+    assert export_faults(copy_tree(tmp_path)) == []
+
+
+def test_hand_edit_of_the_package_is_caught(tmp_path):
+    tree = copy_tree(tmp_path)
+    module = tree / "otsport" / "core" / "units.py"
+    module.write_text(module.read_text().replace("SESSIONS_PER_YEAR = 252", "SESSIONS_PER_YEAR = 250"))
+    assert export_faults(tree) == ["otsport/core/units.py"]
+
+
+def test_imports_go_downwards():
+    assert import_faults() == []
+
+
+@pytest.mark.parametrize("room, name, line, fault", [
+    ("core", "units", "from otsport.desk.desk import Desk", "core.units imports desk.desk"),
+    ("book", "ledger", "from ..trading.broker import Broker", "book.ledger imports trading.broker"),
+    ("trading", "broker", "from .gate import check_order", "trading.broker imports trading.gate"),
+    ("desk", "desk", "def f():\n    from otsport.gateway.server import serve", "desk.desk imports gateway.server"),
+])
+def test_import_upwards_is_caught(tmp_path, room, name, line, fault):
+    tree = copy_tree(tmp_path)
+    path = tree / "otsport" / room / f"{name}.py"
+    path.write_text(path.read_text() + f"\n{line}\n")
+    assert import_faults(tree) == [fault]
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_notebook_is_executed_small_and_clean(path):
+    assert notebook_faults(path) == []
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda c: c.update(source=["open('/home/someone/prices.csv')"]), "/home/someone"),
+    (lambda c: c.update(outputs=[{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]), "ended in an error"),
+    (lambda c: c.update(source=["x" * 500_000]), "kB, at most"),
+])
+def test_bad_notebook_is_caught(tmp_path, change, words):
+    nb = json.loads((ROOT / "nbs" / "core" / "01_units.ipynb").read_text())
+    change(next(c for c in nb["cells"] if c["cell_type"] == "code"))
+    bad = tmp_path / "bad.ipynb"
+    bad.write_text(json.dumps(nb))
+    assert any(words in fault for fault in notebook_faults(bad))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "papers").glob("*.ipynb")), ids=lambda p: p.name)
+def test_papermill_tag_survives_cleaning(tmp_path, path):
+    assert parameter_cells(path) == 1
+    tree = copy_tree(tmp_path)
+    nbdev("clean", "--fname", f"papers/{path.name}", cwd=tree)
+    assert parameter_cells(tree / "papers" / path.name) == 1
+
+
+def test_papermill_tag_is_lost_without_the_setting(tmp_path):
+    tree = copy_tree(tmp_path)
+    toml = tree / "pyproject.toml"
+    toml.write_text(toml.read_text().replace('allowed_cell_metadata_keys = ["tags"]\n', ""))
+    nbdev("clean", "--fname", "papers/20_trading_day.ipynb", cwd=tree)
+    assert parameter_cells(tree / "papers" / "20_trading_day.ipynb") == 0
+
+
+def test_one_version_and_one_layout_everywhere():
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(ROOT / "settings.ini")
+    ini = settings["DEFAULT"]
+    toml = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["nbdev"]
+    assert ini["version"] == otsport.__version__
+    assert (ini["lib_path"], ini["nbs_path"]) == (toml["lib_path"], toml["nbs_path"])
+    assert re.search(rf"^## {re.escape(otsport.__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_readme_comes_from_the_index_notebook(tmp_path):
+    subprocess.run([sys.executable, "-m", "jupyter", "nbconvert", "--to", "markdown", str(ROOT / "nbs" / "index.ipynb"), "--output-dir", str(tmp_path),
+                    "--output", "README", '--RegexRemovePreprocessor.patterns=["^#\\\\|\\\\s*hide"]'], check=True, capture_output=True)
+    made = (tmp_path / "README.md").read_text().replace("](images/", "](nbs/images/").replace('src="images/', 'src="nbs/images/')
+    assert made == (ROOT / "README.md").read_text()
+
+
+def test_notebooks_pass_their_own_tests():
+    nbdev("test", "--n_workers", "1", cwd=ROOT)
+
+
+def _import_seconds(code: str) -> float:
+    timed = f"import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
+    return min(float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout) for _ in range(3))
+
+
+def test_import_takes_less_than_300_ms():
+    assert _import_seconds("import otsport") < 0.3
+
+
+def test_kernels_refuse_another_name():
+    done = subprocess.run([sys.executable, "-c", "import kernels"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "import otsport.kernels" in done.stderr
+
+
+def test_tracked_files_name_no_machine_and_no_index():
+    from house import INDEX_HOST, MACHINE_PATH
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    mine = {"tests/house.py", "tests/test_house.py"}
+    faults = []
+    for name in names:
+        if name in mine or not name.endswith((".py", ".md", ".ini", ".toml", ".txt", ".json", ".yaml", ".yml", "Makefile")):
+            continue
+        text = (ROOT / name).read_text()
+        faults += [f"{name}: {m.group(0)}" for p in (MACHINE_PATH, INDEX_HOST) for m in p.finditer(text)]
+    assert faults == []
