@@ -59,7 +59,7 @@ def _after_event(record: OrderRecord, event: OrderEvent) -> OrderRecord:
     state = _further(record.state, event.state)
     if record.filled_qty > 0 or (event.filled_qty or 0) > 0:
         state = state if state is _S.UNKNOWN else _further(state, _S.PARTIALLY_FILLED)
-    heard = event.message and (state is not record.state or not record.state.done)
+    heard = event.message and (state is not record.state or not record.state.done or not record.message)
     return replace(record, state=state, perm_id=record.perm_id or event.perm_id, message=event.message if heard else record.message)
 
 # %% ../../nbs/trading/50_broker.ipynb #c013

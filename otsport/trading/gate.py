@@ -113,7 +113,7 @@ def check_quote(order: Order, at: Circumstances) -> Decision | None:
     age = (at.now - quote.ts).total_seconds()
     if abs(age) > limit:
         return _refuse(order, Reason.STALE_QUOTE, f"the quote of {order.contract} is {age:.1f} s old, at most {limit:g} s", age, limit)
-    if order.order_type is OrderType.MARKET and quote.source in ("delayed", "frozen"):
+    if order.order_type is OrderType.MARKET and quote.source not in ("live", "modelled"):
         return _refuse(order, Reason.DELAYED_QUOTE, f"a market order on {quote.source} prices of {order.contract}: give it a limit")
     return None
 
