@@ -8,9 +8,10 @@ __all__ = ['Event', 'STOCK_FEE', 'OPTION_FEE', 'MIN_FEE', 'MAX_FEE_SHARE', 'MARK
            'event', 'journal_line', 'read_journal', 'Journal', 'received_orders', 'executions', 'commission_due',
            'Book', 'State', 'move', 'apply', 'price_tick', 'form_refusal', 'still_to_sell', 'short_after', 'secured',
            'uncovered', 'buy_cost', 'put_release', 'funds_refusal', 'reserved', 'touch', 'marketable', 'affordable',
-           'fill_events', 'match', 'option_expiry', 'close_events', 'contract_number', 'symbol_of', 'Recorder',
-           'open_accounts', 'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'exact_mark', 'portfolio_line',
-           'wanted', 'Exchange', 'ask_price', 'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
+           'fill_events', 'covered_qty', 'match', 'option_expiry', 'close_events', 'contract_number', 'symbol_of',
+           'Recorder', 'open_accounts', 'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'exact_mark',
+           'portfolio_line', 'wanted', 'with_held', 'in_chain', 'every_contract', 'Venue', 'Exchange', 'ask_price',
+           'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c002
 import errno
@@ -26,10 +27,10 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, get_args, get_type_hints
 
-from ..core.calendars import next_session, previous_session, session_close, session_open
+from ..core.calendars import check_session, next_session, session_close, session_open
 from ..core.errors import BrokerError, DiskFull, InputError, NoPrices, OtsportError, StoreError
 from ..core.records import AccountValues, Contract, Holding, OptionChain, OrderType, Quote, Right, Side, from_key, option, stock
-from ..core.units import CENT, from_float, stock_tick, to_tick
+from ..core.units import CENT, exact, from_float, stock_tick, to_tick
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -417,13 +418,13 @@ def price_tick(contract: Contract, price: Decimal | float) -> Decimal:
     return stock_tick(price)
 
 
-def form_refusal(state: State, ticket: Ticket, listed: bool) -> tuple[int, str] | None:
-    "Code and reason when the ticket itself is wrong; None when it is well formed."
+def form_refusal(ticket: Ticket, accounts: tuple[str, ...], listed: bool) -> tuple[int, str] | None:
+    "Code and reason when the ticket itself is wrong; None when it is well formed. `accounts` are served, `listed` says whether the contract trades."
     limit = ticket.limit_price
-    if ticket.account not in state.books:
-        return 321, f"account {ticket.account or '(blank)'!r} is not served here: use one of {', '.join(state.books)}"
+    if ticket.account not in accounts:
+        return 321, f"account {ticket.account or '(blank)'!r} is not served here: use one of {', '.join(accounts)}"
     if not listed:
-        return 200, f"no security definition for {ticket.contract} in session {state.session}"
+        return 200, f"no security definition for {ticket.contract}: it is not listed in this session"
     if not ticket.qty.is_finite() or ticket.qty <= 0:
         return 434, f"the order size {ticket.qty} is not positive"
     if ticket.qty != ticket.qty.to_integral_value():
@@ -536,7 +537,7 @@ def affordable(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) 
     "How much of a buy of `qty` at `price` the cash really pays for, commission included; whole units."
     ticket, book = update.ticket, state.books[update.ticket.account]
     value, fees = state.paid.get(update.perm_id, (Decimal(0), Decimal(0)))
-    free = book.cash - secured(short_after(book, {}))
+    free = book.cash - secured(short_after(book, still_to_sell(state, ticket.account)))
 
     def lacks(units: Decimal) -> Decimal:
         cost = units * price * ticket.contract.multiplier
@@ -565,19 +566,27 @@ def fill_events(state: State, update: OrderUpdate, qty: Decimal, price: Decimal,
     return trade, stands, note
 
 
+def covered_qty(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) -> tuple[Decimal, str]:
+    "How much of `qty` cash or shares still cover at the moment of the fill, and what is lacking when that is nothing."
+    ticket, book = update.ticket, state.books[update.ticket.account]
+    if ticket.side is Side.BUY:
+        return affordable(state, update, qty, price), f"the cash no longer covers it: {book.cash:.2f} dollars, price {price}"
+    missing = uncovered(book, still_to_sell(state, ticket.account), ticket.contract.symbol)
+    is_put = ticket.contract.right is Right.PUT
+    return (qty if missing <= 0 or is_put else Decimal(0)), f"{missing:f} shares of {ticket.contract.symbol} are missing to cover the sells"
+
+
 def match(state: State, perm_id: int, quote: Quote, now: datetime) -> tuple[Event, ...]:
-    "What happens to a working order that meets a quote; nothing, a fill, or the end of a buy that the cash no longer covers."
+    "What happens to a working order that meets a quote: nothing, a fill, or its end when cash or shares no longer cover it."
     update = state.orders[perm_id]
     ticket = update.ticket
     price, size = touch(quote, ticket.side)
     qty = min(update.remaining, size - state.taken.get((ticket.contract, ticket.side), Decimal(0)))
     if qty <= 0 or not marketable(ticket, price):
         return ()
-    if ticket.side is Side.BUY:
-        wanted, qty = qty, affordable(state, update, qty, price)
-        if qty == 0:
-            text = f"Order cancelled - the cash no longer covers it: {state.books[ticket.account].cash:.2f} dollars, price {price}"
-            return (replace(update, status="Cancelled", ts=now, code=201, message=text),)
+    qty, lacking = covered_qty(state, update, qty, price)
+    if qty == 0:
+        return (replace(update, status="Cancelled", ts=now, code=201, message=f"Order cancelled - {lacking}"),)
     return fill_events(state, update, qty, price, now)
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c052
@@ -596,7 +605,7 @@ def close_events(state: State, official_close: Callable[[str], Decimal], now: da
         update = state.orders[perm_id]
         over = update.ticket.contract.expiry is not None and update.ticket.contract.expiry <= state.session
         if update.ticket.tif == "DAY" or over:
-            reason = "the contract expires" if over else "the session ended"
+            reason = "the contract expired" if over else "expired at the end of the session"
             yield replace(update, status="Cancelled", ts=now, code=202, message=f"Order Canceled - reason: {reason}")
     for account in sorted(state.books):
         expiring = [c for c in state.books[account].qty if c.is_option and c.expiry <= state.session]
@@ -671,7 +680,7 @@ def open_accounts(recorder: Recorder, accounts: dict[str, Decimal], seed: int) -
     if state.seed is not None and state.seed != seed:
         raise BrokerError(f"the journal {recorder.journal.path} was made with market seed {state.seed}, not {seed}: give that seed or another journal")
     with recorder.batch() as happen:
-        for account, cash in accounts.items():
+        for account, cash in ((name, exact(amount)) for name, amount in accounts.items()):
             if account not in recorder.state.books:
                 happen(Opened(account, cash, seed))
             elif (was := recorder.state.books[account].opening) != cash:
@@ -757,33 +766,37 @@ def wanted(contract: Contract, symbol=None, sec_type=None, expiry=None, strike=N
     return all(value is None or getattr(contract, name) == value for name, value in asked.items())
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c067
-class Exchange:
-    "The simulated broker: accounts, orders, matching and a clock that others move."
+def with_held(chain: OptionChain, books: Iterable[Book]) -> OptionChain:
+    "A chain that also has the expiries and strikes of the options held in `books`."
+    held = [c for book in books for c in book.qty if c.is_option and c.symbol == chain.symbol]
+    expiries, strikes = {*chain.expiries, *(c.expiry for c in held)}, {*chain.strikes, *(c.strike for c in held)}
+    return replace(chain, expiries=tuple(sorted(expiries)), strikes=tuple(sorted(strikes)))
+
+
+def in_chain(chain: OptionChain, contract: Contract) -> bool:
+    "Whether the chain has this option."
+    return contract.expiry in chain.expiries and contract.strike in chain.strikes and contract.multiplier == chain.multiplier
+
+
+def every_contract(symbol: str, chain: OptionChain) -> list[Contract]:
+    "The stock and every option of a chain, in order."
+    return [stock(symbol), *(option(symbol, e, k, r) for e in chain.expiries for k in chain.strikes for r in Right)]
+
+# %% ../../nbs/gateway/61_exchange.ipynb #c070
+class Venue:
+    "The simulated broker as far as it can be asked."
 
     def __init__(
         self,
         market: Prices,
-        accounts: dict[str, Decimal],  # name -> cash it begins with, dollars
-        session: date,  # where the replay begins or goes on
-        journal: Path | None = None,  # None: in memory
+        accounts: tuple[str, ...],  # that are served
+        recorder: Recorder,
     ):
-        if not market.has_prices(session):
-            raise NoPrices(f"the market has no prices for {session}: give another session")
-        self.market, self.recorder = market, Recorder(journal)
-        try:
-            open_accounts(self.recorder, accounts, market.seed)
-            roll_forward(self.recorder, market, session)
-        except OtsportError:
-            self.close()
-            raise
+        self.market, self.accounts, self.recorder = market, accounts, recorder
 
     @property
     def state(self) -> State:
         return self.recorder.state
-
-    @property
-    def accounts(self) -> tuple[str, ...]:
-        return tuple(self.state.books)
 
     @property
     def session(self) -> date:
@@ -801,6 +814,95 @@ class Exchange:
     def is_open(self) -> bool:
         "Whether an order that arrives now can trade now; at the closing step the last matching is over."
         return session_open(self.session) <= self.now < session_close(self.session)
+
+    def open_orders(self) -> tuple[OrderUpdate, ...]:
+        "The working orders, in order of arrival."
+        return tuple(self.state.orders[p] for p in self.state.working)
+
+    def completed_orders(self) -> tuple[OrderUpdate, ...]:
+        "The orders that ended in the present session (since its pre-open), in order of arrival."
+        start = self.market.session_steps(self.session)[0]
+        return tuple(u for u in self.state.orders.values() if not u.working and u.ts >= start)
+
+    def executions(self, account: str | None = None, since: datetime | None = None) -> tuple[Execution, ...]:
+        "What was done since an instant (default: the pre-open of the session), oldest first."
+        start = since or self.market.session_steps(self.session)[0]
+        return tuple(e for e in self.state.fills if e.ts >= start and account in (None, e.account))
+
+    def commission(self, exec_id: str) -> CommissionNote:
+        "The charge for an execution."
+        return self.state.notes[exec_id]
+
+    def next_order_id(self) -> int:
+        "An order id greater than every one that was ever seen, of all clients."
+        return self.state.last_order_id + 1
+
+    def book(self, account: str) -> Book:
+        "Cash and positions of an account that is served."
+        if account not in self.accounts:
+            raise BrokerError(f"account {account!r} is not served here: use one of {', '.join(self.accounts)}")
+        return self.state.books[account]
+
+    def holdings(self, account: str) -> tuple[Holding, ...]:
+        "The positions of an account, by contract."
+        return tuple(Holding(account, c, q) for c, q in sorted(self.book(account).qty.items(), key=lambda item: item[0].key))
+
+    def portfolio(self, account: str) -> tuple[PortfolioLine, ...]:
+        "The positions of an account with their values, by contract."
+        return tuple(portfolio_line(self.book(account), h.contract, exact_mark(self.quote(h.contract))) for h in self.holdings(account))
+
+    def values(self, account: str) -> AccountValues:
+        "The balances of an account."
+        cash = self.book(account).cash
+        return AccountValues(account, cash + sum((p.value for p in self.portfolio(account)), Decimal(0)), cash, cash)
+
+    def quote(self, contract: Contract) -> Quote:
+        "The market of a contract at the present step."
+        return self.market.quote(contract, self.session, self.step)
+
+    def con_id(self, contract: Contract) -> int:
+        "The number of a contract, always the same."
+        return contract_number(contract, self.market.symbols)
+
+    def chain(self, symbol: str) -> OptionChain:
+        "The options of a symbol: those that the market lists and those that someone holds."
+        return with_held(self.market.chain(symbol, self.session), self.state.books.values())
+
+    def listed(self, contract: Contract) -> bool:
+        "Whether the contract can be traded in this session."
+        if contract.symbol not in self.market.symbols or contract.currency != "USD":
+            return False
+        return not contract.is_option or in_chain(self.chain(contract.symbol), contract)
+
+    def details(self, symbol=None, sec_type=None, expiry=None, strike=None, right=None, con_id=None) -> list[Contract]:
+        "The contracts that fit what is asked, with their numbers; an empty list when there is none."
+        named = symbol_of(con_id, self.market.symbols) if con_id else symbol
+        symbols = [s for s in self.market.symbols if named in (None, s)]
+        found = [c for s in symbols for c in every_contract(s, self.chain(s)) if wanted(c, symbol, sec_type, expiry, strike, right)]
+        return [c for c in (replace(c, con_id=self.con_id(c)) for c in found) if wanted(c, con_id=con_id)]
+
+# %% ../../nbs/gateway/61_exchange.ipynb #c072
+class Exchange(Venue):
+    "The simulated broker: accounts, orders, matching and a clock that others move."
+
+    def __init__(
+        self,
+        market: Prices,
+        accounts: dict[str, Decimal],  # name -> cash it begins with, dollars
+        session: date,  # where the replay begins or goes on
+        journal: Path | None = None,  # None: in memory
+    ):
+        if not accounts:
+            raise InputError("the exchange has no account: name at least one with its cash")
+        if not market.has_prices(check_session(session)):
+            raise NoPrices(f"the market has no prices for {session}: give another session")
+        super().__init__(market, tuple(accounts), Recorder(journal))
+        try:
+            open_accounts(self.recorder, accounts, market.seed)
+            roll_forward(self.recorder, market, session)
+        except OtsportError:
+            self.close()
+            raise
 
     def listen(self, callback: Callable[[OrderUpdate | Execution | CommissionNote], None]) -> None:
         "Have `callback` called with every message, once it is durable."
@@ -830,84 +932,11 @@ class Exchange:
         with self.recorder.batch() as happen:
             return happen(replace(update, status="Cancelled", ts=self.now, code=202, message="Order Canceled - reason: by the client"))
 
-    def open_orders(self) -> tuple[OrderUpdate, ...]:
-        "The working orders, in order of arrival."
-        return tuple(self.state.orders[p] for p in self.state.working)
-
-    def completed_orders(self) -> tuple[OrderUpdate, ...]:
-        "The orders that ended in the present session (since its pre-open), in order of arrival."
-        start = self.market.session_steps(self.session)[0]
-        return tuple(u for u in self.state.orders.values() if not u.working and u.ts >= start)
-
-    def executions(self, account: str | None = None, since: datetime | None = None) -> tuple[Execution, ...]:
-        "What was done since an instant (default: the pre-open of the session), oldest first."
-        start = since or self.market.session_steps(self.session)[0]
-        return tuple(e for e in self.state.fills if e.ts >= start and account in (None, e.account))
-
-    def commission(self, exec_id: str) -> CommissionNote:
-        "The charge for an execution."
-        return self.state.notes[exec_id]
-
-    def holdings(self, account: str) -> tuple[Holding, ...]:
-        "The positions of an account, by contract."
-        return tuple(Holding(account, c, q) for c, q in sorted(self._book(account).qty.items(), key=lambda item: item[0].key))
-
-    def portfolio(self, account: str) -> tuple[PortfolioLine, ...]:
-        "The positions of an account with their values, by contract."
-        return tuple(portfolio_line(self._book(account), h.contract, exact_mark(self.quote(h.contract))) for h in self.holdings(account))
-
-    def values(self, account: str) -> AccountValues:
-        "The balances of an account."
-        cash = self._book(account).cash
-        return AccountValues(account, cash + sum((p.value for p in self.portfolio(account)), Decimal(0)), cash, cash)
-
-    def next_order_id(self) -> int:
-        "An order id greater than every one that was ever seen, of all clients."
-        return self.state.last_order_id + 1
-
-    def quote(self, contract: Contract) -> Quote:
-        "The market of a contract at the present step."
-        return self.market.quote(contract, self.session, self.step)
-
-    def chain(self, symbol: str) -> OptionChain:
-        "The options of a symbol: those that the market lists and those that someone holds."
-        chain = self.market.chain(symbol, self.session)
-        held = {c for book in self.state.books.values() for c in book.qty if c.is_option and c.symbol == symbol}
-        return replace(chain, expiries=tuple(sorted({*chain.expiries, *(c.expiry for c in held)})), strikes=tuple(sorted({*chain.strikes, *(c.strike for c in held)})))
-
-    def con_id(self, contract: Contract) -> int:
-        "The number of a contract, always the same."
-        return contract_number(contract, self.market.symbols)
-
-    def listed(self, contract: Contract) -> bool:
-        "Whether the contract can be traded in this session."
-        if contract.symbol not in self.market.symbols or contract.currency != "USD":
-            return False
-        if not contract.is_option:
-            return True
-        chain = self.chain(contract.symbol)
-        return contract.expiry in chain.expiries and contract.strike in chain.strikes and contract.multiplier == chain.multiplier
-
-    def details(self, symbol=None, sec_type=None, expiry=None, strike=None, right=None, con_id=None) -> list[Contract]:
-        "The contracts that fit what is asked, with their numbers; an empty list when there is none."
-        found, numbered_symbol = [], symbol_of(con_id, self.market.symbols) if con_id else None
-        for name in (s for s in self.market.symbols if symbol in (None, s) and numbered_symbol in (None, s)):
-            found += [stock(name)] if sec_type in (None, "STK") else []
-            chain = self.chain(name) if sec_type in (None, "OPT") else OptionChain(name, (), ())
-            found += [option(name, e, k, r) for e in chain.expiries for k in chain.strikes for r in Right]
-        numbered = [replace(c, con_id=self.con_id(c)) for c in found if wanted(c, symbol, sec_type, expiry, strike, right)]
-        return [c for c in numbered if wanted(c, con_id=con_id)]
-
     def close(self) -> None:
         "Let the journal go."
         self.recorder.journal.close()
 
-    def _book(self, account: str) -> Book:
-        if account not in self.state.books:
-            raise BrokerError(f"account {account!r} is not served here: use one of {', '.join(self.accounts)}")
-        return self.state.books[account]
-
-# %% ../../nbs/gateway/61_exchange.ipynb #c069
+# %% ../../nbs/gateway/61_exchange.ipynb #c074
 def ask_price(exchange: Exchange, contract: Contract) -> Decimal:
     "What a market buy would pay now, dollars per unit."
     price = exchange.quote(contract).ask
@@ -916,7 +945,7 @@ def ask_price(exchange: Exchange, contract: Contract) -> Decimal:
 
 def refusal(exchange: Exchange, ticket: Ticket, perm_id: int = 0) -> tuple[int, str] | None:
     "Code and reason when a ticket cannot be taken now; `perm_id` names the order that it modifies."
-    wrong = form_refusal(exchange.state, ticket, exchange.listed(ticket.contract))
+    wrong = form_refusal(ticket, exchange.accounts, exchange.listed(ticket.contract))
     return wrong or funds_refusal(exchange.state, ticket, lambda contract: ask_price(exchange, contract), perm_id)
 
 
@@ -940,7 +969,7 @@ def meet(exchange: Exchange, perm_id: int, happen: Callable[[Event], Event]) -> 
             happen(e)
     return exchange.state.orders[perm_id]
 
-# %% ../../nbs/gateway/61_exchange.ipynb #c071
+# %% ../../nbs/gateway/61_exchange.ipynb #c076
 def modify_refusal(exchange: Exchange, old: OrderUpdate, ticket: Ticket) -> tuple[int, str] | None:
     "Code and reason when an order cannot become what the ticket says."
     if not old.working:
