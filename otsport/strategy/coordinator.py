@@ -47,7 +47,8 @@ def expired(signal: Signal, now: datetime) -> bool:
 # %% ../../nbs/strategy/31_coordinator.ipynb #c011
 def _newest_first(signal: Signal) -> tuple:
     "A total order: newest first, then by id, then by content."
-    return (-signal.ts.timestamp(), signal.signal_id, signal.strategy_id, signal.contract.key, signal.signal_type, -signal.confidence, -signal.expected_return, signal.max_loss, signal.reason)
+    return (-signal.ts.timestamp(), signal.signal_id, signal.strategy_id, signal.contract.key, signal.signal_type, signal.intent,
+            -signal.confidence, -signal.expected_return, signal.max_loss, signal.ttl_seconds, signal.reason)
 
 
 def without_duplicates(
@@ -69,8 +70,10 @@ def without_duplicates(
 # %% ../../nbs/strategy/31_coordinator.ipynb #c014
 def winning_side(signals: list[Signal]) -> tuple[int, str]:
     "The direction that prevails among signals for one contract, and the reason."
-    exits = [s for s in signals if s.intent is not Intent.OPEN]
-    if exits and len({direction(s) for s in signals}) > 1:
+    sides, exits = {direction(s) for s in signals}, [s for s in signals if s.intent is not Intent.OPEN]
+    if len(sides) == 1:
+        return sides.pop(), "one side"
+    if exits:
         return direction(min(exits, key=_newest_first)), "exits and reductions come first"
     weight = {side: sum(s.confidence for s in signals if direction(s) == side) for side in (1, -1)}
     side = 1 if weight[1] > weight[-1] else -1

@@ -1,0 +1,133 @@
+"""Sizes that explain themselves and limits that hold whatever is wished."""
+from dataclasses import replace
+from datetime import date, datetime, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otsport.core.errors import InputError, NoPrices
+from otsport.core.records import Lot, Position, Target, Verdict, View, option, stock
+from otsport.core.settings import Limits, Sizing
+from otsport.portfolio.limits import apply_limits, coverable_calls, pledged_shares
+from otsport.portfolio.sizing import confidence_factor, size, size_all
+
+SYMBOLS = ("AAPL", "KO", "PEP", "XOM")
+SECTORS = {"AAPL": "Tech", "KO": "Staples", "PEP": "Staples", "XOM": "Energy"}
+PRICES = {"AAPL": Decimal("130.03"), "KO": Decimal("63.50"), "PEP": Decimal("180"), "XOM": Decimal("109")}
+NAV = Decimal(1_000_000)
+THEN = datetime(2022, 12, 1, 15, tzinfo=timezone.utc)
+
+
+def held(contract, qty):
+    return Position("DU123456", "main", contract, (Lot(Decimal(qty), Decimal(50), THEN),))
+
+
+def book(**shares):
+    "Positions by key; a value (shares, calls) sells that many calls too."
+    positions = {}
+    for symbol, value in shares.items():
+        count, calls = value if isinstance(value, tuple) else (value, 0)
+        if count:
+            positions[symbol] = held(stock(symbol), count)
+        if calls:
+            call = option(symbol, date(2023, 1, 20), 999, "C")
+            positions[call.key] = held(call, -calls)
+    return positions
+
+
+def view(symbol="KO", **change):
+    return replace(View(stock(symbol), 0.1, 0.75, 0.05, (("momentum", 1.0),)), **change)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_confidence_factor_is_monotone_and_bounded(a, b):
+    low, high = sorted((a, b))
+    assert 0.7 <= confidence_factor(low) <= confidence_factor(high) <= 1.5
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1, float("nan")])
+def test_confidence_factor_refuses(confidence):
+    with pytest.raises(InputError, match="outside 0 to 1"):
+        confidence_factor(confidence)
+
+
+views = st.lists(
+    st.builds(lambda s, gain, c, loss: view(s, expected_return=gain, confidence=c, max_loss=loss), st.sampled_from(SYMBOLS), st.floats(-0.2, 0.5), st.floats(0, 1), st.floats(0, 1)),
+    max_size=4, unique_by=lambda v: v.contract.key,
+)
+
+
+@given(views, st.floats(0.01, 0.5), st.floats(0.001, 0.02), st.floats(0.005, 0.1))
+def test_size_all_risk_stays_within_limits(wishes, base, position_risk, portfolio_risk):
+    sizing = Sizing(base_size=base, max_position_risk=position_risk, max_portfolio_risk=portfolio_risk)
+    targets, decisions = size_all(wishes, sizing)
+    losses = {v.contract.key: v.max_loss for v in wishes}
+    risks = [t.weight * losses[t.contract.key] for t in targets]
+    assert all(r <= position_risk * (1 + 1e-9) for r in risks) and sum(risks) <= portfolio_risk * (1 + 1e-9)
+    assert len(decisions) == len(wishes) and {d.subject for d in decisions if d.accepted} == {t.contract.key for t in targets}
+    for target in targets:
+        assert target.steps[-1].weight == target.weight > 0  # the steps lead to the weight
+    assert size_all(wishes[::-1], sizing) == (targets, decisions)
+
+
+def test_size_min_confidence_is_inclusive():
+    assert size(view(confidence=0.6), Sizing()).weight == pytest.approx(0.014)
+    assert size(view(confidence=0.5999), Sizing()).weight == 0
+
+
+def test_size_of_a_short_call_is_refused():
+    call = view(contract=option("KO", date(2023, 1, 20), 65, "C"), expected_return=-0.1, max_loss=0.0)
+    _, (decision,) = size_all([call], Sizing())
+    assert decision.verdict is Verdict.REFUSED and decision.code == "OPTION"
+
+
+weights = st.dictionaries(st.sampled_from(SYMBOLS), st.floats(0, 1), max_size=4)
+counts = st.integers(0, 1500)
+
+
+@given(weights, st.dictionaries(st.sampled_from(SYMBOLS), st.tuples(counts, st.integers(0, 15)), max_size=4), st.floats(0.05, 0.5), st.floats(0.1, 0.6), st.floats(0.2, 1.5))
+@settings(max_examples=150)
+def test_apply_limits_holds_every_limit_and_every_pledge(wishes, shares, position, sector, gross):
+    positions = book(**{s: (n, min(c, n // 100)) for s, (n, c) in shares.items()})
+    limits = Limits(max_position_weight=position, max_sector_weight=sector, max_gross=gross)
+    targets, decisions = apply_limits([Target(stock(s), w) for s, w in wishes.items()], limits, SECTORS, positions, PRICES, NAV)
+    floors = {s: float(q * PRICES[s] / NAV) for s, q in pledged_shares(positions).items()}
+    got = {t.contract.symbol: t.weight for t in targets}
+    assert all(got[s] >= f - 1e-12 for s, f in floors.items())
+    tol = 1e-9
+    for s, w in got.items():
+        assert w <= max(position, floors.get(s, 0)) + tol and w <= max(wishes.get(s, 0), floors.get(s, 0)) + tol  # never more than wished
+    for name in set(SECTORS.values()):
+        members = [s for s in got if SECTORS[s] == name]
+        assert sum(got[s] for s in members) <= max(sector, sum(floors.get(s, 0) for s in members)) + tol
+    assert sum(got.values()) <= max(gross, sum(floors.values())) + tol
+    changed = {t.contract.symbol for t in targets if abs(t.weight - wishes.get(t.contract.symbol, 0)) > tol}
+    assert changed <= {d.subject for d in decisions}  # nothing is clipped in silence
+
+
+def test_apply_limits_leaves_allowed_wishes_alone():
+    wishes = (Target(stock("KO"), 0.1), Target(stock("XOM"), 0.1))
+    assert apply_limits(wishes, Limits(), SECTORS, {}, PRICES, NAV) == (wishes, ())
+
+
+def test_apply_limits_pledge_beats_position_limit():
+    targets, decisions = apply_limits([], Limits(max_position_weight=0.05), SECTORS, book(KO=(1000, 10)), PRICES, NAV)
+    assert targets[0].weight == pytest.approx(0.0635) and [d.code for d in decisions] == ["PLEDGED"]
+
+
+def test_apply_limits_without_price_of_a_pledge():
+    with pytest.raises(NoPrices, match="100 shares are pledged"):
+        apply_limits([], Limits(), SECTORS, book(KO=(100, 1)), {}, NAV)
+
+
+def test_pledged_shares_counts_short_calls_only():
+    long_call, short_put = option("KO", date(2023, 1, 20), 65, "C"), option("KO", date(2023, 1, 20), 60, "P")
+    positions = book(KO=(500, 2)) | {long_call.key: held(long_call, 3), short_put.key: held(short_put, -4)}
+    assert pledged_shares(positions) == {"KO": Decimal(200)}
+    assert coverable_calls({"KO": Decimal(500)}, positions) == {"KO": 3}
+
+
+def test_coverable_calls_overpledged_is_none():
+    assert coverable_calls({"KO": Decimal(100)}, book(KO=(100, 3))) == {}
