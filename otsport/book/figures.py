@@ -129,10 +129,12 @@ def _nothing(text: str):
 # %% ../../nbs/book/76_figures.ipynb #c013
 def png_bytes(figure, dpi: int = 100) -> bytes:
     "The figure as PNG; equal figures give equal bytes."
+    import matplotlib.pyplot as plt
     from PIL import Image as Picture
 
     full, small = BytesIO(), BytesIO()
-    figure.savefig(full, format="png", dpi=dpi, metadata={"Software": None})
+    with plt.style.context(["default", STYLE]):
+        figure.savefig(full, format="png", dpi=dpi, metadata={"Software": None})
     Picture.open(full).convert("RGB").quantize(128, Picture.Quantize.MAXCOVERAGE, dither=Picture.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
 
