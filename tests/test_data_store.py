@@ -9,7 +9,7 @@ import stat
 import subprocess
 import time
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -869,7 +869,7 @@ def test_amounts_and_instants_come_back_exactly(shared, values, ts):
             unit.book(Booking(Transaction(TransactionKind.DEPOSIT, f"{name}-{n}", ts, "DU1", name, legs)))
     kept = store.transactions(name)
     assert [t.cash for t in kept] == values and [str(t.cash) for t in kept] == [f"{v:f}" for v in values]
-    assert all(t.ts == ts and t.ts.utcoffset() == timedelta(0) for t in kept)
+    assert all(t.ts == ts.astimezone(timezone.utc) and t.ts.tzinfo is timezone.utc for t in kept)
     assert store.cash(name) == sum(values)
 
 
