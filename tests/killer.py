@@ -29,7 +29,7 @@ def trade(session: date, port: int, outbox: bool) -> None:
     if not outbox:
         switch_outbox_off()
     params = dict(run_date=str(session), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
-                  start_gateway=False, base_size=0.1, max_sector_weight=0.35, run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
+                  start_gateway=False, base_size=0.1, max_portfolio_risk=0.02, max_sector_weight=0.35, run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
     asyncio.run(production.trade(production.begin(**params)))
 
 
@@ -149,7 +149,7 @@ def main() -> None:
     history()
     rng, days, killed, broken = random.Random(a.seed), last_sessions(a.last, a.kills), 0, 0
     params = production.checked(dict(run_date=str(days[0]), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1",
-                                     port=a.port, start_gateway=True, base_size=0.1, max_sector_weight=0.35))
+                                     port=a.port, start_gateway=True, base_size=0.1, max_portfolio_risk=0.02, max_sector_weight=0.35))
     production.ensure_gateway(params, days[0])
     (journal,) = (a.home / "gateway").glob("*.jsonl")
     length = 1.0

@@ -58,6 +58,7 @@ class TradingDay(BaseModel):
     port: int = Field(ge=1, le=65535)
     start_gateway: bool  # start the simulated gateway where none listens
     base_size: float = Field(gt=0, le=1)  # weight of a position at confidence factor 1
+    max_portfolio_risk: float = Field(gt=0, le=1)  # sum of the losses at the stops, fraction of NAV
     max_sector_weight: float = Field(gt=0, le=1)
     run_dir: str = ""  # set by `otsport run`
 
@@ -69,7 +70,8 @@ class TradingDay(BaseModel):
     def settings(self) -> Settings:
         "The settings that these parameters ask for."
         broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,))
-        return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight), sizing=Sizing(base_size=self.base_size))
+        return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight), 
+                        sizing=Sizing(base_size=self.base_size, max_portfolio_risk=self.max_portfolio_risk))
 
 # %% ../../nbs/app/90_production.ipynb #c007
 def checked(values: Mapping[str, object]) -> TradingDay:
