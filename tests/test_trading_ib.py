@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from time import monotonic
 
 import pytest
@@ -83,6 +84,62 @@ def test_books_agree_when_messages_come_twice_and_out_of_order(change):
             assert {f.exec_id: (f.qty, f.price) for f in world.fills()} == {e.exec_id: (e.qty, e.price) for e in exchange.executions()}
             cash = 100_000 + sum(f.cash for f in world.fills()) - sum(c.amount for c in world.charges().values())
             assert cash == exchange.values("DU1").cash
+
+    run(scene())
+
+
+class Late:
+    "Holds order messages back for a while, doubles them and mixes them up, from a seed; answers stay where they are."
+
+    def __init__(self, seed: int):
+        self.random, self.held = Random(seed), []
+
+    def __call__(self, frames: list[bytes]) -> list[bytes]:
+        own = [f for f in frames if number(f) in (3, 5, 11, 59)] + self.held
+        self.held = [f for f in own if self.random.random() < 0.4]
+        now = [f for f in own if f not in self.held] + [f for f in own if self.random.random() < 0.3]
+        self.random.shuffle(now)
+        return now + [f for f in frames if number(f) not in (3, 5, 11, 59)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_books_agree_when_messages_come_late(seed):
+    async def scene():
+        async with gateway() as (server, exchange), Relay(server.port, Late(seed)) as relay, connected(relay.port) as broker:
+            world = world_of(broker, relay.port)
+            await world.beat()
+            orders = [world.order(1, Side.BUY, 500), world.order(2, Side.BUY, 3, limit=Decimal("61.00")), world.order(3, Side.BUY, 99_000)]
+            for order in orders:
+                await broker.place(order)
+            await world.until(world.done(*orders))
+            assert [world.record(o).state for o in orders] == [OrderState.FILLED, OrderState.FILLED, OrderState.REJECTED]
+            assert {f.exec_id: f.qty for f in world.fills()} == {e.exec_id: e.qty for e in exchange.executions()}
+            assert {k: c.amount for k, c in world.charges().items()} == {e.exec_id: exchange.commission(e.exec_id).amount for e in exchange.executions()}
+
+    run(scene())
+
+
+def test_fills_missed_while_cut_off_come_with_the_report():
+    async def scene():
+        async with gateway() as (server, exchange), Relay(server.port) as relay, connected(relay.port) as broker:
+            world = world_of(broker, relay.port)
+            await world.beat()
+            order = world.order(1, Side.BUY, 700)
+            await broker.place(order)
+            await world.until(lambda: len(world.fills()) == 1)
+            relay.cut()
+            await asyncio.sleep(0.05)
+            server.gateway.step()
+            server.gateway.step()                                      # traded while nobody listened
+            with pytest.raises(BrokerUnreachable):
+                await broker.heartbeat()
+            await broker.connect()
+            await world.beat()
+            report = await broker.report("DU1")
+            world.heard += [*report.fills, *report.commissions, *report.orders]
+            assert len(world.fills()) == 3
+            await world.until(world.done(order))
+            assert sum(f.qty for f in world.fills()) == 700 and len(exchange.executions()) == len(world.fills())
 
     run(scene())
 
@@ -202,6 +259,65 @@ def test_report_leaves_out_the_other_account():
                 assert [h.qty for h in await broker.holdings(account)] == [order.qty]
 
     run(scene())
+
+
+def test_report_leaves_out_what_another_account_trades_meanwhile():
+    "An execution of the other account that arrives in the middle of the answer is no part of it."
+    class Meanwhile:
+        other: list[bytes] = []
+
+        def __call__(self, frames):
+            self.other += [f for f in frames if number(f) == 11 and b"\0DU2\0" in f]
+            return [g for f in frames for g in ([*self.other, f] if number(f) == 55 else [f])]
+
+    async def scene():
+        async with gateway() as (server, exchange), Relay(server.port, Meanwhile()) as relay, connected(relay.port, accounts=("DU1", "DU2")) as broker:
+            world = world_of(broker, relay.port)
+            await world.beat()
+            other = replace(world.order(2, Side.BUY, 60), account="DU2")
+            await broker.place(other)
+            await world.until(world.done(other))
+            await broker.report("DU1")
+            assert (await broker.report("DU1")).fills == ()
+            assert len((await broker.report("DU2")).fills) == 1
+
+    run(scene())
+
+
+def test_reconnected_broker_cancels_without_a_report():
+    async def scene():
+        async with gateway() as (server, exchange), connected(server.port) as broker:
+            world = world_of(broker, server.port)
+            await world.beat()
+            order = world.order(1, Side.BUY, 10, limit=Decimal("1.00"))
+            await broker.place(order)
+            await broker.connect()
+            await broker.cancel(order.order_ref)
+            await world.until(world.done(order))
+            assert world.record(order).state is OrderState.CANCELLED and exchange.open_orders() == ()
+
+    run(scene())
+
+
+def heard_states(*words_and_codes) -> list[OrderState]:
+    "The states that status words and error codes of order 7 mean, in this order."
+    orders = ib.Orders(client_id=1)
+    orders.names.learn("r", 1, 7)
+    for said in words_and_codes:
+        if isinstance(said, int):
+            ib.hear_order_error(orders, 7, said, "reason")
+        else:
+            ib.hear_status(orders, 7, said, 0.0, 100.0, 0.0, 100001, 0, 0.0, 1)
+    return [m.state for m in orders.heard]
+
+
+@pytest.mark.parametrize("said, end", [
+    ((201, "Inactive"), OrderState.REJECTED), (("Inactive", 201), OrderState.REJECTED), (("PreSubmitted", "Inactive", 201), OrderState.REJECTED),
+    (("PreSubmitted", 201, "Inactive"), OrderState.REJECTED), (("Submitted", 201), OrderState.UNKNOWN), (("Submitted", "Inactive"), OrderState.UNKNOWN),
+    (("Submitted", 201, "Cancelled"), OrderState.CANCELLED), (("Submitted", 10148), OrderState.UNKNOWN), (("PendingSubmit", 321), OrderState.REJECTED),
+])  # fmt: skip
+def test_refusal_is_an_end_only_when_the_order_does_not_live(said, end):
+    assert heard_states(*said)[-1] is end
 
 
 # ---------------------------------------------------------------- the line of the broker itself
@@ -401,6 +517,13 @@ def test_time_is_needed_before_quotes_and_reports():
     run(scene())
 
 
+def test_library_is_the_one_that_is_asked_for():
+    async def scene():
+        assert ib.library().__name__ == ib.LIBRARIES[0]
+
+    run(scene())
+
+
 def test_library_missing_is_a_settings_error(monkeypatch):
     monkeypatch.setattr(ib, "LIBRARIES", ("no_such_library",))
 
@@ -451,7 +574,7 @@ def test_known_contracts_are_sent_without_waiting():
 
 KILLED = """
 import asyncio, os, signal, sys
-sys.path[:0] = [{root!r}, {tests!r}]
+sys.path[:] = {paths!r}
 from decimal import Decimal
 from otsport.core.records import Order, OrderType, Side
 from otsport.trading.ib import IBBroker
@@ -475,7 +598,7 @@ def test_killed_after_place_has_really_sent_and_its_client_id_comes_free(tmp_pat
     async def scene():
         journal = tmp_path / "journal.jsonl"
         async with gateway(journal) as (server, exchange):
-            code = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), port=server.port)
+            code = KILLED.format(paths=[str(ROOT), str(ROOT / "tests"), *sys.path], port=server.port)
             child = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
             assert await child.wait() == -signal.SIGKILL
             async with connected(server.port) as broker:
@@ -514,7 +637,7 @@ def test_contract_under_ib_async():
     if not python.exists():
         pytest.skip(".venv-ib-async is not there: python -m venv .venv-ib-async && .venv-ib-async/bin/pip install ib_async")
     shared = next(p for p in map(Path, sys.path) if (p / "pydantic").is_dir())
-    code = f"import sys; sys.path.append({str(shared)!r}); import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not ib_async and not library_alone', {str(Path(__file__))!r}]))"
+    code = f"import site, sys; site.addsitedir({str(shared)!r}); import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not ib_async and not library_alone', {str(Path(__file__))!r}]))"
     env = os.environ | {"OTSPORT_TEST_LIBRARY": "ib_async", "PYTHONPATH": ""}
     done = subprocess.run([python, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

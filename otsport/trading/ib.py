@@ -158,19 +158,22 @@ class Ticks:
     values: dict[str, float] = field(default_factory=dict)
     source: str = "live"
     fresh: bool = False  # heard since the last heartbeat
-    refusal: str = ""  # why the broker sends none
+    watched: bool = False  # streamed, not a snapshot
 
     def price(self, tick_type: int, price: float, size: float) -> None:
+        "A tick with a price; kinds that a quote does not hold are passed over."
         if name := _PRICES.get(tick_type):
             self.values[name], self.fresh = (price if price > 0 else NAN), True
             if name in ("bid", "ask"):
                 self.values[f"{name}_size"] = size
 
     def size(self, tick_type: int, size: float) -> None:
+        "A tick with a size alone."
         if name := _SIZES.get(tick_type):
             self.values[name], self.fresh = size, True
 
     def quote(self, ts: datetime | None = None) -> Quote:
+        "The quote as it stands, at `ts` or at the time of its last tick."
         return Quote(self.contract, ts or self.ts, **self.values, source=self.source)
 
 # %% ../../nbs/trading/52_ib.ipynb #c026
@@ -229,13 +232,16 @@ class Orders:
         self.now: datetime | None = None  # the broker's time, UTC
 
     def keep(self, message: OrderEvent | Fill | Commission) -> None:
+        "Hold a message for `drain`, and for every report that is being gathered."
         for pile in (self.heard, *self.copies):
             pile.append(message)
 
     def say(self, ref: str, state: OrderState, perm_id: int = 0, filled: float | None = None, text: str = "") -> None:
+        "Keep an event; its time is set when it is handed out."
         self.keep(OrderEvent(ref, state, self.now, None if filled is None else exact_number(filled), perm_id, text))
 
     def status(self, ref: str, status: str, perm_id: int, filled: float | None = None) -> None:
+        "Keep what a status word means, and remember whether the order is known to live."
         if status == "Inactive":
             self.acknowledged.discard(ref)
         elif STATES.get(status) not in (None, _S.SENT):
@@ -311,18 +317,22 @@ class Market:
         self.now: datetime | None = None
 
     def price(self, req_id: int, tick_type: int, price: float, size: float) -> bool:
+        "tickPrice; True when the request is one of ours."
         return self._heard(req_id, lambda ticks: ticks.price(tick_type, price, size))
 
     def size(self, req_id: int, tick_type: int, size: float) -> bool:
+        "tickSize; True when the request is one of ours."
         return self._heard(req_id, lambda ticks: ticks.size(tick_type, size))
 
     def data_type(self, req_id: int, number: int) -> None:
+        "marketDataType: live, frozen or delayed."
         if ticks := self.ticks.get(req_id):
             ticks.source = SOURCES.get(number, f"type {number}")
 
     def error(self, req_id: int, code: int, text: str, *_: Any) -> None:
-        if (ticks := self.ticks.get(req_id)) and code not in NOTICES:
-            ticks.refusal = f"{code}: {text}"
+        "error: the broker ended a subscription; it leaves `live`, and may be watched again."
+        if (ticks := self.ticks.get(req_id)) and ticks.watched and code not in NOTICES:
+            del self.ticks[req_id]
 
     def _heard(self, req_id: int, change: Callable[[Ticks], None]) -> bool:
         if ticks := self.ticks.get(req_id):
@@ -337,6 +347,10 @@ class Market:
             if ticks.fresh:
                 ticks.ts, ticks.fresh = now, False
 
+    def watched(self) -> list[Ticks]:
+        "The subscriptions."
+        return [t for t in self.ticks.values() if t.watched]
+
 # %% ../../nbs/trading/52_ib.ipynb #c041
 class Link:
     "What the broker says of its line."
@@ -347,6 +361,7 @@ class Link:
         self.resubscribe = False
 
     def error(self, req_id: int, code: int, text: str, *_: Any) -> None:
+        "error: of the line and of no request."
         if code == 326:
             self.in_use = text
         elif code in (1100, 2110):
@@ -371,10 +386,12 @@ async def dial(lib: ModuleType, profile: BrokerProfile, link: Link, attach: Call
     for event in (ib.client.apiError, ib.client.conn.disconnected):
         event += lambda text: None if closed.done() else closed.set_result(text or "without a word")
     opening = asyncio.ensure_future(ib.client.connectAsync(profile.host, profile.port, profile.client_id, limit))
-    await asyncio.wait({opening, closed}, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.sleep(0)
-    if not opening.done():
-        opening.cancel()
+    try:
+        await asyncio.wait({opening, closed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+    finally:
+        if not opening.done():
+            opening.cancel()
     [outcome] = await asyncio.gather(opening, return_exceptions=True)
     if outcome is None and ib.client.isReady():
         return ib
@@ -496,11 +513,11 @@ async def snapshots(line: Line, contracts: Sequence[Contract], now: datetime) ->
 # %% ../../nbs/trading/52_ib.ipynb #c050
 async def subscribe(line: Line, contracts: Sequence[Contract]) -> None:
     "Have the ticks of contracts streamed; those that are subscribed stay as they are."
-    watched = {t.contract.key for t in line.market.ticks.values()}
+    watched = {t.contract.key for t in line.market.watched()}
     wanted = list({c.key: c for c in contracts if c.key not in watched}.values())
     for contract, theirs in zip(wanted, await qualify(line, wanted)):
         req_id = line.ib.client.getReqId()
-        line.market.ticks[req_id] = Ticks(contract)
+        line.market.ticks[req_id] = Ticks(contract, watched=True)
         line.ib.client.reqMktData(req_id, theirs, "", False, False, [])
 
 
@@ -589,7 +606,7 @@ async def send_order(line: Line, order: Order) -> None:
     [theirs] = await qualify(line, [order.contract])
     ib, names = line.ready(), line.orders.names
     if line.link.down:
-        raise _unreachable(line.profile, f"the broker has lost its own line ({line.link.down}), order {order.order_ref} was not sent")
+        raise BrokerUnreachable(f"the broker has lost its own line ({line.link.down}): order {order.order_ref} was not sent; wait for code 1102, then ask for a report")
     if order.order_ref in names.own:
         raise BrokerError(f"order {order.order_ref} is already at the broker: it is not sent twice; an order that shall be repeated needs a reference of its own")
     order_id = ib.client.getReqId()
@@ -653,6 +670,7 @@ class IBBroker:
     async def connect(self) -> None:
         "Open the session; BrokerUnreachable, AccountNotServed."
         await self.disconnect()
+        self.now = None
         self._orders.names.begin()
         self._market.ticks.clear()
         self._line, self.served = await open_line(self.profile, self._orders, self._market)
@@ -672,9 +690,9 @@ class IBBroker:
         self._market.beat(self.now)
         if line.link.resubscribe:
             line.link.resubscribe = False
-            watched = [t.contract for t in self._market.ticks.values()]
-            self._market.ticks.clear()
-            await subscribe(line, watched)
+            lost = [t.contract for t in self._market.watched()]
+            self._market.ticks = {n: t for n, t in self._market.ticks.items() if not t.watched}
+            await subscribe(line, lost)
         return self.now
 
     async def quotes(self, contracts: Sequence[Contract]) -> dict[str, Quote]:
@@ -688,7 +706,7 @@ class IBBroker:
     @property
     def live(self) -> dict[str, Quote]:
         "Newest quote of each watched contract, by key; none before its first tick."
-        return {t.contract.key: t.quote() for t in self._market.ticks.values() if t.ts is not None}
+        return {t.contract.key: t.quote() for t in self._market.watched() if t.ts is not None}
 
     async def chain(self, symbol: str) -> OptionChain:
         "The listed options of an underlying."
@@ -724,6 +742,6 @@ class IBBroker:
         "What was heard since the last call, in order of arrival; statuses carry the time of the last heartbeat."
         if self._line is not None:
             self._line.check()
-        now = self._time() if self._orders.heard else self.now
+        now = self.now or self._orders.now or (self._time() if self._orders.heard else None)
         heard, self._orders.heard = self._orders.heard, []
         return [replace(m, ts=now) if isinstance(m, OrderEvent) else m for m in heard]
