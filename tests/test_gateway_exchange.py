@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, DiskFull, InputError, NoPrices, NotASession, StoreError
 from otsport.core.records import OrderType, Right, Side, option, stock
-from otsport.gateway.exchange import Clock, CommissionNote, Exchange, Execution, OptionExpiry, OrderUpdate, Received, Refusal, commission_due, executions, read_journal, received_orders
+from otsport.gateway.exchange import Clock, CommissionNote, Exchange, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, commission_due, executions, read_journal, received_orders
 
 
 def started(market=None, journal=None, session=THURSDAY, cash=CASH) -> Exchange:
@@ -157,6 +157,15 @@ def test_fills_stay_within_displayed_size_and_limit():
     assert taken and all(qty <= exchange.market.quote(KO, THURSDAY, steps.index(ts)).ask_size for ts, qty in taken.items())
 
 
+def test_large_order_takes_the_displayed_size_of_each_step():
+    exchange = started(cash={"DU1": Decimal(1_000_000)})
+    exchange.place(ticket(1, "BUY", 5_000))
+    exchange.place(ticket(2, "BUY", 5_000))
+    to_close(exchange)
+    sizes = [int(exchange.market.quote(KO, THURSDAY, step).ask_size) for step in range(1, 5)]
+    assert [(e.order_id, int(e.qty)) for e in exchange.executions()] == [(1, size) for size in sizes]
+
+
 def test_same_arrivals_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         exchange = started(journal=tmp_path / name)
@@ -249,13 +258,13 @@ def test_calls_are_sold_only_against_free_shares():
     exchange.place(ticket(1, "BUY", 200, limit="60.10"))
     assert exchange.state.books["DU1"].qty[KO] == 200
     assert exchange.place(ticket(2, "SELL", 1, CALL, limit="2.00")).code == 0  # working: 100 pledged
-    assert exchange.place(ticket(3, "SELL", 101)).code == 201
+    assert exchange.place(ticket(3, "SELL", 101)).status == "Inactive"
     assert exchange.place(ticket(4, "SELL", 1, LATER_CALL)).filled == 1
-    assert exchange.place(ticket(5, "SELL", 1, CALL)).code == 201  # all pledged
+    assert exchange.place(ticket(5, "SELL", 1, CALL)).status == "Inactive"  # all pledged
     exchange.cancel(1, 2)
-    assert exchange.place(ticket(6, "SELL", 101, limit="70.00")).code == 201
+    assert exchange.place(ticket(6, "SELL", 101, limit="70.00")).status == "Inactive"
     assert exchange.place(ticket(7, "SELL", 100, limit="70.00")).code == 0  # the other hundred covers the short call
-    assert exchange.place(ticket(8, "SELL", 1, CALL)).code == 201
+    assert exchange.place(ticket(8, "SELL", 1, CALL)).status == "Inactive"
     assert exchange.place(ticket(9, "BUY", 1, LATER_CALL)).filled == 1  # closing is always allowed
     assert exchange.place(ticket(10, "SELL", 1, CALL, limit="9.00")).code == 0
 
@@ -273,11 +282,11 @@ def test_market_buy_that_the_cash_no_longer_covers_is_cut_and_cancelled():
         def cents(self, contract, day, step):
             return 6000 if step == 0 else 7000
 
-    exchange = started(Jump(size=2000), cash={"DU1": Decimal(6_400)})
+    exchange = started(Jump(size=2000), cash={"DU1": Decimal("6372.50")})  # 91 shares cost 6,371.82 and 1.00
     exchange.place(ticket(1, "BUY", 100))  # 6,002 plus 5% is covered, 7,002 is not
     to_close(exchange)
     done = exchange.completed_orders()[0]
-    assert (done.status, done.filled, done.code) == ("Cancelled", Decimal(91), 201)
+    assert (done.status, done.filled, done.code) == ("Cancelled", Decimal(90), 201)
     assert 0 <= exchange.values("DU1").cash < Decimal("70.02")
 
 
@@ -459,6 +468,22 @@ def test_journal_is_used_by_one_gateway_at_a_time(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_journal_is_as_before_when_a_line_does_not_fit(tmp_path):
+    journal = Journal(tmp_path / "j")
+    journal.append([Opened("DU1", Decimal(1), 0)])
+    data, old = (tmp_path / "j").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) + 9, old[1]))
+    try:
+        with pytest.raises(DiskFull, match="free space"):
+            journal.append([Opened("DU2", Decimal(1), 0)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert (tmp_path / "j").read_bytes() == data
+    journal.append([Opened("DU2", Decimal(1), 0)])
+    assert len(list(read_journal((tmp_path / "j").read_bytes()))) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
 @pytest.mark.parametrize("room", [0, 1, 200])
 def test_journal_without_room_refuses_and_leaves_nothing_half_done(tmp_path, room):
     path = tmp_path / "j"
@@ -585,3 +610,10 @@ def test_listeners_hear_fills_in_order_and_only_what_is_durable(tmp_path):
     exchange.place(ticket(1, "BUY", 10))
     assert [kind for kind, _ in heard] == [OrderUpdate, Execution, OrderUpdate, CommissionNote]
     assert {at for _, at in heard} == {path.stat().st_size} and path.stat().st_size > size
+
+
+def test_journal_that_cannot_be_opened_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "j"):
+        with pytest.raises(StoreError, match="cannot be opened"):
+            started(journal=path)

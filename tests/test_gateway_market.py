@@ -144,6 +144,18 @@ def test_quotes_are_two_sided_on_ticks_and_modelled(market, day):
                 assert quote.bid <= quote.last <= quote.ask
 
 
+def test_worthless_option_has_no_bid(market):
+    day = date(2022, 12, 16)
+    quote = market.quote(option("KO", day, Decimal(80), "C"), day, 70)
+    assert (quote.bid, quote.bid_size, quote.ask) == (0.0, 0, 0.01) and quote.ask_size > 0 and not quote.two_sided
+
+
+def test_displayed_sizes_differ_by_contract_step_and_seed(market):
+    sizes = lambda m, symbol: [(q.bid_size, q.ask_size) for q in (m.quote(stock(symbol), DAY, s) for s in range(80))]
+    ours = sizes(market, "KO")
+    assert len(set(ours)) > 40 and ours != sizes(market, "PEP") and ours != sizes(Market(history(), 8), "KO")
+
+
 @given(st.floats(0.01, 5000))
 def test_stock_spread_is_two_basis_points_or_one_tick(price):
     last = float(from_float(price, stock_tick(price)))

@@ -187,7 +187,9 @@ def _field_readers(kind: type) -> dict[str, Callable]:
 
 def event(body: dict) -> Event:
     "The event that `plain` wrote."
-    kind = _EVENTS[body["type"]]
+    kind = _EVENTS.get(body["type"])
+    if kind is None:
+        raise StoreError(f"the journal holds an event {body['type']!r} that this version does not know: read it with the version that wrote it")
     readers = _field_readers(kind)
     return kind(**{name: None if value is None else readers[name](value) for name, value in body.items() if name != "type"})
 
@@ -226,6 +228,21 @@ def _lock(handle: int, path: Path) -> None:
         raise StoreError(f"the journal {path} is in use by another gateway: stop that one, or give this one a journal of its own") from error
 
 
+def _open(path: Path) -> int:
+    "The journal's file, made when missing and locked."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    except OSError as error:
+        raise StoreError(f"the journal {path} cannot be opened ({error.strerror}): give a file in a folder that you may write") from error
+    try:
+        _lock(handle, path)
+    except StoreError:
+        os.close(handle)
+        raise
+    return handle
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -236,9 +253,7 @@ class Journal:
         self.path, self.crc, self.count, self.size, self.memory = path, 0, 0, 0, bytearray()
         self.handle = None
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-            _lock(self.handle, path)
+            self.handle = _open(path)
 
     def read(self) -> list[Event]:
         "Every event so far; what is torn at the end is cut off the file."
