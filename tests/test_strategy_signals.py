@@ -158,7 +158,7 @@ def signals():
     contract = st.sampled_from([(stock("KO"), SignalType.BUY), (stock("KO"), SignalType.SELL), (stock("PEP"), SignalType.BUY), (CALL, SignalType.SELL_CALL), (CALL, SignalType.BUY), (CALL, SignalType.BUY_CALL)])
     return st.builds(
         lambda number, strategy, pair, confidence, gain, age, ttl, intent: Signal(f"s{number}", strategy, *pair, confidence, gain, 0.05, NOW - timedelta(hours=age), ttl, intent),
-        st.integers(0, 6), strategy, contract, st.floats(0, 1), st.floats(-0.5, 0.5) | st.just(float("inf")), st.integers(-2, 40), st.sampled_from([3600.0, 86_400.0]), st.sampled_from(list(Intent)),
+        st.integers(0, 6), strategy, contract, st.floats(0, 1), st.floats(-0.5, 0.5) | st.sampled_from([float("inf"), float("nan")]), st.integers(-2, 40), st.sampled_from([3600.0, 86_400.0]), st.sampled_from(list(Intent)),
     )
 
 

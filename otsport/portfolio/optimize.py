@@ -256,8 +256,8 @@ def max_sharpe(
         return replace(min_variance(expected_returns, cov, bounds, rate), objective="minimum variance (no positive expected excess return)")
     top = int(np.argmax(mu))
     raise SolverError(
-        f"no portfolio within the constraints has a positive expected excess return (the best asset, {bounds.names[top]}, {mu[top]:+.2%} over the rate of {rate:.2%}): "
-        "hold cash, or ask for otherwise='min_variance'"
+        f"no portfolio within the constraints has a positive expected excess return: the best earns {best:+.2%} of NAV, and the best asset, {bounds.names[top]}, "
+        f"{mu[top]:+.2%} over the rate of {rate:.2%}; hold cash, lower min_gross, or ask for otherwise='min_variance'"
     )
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c035

@@ -117,7 +117,7 @@ def coordinate(
         views.append(merge(winners))
         outcomes += [SignalOutcome(s, MERGED, f"share {dict(views[-1].sources)[s.strategy_id]:.0%} of the view on {key}") for s in winners]
         outcomes += [SignalOutcome(s, REJECTED, f"opposite side: {reason}") for s in group if direction(s) != side]
-    return tuple(views), tuple(sorted(outcomes + duplicates, key=lambda o: (_newest_first(o.signal)[1:], o.outcome, o.reason)))
+    return tuple(views), tuple(sorted(outcomes + duplicates, key=lambda o: (o.signal.signal_id, repr(o.signal), o.outcome, o.reason)))
 
 
 def outcome_counts(outcomes: Iterable[SignalOutcome]) -> dict[str, int]:
