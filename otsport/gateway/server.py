@@ -13,9 +13,9 @@ __all__ = ['log', 'FARMS', 'NOT_SERVED', 'VALIDATION', 'MARKET_RULES', 'Handler'
            'realized', 'account_lines', 'portfolio_frame', 'on_account_updates', 'on_account_updates_multi',
            'on_account_summary', 'on_cancel_account', 'unserved_parts', 'on_place_order', 'ticket_of', 'place',
            'on_cancel_order', 'on_global_cancel', 'on_open_orders', 'on_all_open_orders', 'on_auto_open_orders',
-           'on_completed_orders', 'on_executions', 'filter_time', 'on_log_level', 'receive', 'answer', 'leave', 'Line',
-           'nudge', 'hang_up', 'Server', 'converse', 'give_up', 'serve', 'listen', 'open_exchange', 'run_server',
-           'run_gateway']
+           'on_completed_orders', 'on_executions', 'filter_time', 'on_log_level', 'take', 'receive', 'answer', 'leave',
+           'Line', 'nudge', 'hang_up', 'Server', 'converse', 'give_up', 'serve', 'listen', 'open_exchange',
+           'run_server', 'run_gateway']
 
 # %% ../../nbs/gateway/63_server.ipynb #c002
 import asyncio
@@ -670,17 +670,27 @@ HANDLERS: dict[str, Handler] = {
 }  # fmt: skip
 
 
+def take(gateway: Gateway, session: Session) -> bool:
+    "Handle the next whole piece of what a client sent; False when more bytes are needed or the conversation is over."
+    if not session.greeted:
+        session.greeted = session.frames.skip(PREFIX)
+        return session.greeted
+    payload = None if session.closing else session.frames.pop()
+    if payload is None:
+        return False
+    if session.version:
+        answer(gateway, session, payload)
+    else:
+        session.version = agreed_version(payload)
+        session.out += hello(session.version, gateway.exchange.now)
+    return True
+
+
 def receive(gateway: Gateway, session: Session, data: bytes) -> None:
     "Let a session take in bytes and answer all whole requests in them; `WireError` when they are not TWS protocol."
     session.frames.push(data)
-    if not session.greeted:
-        session.greeted = session.frames.skip(PREFIX)
-    while session.greeted and not session.closing and (payload := session.frames.pop()) is not None:
-        if not session.version:
-            session.version = agreed_version(payload)
-            session.out += hello(session.version, gateway.exchange.now)
-        else:
-            answer(gateway, session, payload)
+    while take(gateway, session):
+        pass
 
 
 def answer(gateway: Gateway, session: Session, payload: bytes) -> None:
@@ -762,14 +772,15 @@ def nudge(line: Line) -> None:
     line.wake.set()
 
 
-async def hang_up(line: Line, writer: asyncio.Task) -> None:
-    "Send what is left, say the end, and let the client read it before the socket goes (at most two seconds)."
+async def hang_up(line: Line, writer: asyncio.Task, linger: bool = True) -> None:
+    "Send what is left and say the end; with `linger` the socket goes when the client has read it, after two seconds at most."
     line.ended = True
     line.wake.set()
     with suppress(OSError, asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.shield(writer), 2.0)
         line.sock.shutdown(socket.SHUT_WR)
-        await asyncio.wait_for(_until_quiet(line), 2.0)
+        if linger:
+            await asyncio.wait_for(_until_quiet(line), 2.0)
     writer.cancel()
     line.sock.close()
 
@@ -787,6 +798,7 @@ class Server:
         self.host, self.port = listener.getsockname()[:2]
         self.lines: dict[Line, asyncio.Task] = {}
         self.tasks: list[asyncio.Task] = []
+        self.closed = False
 
     async def accept(self) -> None:
         "Take clients until the server is closed."
@@ -819,6 +831,7 @@ class Server:
 
     def close(self) -> None:
         "Stop listening and drop all clients; `wait_closed` waits for it."
+        self.closed = True
         self.listener.close()
         for task in (*self.tasks, *self.lines.values()):
             task.cancel()
@@ -834,8 +847,10 @@ async def converse(server: Server, line: Line) -> None:
     late = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, give_up, line)
     try:
         async for data in line.chunks():
-            receive(server.gateway, session, data)
-            server.flush()
+            session.frames.push(data)
+            while take(server.gateway, session):
+                server.flush()
+                await asyncio.sleep(0)  # the others get their turn
             if session.closing:
                 log.warning("%s is refused: %s", session.peer, session.closing)
                 break
@@ -846,7 +861,7 @@ async def converse(server: Server, line: Line) -> None:
     finally:
         late.cancel()
         leave(server.gateway, session)
-        await hang_up(line, writer)
+        await hang_up(line, writer, linger=not server.closed)
         del server.lines[line]
 
 

@@ -1,0 +1,398 @@
+"""The gateway as its clients meet it: three unmodified libraries, several at once, killed ones, rude ones."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from gateway_support import ROOT, SESSION, ask, client, exchange, messages, opening, order, running
+
+from otsport.core.calendars import session_open
+from otsport.core.errors import BrokerError
+from otsport.core.records import option, stock
+from otsport.gateway import server as gateway_server
+from otsport.gateway.exchange import received_orders
+from otsport.gateway.server import MAX_CLIENTS, listen
+from otsport.gateway.wire import PREFIX, frame
+
+ACCOUNT = "DU123456"
+IB_ASYNC = "2.1.0"
+
+
+@pytest.fixture(scope="session")
+def ib_async_python():
+    "The interpreter of a virtual environment with ib_async, made once; in CI it must be there."
+    folder = ROOT / ".venv-ib-async"
+    python = folder / "bin" / "python"
+    check = [str(python), "-c", f"import ib_async; assert ib_async.__version__ == '{IB_ASYNC}'"]
+    if not python.exists() or subprocess.run(check, capture_output=True).returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
+        installed = made.returncode or subprocess.run([str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"], capture_output=True, text=True)
+        if made.returncode or installed.returncode:
+            reason = f"ib_async {IB_ASYNC} cannot be installed: {made.stderr or installed.stderr}"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return python
+
+
+def morning(script, *library, python=sys.executable):
+    "What a client script saw on a fresh exchange."
+    with running(exchange(ACCOUNT)) as server:
+        done = client(script, *library, server.port, 3, ACCOUNT, python=python)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+EXPECTED = {
+    "accounts": [ACCOUNT], "cash": "1000000.00", "time": "2022-12-15T14:00:00+00:00", "statuses": ["Filled", "Filled", "Cancelled"], "executions": 2, "open": 0, "codes": [202, 505],
+    "completed": [["morning-1", "Filled"], ["morning-2", "Filled"], ["morning-3", "Cancelled"]], "positions": [["KO", 100.0], ["KO    230120C00065000", -1.0]],
+}  # fmt: skip
+
+
+def check(seen, version):
+    assert {k: seen[k] for k in EXPECTED} == EXPECTED and seen["version"] == version
+    (ref, side, shares, price, fee), (ref2, side2, shares2, price2, fee2) = seen["fills"]
+    assert (ref, side, shares, fee, ref2, side2, shares2, fee2) == ("morning-1", "BOT", 100.0, 1.0, "morning-2", "SLD", 1.0, 1.0)
+    assert abs(price - seen["quote"][1]) < 0.5 and 0 < price2 < 2
+
+
+def test_ib_insync_trades_a_morning():
+    check(morning("async_client.py", "ib_insync"), 176)
+
+
+def test_ib_async_trades_the_same_morning(ib_async_python):
+    seen = morning("async_client.py", "ib_async", python=ib_async_python)
+    check(seen, 178)
+    other = morning("async_client.py", "ib_insync")
+    assert {k: v for k, v in seen.items() if k not in ("library", "version")} == {k: v for k, v in other.items() if k not in ("library", "version")}
+
+
+def test_ibapi_trades_a_morning():
+    check(morning("ibapi_client.py"), 157)
+
+
+@pytest.mark.parametrize("script, mute", [(("async_client.py", "ib_insync"), "accountUpdateMultiEnd"), (("ibapi_client.py",), "positionEnd")])
+def test_missing_end_message_is_noticed(script, mute, monkeypatch):
+    send = gateway_server.Session.send
+    monkeypatch.setattr(gateway_server.Session, "send", lambda self, message, **values: None if message == mute else send(self, message, **values))
+    with running(exchange(ACCOUNT)) as server:
+        done = client(*script, server.port, 3, ACCOUNT)
+    assert done.returncode != 0 and not done.stdout.strip()
+
+
+# Raw bytes.
+
+
+class Raw:
+    "A client of plain bytes; `hear` reads what has come."
+
+    def __init__(self, port, client_id=1, version=176, start=True):
+        self.version, self.sock = version, socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.sock.settimeout(10)
+        if start:
+            self.say(opening(client_id, version))
+            self.until("error", 3)
+
+    def say(self, *pieces):
+        for piece in pieces:
+            self.sock.sendall(piece)
+
+    def until(self, name, count=1):
+        "Read until a message came `count` times; all that came."
+        data = b""
+        while sum(n == name for n, _ in messages(data, self.version)) < count:
+            more = self.sock.recv(1 << 16)
+            if not more:
+                raise ConnectionError(f"closed before {name}: {messages(data, self.version)}")
+            data += more
+        return messages(data, self.version)
+
+    def rest(self):
+        "Everything until the server closes."
+        data = b""
+        while more := self.sock.recv(1 << 16):
+            data += more
+        return messages(data, self.version)
+
+    def beat(self, count=1):
+        for _ in range(count):
+            self.say(ask(self.version, "reqCurrentTime"))
+            last = self.until("currentTime")
+        return last
+
+
+def codes(heard):
+    return [v["code"] for n, v in heard if n == "error"]
+
+
+def test_time_is_told_once_then_steps():
+    with running(exchange(ACCOUNT)) as server:
+        raw = Raw(server.port)
+        told = [raw.beat()[-1][1]["time"] for _ in range(3)]
+        again = Raw(server.port, 2).beat()[-1][1]["time"]
+    opened = int(session_open(SESSION).timestamp())
+    assert told == [opened - 1800, opened, opened + 300] and again == told[-1]
+
+
+def test_step_messages_come_before_the_time():
+    with running(exchange(ACCOUNT)) as server:
+        raw = Raw(server.port)
+        raw.beat()
+        raw.say(ask(176, "reqPositions"), ask(176, "reqAccountUpdates", subscribe=True, account=ACCOUNT), order(7))
+        assert [v["status"] for n, v in raw.until("orderStatus") if n in ("openOrder", "orderStatus")] == ["PreSubmitted", "PreSubmitted"]
+        names = [n for n, _ in raw.beat()]
+    trading = [n for n in names if n in ("openOrder", "orderStatus", "execDetails", "commissionReport", "currentTime")]
+    assert trading == ["openOrder", "orderStatus", "execDetails", "openOrder", "orderStatus", "commissionReport", "currentTime"]
+    assert names.count("position") == 1 and names.count("portfolioValue") >= 1 and names[-1] == "currentTime"
+
+
+def test_orders_belong_to_their_client():
+    with running(exchange(ACCOUNT)) as server:
+        one, two = Raw(server.port, 1), Raw(server.port, 2)
+        one.say(order(7, limit="20.00"))
+        one.until("orderStatus")
+        two.say(ask(176, "cancelOrder", orderId=7), ask(176, "reqOpenOrders"))
+        heard = two.until("openOrderEnd")
+        assert codes(heard) == [10147] and not [n for n, _ in heard if n == "openOrder"]
+        two.say(ask(176, "reqAllOpenOrders"))
+        assert [(v["clientId"], v["orderId"], v["orderRef"]) for n, v in two.until("openOrderEnd") if n == "openOrder"] == [(1, 7, "ref-7")]
+        two.say(order(8, limit="20.00"), ask(176, "reqIds"))
+        assert [v["orderId"] for n, v in two.until("nextValidId") if n == "nextValidId"] == [9]
+        one.say(ask(176, "cancelOrder", orderId=7))
+        assert [v.get("status", v.get("code")) for n, v in one.until("error")] == ["Cancelled", "Cancelled", 202]
+
+
+def test_refused_order_is_an_error_then_inactive():
+    with running(exchange(ACCOUNT)) as server:
+        raw = Raw(server.port)
+        raw.say(order(7, side="SELL"))
+        heard = raw.until("orderStatus")
+        assert [(n, v.get("status", v.get("code"))) for n, v in heard] == [("error", 201), ("openOrder", "Inactive"), ("orderStatus", "Inactive")]
+
+
+@pytest.mark.parametrize(
+    "more, code",
+    [({}, 321), ({"account": "U7654321"}, 321), ({"account": ACCOUNT, "symbol": "NOSUCH"}, 200), ({"account": ACCOUNT, "secType": "FUT"}, 200), ({"account": ACCOUNT, "orderType": "STP"}, 387),
+     ({"account": ACCOUNT, "qty": Decimal("0.5")}, 10318), ({"account": ACCOUNT, "qty": Decimal(0)}, 434), ({"account": ACCOUNT, "whatIf": True}, 201), ({"account": ACCOUNT, "transmit": False}, 201),
+     ({"account": ACCOUNT, "secType": "BAG", "legs": [], "legPrices": [], "routing": []}, 201), ({"account": ACCOUNT, "conditions": 1}, 201), ({"account": ACCOUNT, "side": "SSHORT"}, 201),
+     ({"account": ACCOUNT, "orderType": "LMT", "limitPrice": Decimal("62.505")}, 110), ({"account": ACCOUNT, "tif": "IOC"}, 321)],
+)  # fmt: skip
+def test_order_that_must_not_enter(more, code):
+    served = exchange(ACCOUNT, "DU999999")
+    with running(served) as server:
+        raw = Raw(server.port)
+        raw.say(order(7, **{"account": ""} | more), ask(176, "reqAllOpenOrders"))
+        heard = raw.until("openOrderEnd")
+    assert codes(heard) == [code] and [v["reqId"] for n, v in heard if n == "error"] == [7]
+    assert not served.open_orders() and not served.executions()
+
+
+def test_account_requests_name_an_account_that_is_served():
+    with running(exchange(ACCOUNT, "DU999999")) as server:
+        raw = Raw(server.port)
+        raw.say(ask(176, "reqAccountUpdates", subscribe=True), ask(176, "reqAccountUpdatesMulti", reqId=5, account="U1"), ask(176, "reqPositionsMulti", reqId=6, account="DU999999"))
+        heard = raw.until("positionMultiEnd")
+        assert [(v["reqId"], v["code"]) for n, v in heard if n == "error"] == [(-1, 321), (5, 321)]
+        raw.say(ask(176, "reqAccountSummary", reqId=7, group="All", tags="NetLiquidation,BuyingPower"))
+        assert [(v["account"], v["tag"]) for n, v in raw.until("accountSummaryEnd") if n == "accountSummary"] == [(a, t) for a in (ACCOUNT, "DU999999") for t in ("NetLiquidation", "BuyingPower")]
+
+
+def test_partial_option_specifications_and_unknown_contracts():
+    served = exchange(ACCOUNT)
+    with running(served) as server:
+        raw = Raw(server.port)
+        expiry = served.chain("KO").expiries[0]
+
+        def details(**asked):
+            raw.say(ask(176, "reqContractDetails", reqId=5, **asked), ask(176, "reqIds"))
+            return [v for n, v in raw.until("nextValidId") if n in ("contractDetails", "error")]
+
+        whole = details(symbol="KO", secType="OPT")
+        calls = details(symbol="KO", secType="OPT", right="CALL", expiry=expiry.strftime("%Y%m"))
+        assert {v["expiry"] for v in calls} == {expiry.strftime("%Y%m%d")} and {v["right"] for v in calls} == {"C"} and len(whole) > 2 * len(calls)
+        (one,) = details(conId=calls[0]["conId"], exchange="SMART")
+        assert one["localSymbol"] == calls[0]["localSymbol"] and one["underConId"] == served.con_id(stock("KO"))
+        for bad in ({"symbol": "XYZ", "secType": "STK"}, {"symbol": "KO", "secType": "STK", "currency": "EUR"}, {"conId": 2**30}, {"symbol": "KO", "secType": "OPT", "expiry": "20221232"}, {}):
+            assert [v["code"] for v in details(**bad)] == [200], bad
+
+
+def test_snapshot_ends_and_streams_are_cancelled():
+    with running(exchange(ACCOUNT)) as server:
+        raw = Raw(server.port)
+        raw.beat()
+        raw.say(ask(176, "reqMktData", reqId=5, symbol="KO", secType="STK", snapshot=True))
+        heard = raw.until("tickSnapshotEnd")
+        assert {v["tickType"] for n, v in heard if n == "tickPrice"} == {1, 2, 4, 9}
+        raw.say(ask(176, "reqMktData", reqId=6, symbol="KO", secType="STK"))
+        raw.until("tickString")
+        assert {v["reqId"] for n, v in raw.beat() if n == "tickPrice"} == {6}
+        raw.say(ask(176, "reqMktData", reqId=6, symbol="KO", secType="STK"), ask(176, "cancelMktData", reqId=6), ask(176, "cancelMktData", reqId=6))
+        assert codes(raw.until("error", 2)) == [102, 300]
+        assert not [n for n, _ in raw.beat() if n == "tickPrice"]
+
+
+def test_position_that_vanishes_at_expiry_is_told():
+    served = exchange(ACCOUNT, session=date(2022, 12, 16))
+    call = option("KO", date(2022, 12, 16), max(served.chain("KO").strikes), "C")  # far out of the money: ends worthless
+    with running(served) as server:
+        raw = Raw(server.port)
+        raw.beat(2)
+        raw.say(order(7), ask(176, "reqPositions"))
+        raw.until("positionEnd")
+        raw.say(order(8, qty=1, symbol="KO", secType="OPT", expiry="20221216", strike=call.strike, right="C", side="BUY", limit="0.05"))
+        raw.until("position")
+        gone = [v for _ in range(90) for n, v in raw.beat() if n == "position" and v["secType"] == "OPT"]
+        assert [v["qty"] for v in gone] == [Decimal(0)] and gone[0]["conId"] == served.con_id(call)
+        raw.say(ask(176, "reqMktData", reqId=9, symbol="KO", secType="OPT", expiry="20221216", strike=call.strike, right="C"))
+        assert raw.until("tickString") if served.session == date(2022, 12, 16) else codes(raw.until("error")) == [200]
+
+
+def test_second_client_with_the_same_id_is_turned_away():
+    with running(exchange(ACCOUNT)) as server:
+        first, second = Raw(server.port, 4), Raw(server.port, start=False)
+        second.say(opening(4))
+        assert codes(second.rest()) == [326]
+        assert first.beat()
+        first.sock.close()
+        time.sleep(0.2)
+        assert Raw(server.port, 4).beat()
+
+
+GARBAGE = {
+    "http": b"GET / HTTP/1.1\r\n\r\n", "no prefix": frame(b"v157..176"), "old": PREFIX + frame(b"v100..150"), "future": PREFIX + frame(b"v900..999"), "huge": PREFIX + b"\xff\xff\xff\xff",
+    "no start": PREFIX + frame(b"v157..176") + frame(b"61\x001\x00"), "empty": PREFIX + b"\0\0\0\0", "twice": opening(9) + ask(176, "startApi", clientId=9), "not utf-8": opening(9) + frame(b"\xff\xfe\x00"),
+    "short": opening(9) + frame(b"3\x001\x00"), "long": opening(9) + frame(b"49\x001\x002\x00"), "text for number": opening(9) + frame(b"4\x001\x00x\x00\x00"), "no nul": opening(9) + frame(b"49\x001"),
+    "big number": opening(9) + order(1, qty=1).replace(b"\x00BUY\x001\x00", b"\x00BUY\x009\x00").replace(b"\x00MKT\x00\x00", b"\x00MKT\x00x\x00"), "no number": opening(9) + frame(b"\x00\x00"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_closes_that_client_only(name, caplog):
+    with running(exchange(ACCOUNT)) as server:
+        good, bad = Raw(server.port, 1), Raw(server.port, start=False)
+        bad.say(GARBAGE[name])
+        bad.sock.settimeout(10)
+        try:
+            while bad.sock.recv(1 << 16):
+                pass
+        except ConnectionResetError:
+            pass
+        assert good.beat()
+        assert Raw(server.port, 9).beat()
+    assert any("is closed" in r.getMessage() and r.levelname == "WARNING" for r in caplog.records)
+
+
+def test_orders_before_garbage_count():
+    served = exchange(ACCOUNT)
+    with running(served) as server:
+        raw = Raw(server.port, start=False)
+        raw.say(opening(9) + order(1, limit="20.00") + frame(b"junk"))
+        raw.rest()
+    assert [u.ticket.order_ref for u in served.open_orders()] == ["ref-1"]
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_killed_client_leaves_its_last_orders(round_, tmp_path):
+    journal = tmp_path / "gateway.jsonl"
+    served = exchange(ACCOUNT, journal=journal)
+    with running(served) as server:
+        other = Raw(server.port, 2)
+        other.beat()
+        assert client("late_order.py", server.port, 5, 200).returncode == -signal.SIGKILL
+        again = Raw(server.port, start=False)
+        for _ in range(100):  # as an adapter does: try again while the id is in use
+            again.say(opening(5))
+            heard = again.until("error")
+            if codes(heard) != [326]:
+                break
+            again = Raw(server.port, start=False)
+        again.say(ask(176, "reqOpenOrders"))
+        mine = [v["orderRef"] for n, v in again.until("openOrderEnd") if n == "openOrder"]
+        assert mine == [f"ref-{i}" for i in range(1, 201)]
+    served.close()
+    assert len(received_orders(journal)) == 200
+
+
+def test_client_that_does_not_read_is_cut_off(monkeypatch, caplog):
+    monkeypatch.setattr(gateway_server, "MAX_BACKLOG", 100_000)
+    with running(exchange(ACCOUNT)) as server:
+        deaf, good = Raw(server.port, 1), Raw(server.port, 2)
+        deaf.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sock.settimeout(0.2)
+        cut = lambda: any("does not read" in r.getMessage() for r in caplog.records)
+        deadline = time.monotonic() + 30
+        while not cut() and time.monotonic() < deadline:
+            with suppress(OSError):
+                deaf.say(*(ask(176, "reqContractDetails", reqId=j, symbol="KO", secType="OPT") for j in range(20)))
+        assert cut() and good.beat()
+
+
+def test_more_clients_than_places():
+    with running(exchange(ACCOUNT)) as server:
+        held = [Raw(server.port, i) for i in range(MAX_CLIENTS)]
+        late = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        assert late.recv(10) == b""
+        held[0].sock.close()
+        time.sleep(0.2)
+        assert Raw(server.port, 99).beat()
+
+
+def test_paced_clock_steps_by_itself():
+    with running(exchange(ACCOUNT), clock="paced", seconds_per_step=0.05) as server:
+        raw = Raw(server.port)
+        first = raw.beat()[-1][1]["time"]
+        time.sleep(0.5)
+        assert raw.beat()[-1][1]["time"] > first
+
+
+def test_busy_port_says_what_to_do():
+    taken = listen("127.0.0.1", 0)
+    with pytest.raises(BrokerError, match="is in use: stop the program that has it, or give another"):
+        listen("127.0.0.1", taken.getsockname()[1])
+    taken.close()
+
+
+# The command's function.
+
+RUN = "import sys; from datetime import date; from decimal import Decimal; from otsport.gateway.server import run_gateway; run_gateway(date(2022, 12, 15), {'DU123456': Decimal(1000000)}, int(sys.argv[1]), 1, sys.argv[2], 0.05)"
+
+
+def started(home, port, clock="heartbeat"):
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(port), clock], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OTSPORT_HOME": str(home)})
+    return process, process.stdout.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_gateway_says_ready_and_stops(number, tmp_path):
+    process, line = started(tmp_path, 0)
+    port = int(line.split(",")[0].rsplit(":", 1)[1])
+    assert line.startswith("simulated gateway ready on 127.0.0.1:") and "2022-12-15" in line and ACCOUNT in line and "heartbeat" in line and "modelled quotes" in line
+    assert Raw(port).beat()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_run_gateway_killed_and_started_again_knows_its_orders(tmp_path):
+    process, line = started(tmp_path, 0)
+    raw = Raw(int(line.split(",")[0].rsplit(":", 1)[1]))
+    raw.beat(3)
+    raw.say(order(7, limit="20.00"))
+    raw.until("orderStatus")
+    process.kill()
+    process.communicate()
+    process, line = started(tmp_path, 0)
+    again = Raw(int(line.split(",")[0].rsplit(":", 1)[1]))
+    assert again.beat()[-1][1]["time"] == int(session_open(SESSION).timestamp()) + 300
+    again.say(ask(176, "reqOpenOrders"))
+    assert [v["orderRef"] for n, v in again.until("openOrderEnd") if n == "openOrder"] == ["ref-7"]
+    process.terminate()
+    process.communicate(timeout=20)
