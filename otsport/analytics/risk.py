@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .options import bsm_price
 from ..core.calendars import years_to_expiry
 from ..core.errors import DataError, InputError
-from ..core.records import Contract
+from ..core.records import Contract, Right
+from ..kernels.options import bsm_arrays
 
 # %% ../../nbs/analytics/21_risk.ipynb #c005
 def _sample(pnl: ArrayLike, level: float) -> np.ndarray:
@@ -48,14 +48,23 @@ def expected_shortfall(
     return float(-x[x <= -historical_var(x, level)].mean())
 
 # %% ../../nbs/analytics/21_risk.ipynb #c010
+def _option_values(contract: Contract, spots: np.ndarray, vol: float, tau: float, rate: float) -> np.ndarray:
+    "Model value of an option at each spot, dollars per unit of underlying."
+    sign = 1.0 if contract.right is Right.CALL else -1.0
+    rest = [np.full(spots.size, v) for v in (float(contract.strike), tau, rate, 0.0, vol, sign)]
+    price, delta, vega = (np.empty(spots.size) for _ in range(3))
+    bsm_arrays(spots, *rest, price, delta, vega)
+    return price
+
+
 def _contract_pnl(contract: Contract, qty: float, spot: float, past_returns: np.ndarray, vol: float, tau: float, rate: float) -> np.ndarray:
     "P&L of one position in each scenario, dollars."
     if not contract.is_option:
         return qty * contract.multiplier * spot * past_returns
-    before, after = (bsm_price(s, float(contract.strike), tau, rate, 0.0, vol, contract.right) for s in (spot, spot * (1 + past_returns)))
-    return qty * contract.multiplier * (after - before)
+    values = _option_values(contract, spot * (1 + np.append(past_returns, 0.0)), vol, tau, rate)
+    return qty * contract.multiplier * (values[:-1] - values[-1])
 
-
+# %% ../../nbs/analytics/21_risk.ipynb #c012
 def scenario_pnl(
     quantities: Mapping[Contract, float],  # signed units held
     spots: Mapping[str, float],  # dollars, by symbol
@@ -77,7 +86,7 @@ def scenario_pnl(
         columns[contract.key] = _contract_pnl(contract, float(qty), float(spots[contract.symbol]), moves, vol, tau, rate)
     return pd.DataFrame(columns, index=past_returns.index)
 
-# %% ../../nbs/analytics/21_risk.ipynb #c014
+# %% ../../nbs/analytics/21_risk.ipynb #c016
 def component_var(
     pnl: pd.DataFrame,  # dollars, observations by symbol (or contract)
     level: float = 0.95,  # confidence level
