@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from otsport.core.calendars import session_close, session_open
@@ -29,7 +30,9 @@ class SmallMarket:
     def has_prices(self, day: date) -> bool:
         return day <= EXPIRY
 
-    def session_steps(self, day: date):
+    @staticmethod
+    @cache
+    def session_steps(day: date):
         opening, closing = session_open(day), session_close(day)
         return (opening - timedelta(minutes=30), *(opening + timedelta(minutes=30 * n) for n in range(13)), closing, closing + timedelta(minutes=1))
 

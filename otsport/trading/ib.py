@@ -125,7 +125,7 @@ def error_state(code: int, text: str, acknowledged: bool) -> OrderState:
         return order_state("Cancelled", text=text)
     return _S.REJECTED if code in REFUSALS and not acknowledged else _S.UNKNOWN
 
-# %% ../../nbs/trading/52_ib.ipynb #c020
+# %% ../../nbs/trading/52_ib.ipynb #c022
 _SIDES = {"BOT": Side.BUY, "SLD": Side.SELL}
 
 
@@ -144,7 +144,7 @@ def to_commission(report: Any) -> Commission | None:
     pending = not abs(report.commission) < UNSET or report.commission == -1.0
     return None if pending else Commission(report.execId, exact_number(report.commission), report.currency)
 
-# %% ../../nbs/trading/52_ib.ipynb #c023
+# %% ../../nbs/trading/52_ib.ipynb #c025
 _PRICES = {1: "bid", 2: "ask", 4: "last", 9: "close", 66: "bid", 67: "ask", 68: "last", 75: "close"}
 _SIZES = {0: "bid_size", 3: "ask_size", 69: "bid_size", 70: "ask_size"}
 SOURCES = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed-frozen"}  # by marketDataType
@@ -176,7 +176,7 @@ class Ticks:
         "The quote as it stands, at `ts` or at the time of its last tick."
         return Quote(self.contract, ts or self.ts, **self.values, source=self.source)
 
-# %% ../../nbs/trading/52_ib.ipynb #c026
+# %% ../../nbs/trading/52_ib.ipynb #c028
 def tap(wrapper: Any, name: str, hear: Callable[..., bool | None], failed: Callable[[Exception], None]) -> None:
     "Have `hear` called with each message of that name, before the library."
     own = getattr(wrapper, name)
@@ -191,7 +191,7 @@ def tap(wrapper: Any, name: str, hear: Callable[..., bool | None], failed: Calla
 
     setattr(wrapper, name, both)
 
-# %% ../../nbs/trading/52_ib.ipynb #c029
+# %% ../../nbs/trading/52_ib.ipynb #c031
 class Names:
     "Which order a message speaks of."
 
@@ -219,7 +219,7 @@ class Names:
         "The reference behind the numbers."
         return self.refs.get((client_id, order_id)) or self.refs.get(perm_id) or f"external:{perm_id}"
 
-# %% ../../nbs/trading/52_ib.ipynb #c032
+# %% ../../nbs/trading/52_ib.ipynb #c034
 class Orders:
     "What the broker says of orders, in the words of `core.records`, in order of arrival."
 
@@ -258,7 +258,7 @@ class Orders:
         finally:
             self.copies = [copy for copy in self.copies if copy is not pile]
 
-# %% ../../nbs/trading/52_ib.ipynb #c034
+# %% ../../nbs/trading/52_ib.ipynb #c036
 def hear_open_order(orders: Orders, order_id: int, theirs: Any, order: Any, state: Any) -> None:
     "openOrder: numbers and reference of a living order, and its status."
     if order.whatIf:
@@ -308,7 +308,7 @@ def hear_order_error(orders: Orders, req_id: int, code: int, text: str, *_: Any)
         orders.refused.add(ref)
     orders.say(ref, state, text=f"{code}: {text}")
 
-# %% ../../nbs/trading/52_ib.ipynb #c040
+# %% ../../nbs/trading/52_ib.ipynb #c042
 class Market:
     "Ticks by the number of their request."
 
@@ -351,7 +351,7 @@ class Market:
         "The subscriptions."
         return [t for t in self.ticks.values() if t.watched]
 
-# %% ../../nbs/trading/52_ib.ipynb #c041
+# %% ../../nbs/trading/52_ib.ipynb #c043
 class Link:
     "What the broker says of its line."
 
@@ -369,7 +369,7 @@ class Link:
         elif code in (1101, 1102):
             self.down, self.resubscribe = "", self.resubscribe or code == 1101
 
-# %% ../../nbs/trading/52_ib.ipynb #c044
+# %% ../../nbs/trading/52_ib.ipynb #c046
 def _unreachable(profile: BrokerProfile, why: str) -> BrokerUnreachable:
     return BrokerUnreachable(
         f"{profile.host}:{profile.port} (profile {profile.name!r}): {why}. Start TWS, IB Gateway or the simulated gateway there (otsport gateway --port {profile.port}), or correct the profile"
@@ -404,7 +404,7 @@ async def dial(lib: ModuleType, profile: BrokerProfile, link: Link, attach: Call
         raise _unreachable(profile, f"nothing listens there ({outcome.strerror or outcome})") from outcome
     raise _unreachable(profile, f"the connection was closed during the handshake ({closed.result() if closed.done() else outcome})")
 
-# %% ../../nbs/trading/52_ib.ipynb #c046
+# %% ../../nbs/trading/52_ib.ipynb #c048
 class Line:
     "One connection to the broker; every wait is limited."
 
@@ -454,7 +454,7 @@ class Line:
             self.ib.disconnect()
             await asyncio.sleep(0)
 
-# %% ../../nbs/trading/52_ib.ipynb #c047
+# %% ../../nbs/trading/52_ib.ipynb #c049
 async def ask(line: Line, what: str, request: Callable[[Any], Awaitable[Any]], numbered: bool = True, error: type[BrokerError] | type[DataError] = BrokerError) -> Any:
     "The answer to a request, within the profile's limit; `numbered` requests have a number of their own."
     ib, limit = line.ready(), line.profile.timeout_seconds
@@ -472,7 +472,7 @@ async def ask(line: Line, what: str, request: Callable[[Any], Awaitable[Any]], n
     line.check()
     return answer
 
-# %% ../../nbs/trading/52_ib.ipynb #c049
+# %% ../../nbs/trading/52_ib.ipynb #c051
 async def qualify(line: Line, contracts: Sequence[Contract]) -> list[Any]:
     "The broker's descriptions of contracts; DataError when there is none or more than one."
     unknown = list({c.key: c for c in contracts if c.key not in line.contracts}.values())
@@ -510,7 +510,7 @@ async def snapshots(line: Line, contracts: Sequence[Contract], now: datetime) ->
         for req_id in numbers:
             ticks.pop(req_id, None)
 
-# %% ../../nbs/trading/52_ib.ipynb #c050
+# %% ../../nbs/trading/52_ib.ipynb #c052
 async def subscribe(line: Line, contracts: Sequence[Contract]) -> None:
     "Have the ticks of contracts streamed; those that are subscribed stay as they are."
     watched = {t.contract.key for t in line.market.watched()}
@@ -531,7 +531,7 @@ async def option_chain(line: Line, symbol: str) -> OptionChain:
     chosen = min(standard, key=lambda c: (c.exchange != "SMART", c.exchange))
     return OptionChain(symbol, tuple(sorted(map(expiry_date, chosen.expirations))), tuple(sorted(map(exact_number, chosen.strikes))), 100)
 
-# %% ../../nbs/trading/52_ib.ipynb #c052
+# %% ../../nbs/trading/52_ib.ipynb #c054
 TAGS = {"NetLiquidation": "net_liquidation", "TotalCashValue": "cash", "BuyingPower": "buying_power"}
 
 
@@ -570,7 +570,7 @@ async def positions(line: Line, account: str) -> tuple[Holding, ...]:
     found = [Holding(account, from_ib(p.contract), exact_number(p.position)) for p in newest.values() if p.position]
     return tuple(sorted(found, key=lambda h: h.contract.key))
 
-# %% ../../nbs/trading/52_ib.ipynb #c054
+# %% ../../nbs/trading/52_ib.ipynb #c056
 async def fresh_report(line: Line, account: str) -> BrokerReport:
     "What the broker knows of an account's orders and executions in its present session."
     check_account(line, account)
@@ -589,7 +589,7 @@ async def fresh_report(line: Line, account: str) -> BrokerReport:
     said = tuple(m for m in heard if isinstance(m, OrderEvent) and theirs.get(m.order_ref, account) == account)
     return BrokerReport(said, fills, charges)
 
-# %% ../../nbs/trading/52_ib.ipynb #c056
+# %% ../../nbs/trading/52_ib.ipynb #c058
 def to_ib_order(lib: ModuleType, order: Order) -> Any:
     "The library's form of an order; always with its account and reference."
     made = lib.Order(action=order.side.value, totalQuantity=float(order.qty), orderType=order.order_type.value, tif=order.tif, account=order.account, orderRef=order.order_ref)
@@ -626,7 +626,7 @@ async def flush(line: Line, what: str) -> None:
     if transport is None or transport.is_closing():
         raise _unreachable(line.profile, f"the connection was lost while sending {what}; it may or may not have arrived")
 
-# %% ../../nbs/trading/52_ib.ipynb #c059
+# %% ../../nbs/trading/52_ib.ipynb #c061
 async def open_line(profile: BrokerProfile, orders: Orders, market: Market) -> tuple[Line, tuple[str, ...]]:
     "A line to the broker that serves the profile's accounts, and the accounts; a client id in use is tried again until the limit."
     line, loop = Line(library(), profile, orders, market), asyncio.get_running_loop()
@@ -647,7 +647,7 @@ async def open_line(profile: BrokerProfile, orders: Orders, market: Market) -> t
         raise
     return line, served
 
-# %% ../../nbs/trading/52_ib.ipynb #c060
+# %% ../../nbs/trading/52_ib.ipynb #c062
 class IBBroker:
     "A session at TWS, IB Gateway or the simulated gateway."
 
