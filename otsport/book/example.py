@@ -29,7 +29,7 @@ VOL = 0.25  # annual, of the option in the example
 @dataclass(slots=True)
 class Example:
     "A book while it is made; read it as records once it is done."
-    transactions: list[Transaction]
+    bookings: list[Booking]
     positions: dict[str, Position]
     orders: list[OrderRecord]
     fills: list[Fill]
@@ -38,9 +38,13 @@ class Example:
 
     def book(self, booking: Booking) -> None:
         "Take a booking in."
-        self.transactions.append(booking.transaction)
+        self.bookings.append(booking)
         if booking.after is not None:
             self.positions[booking.after.contract.key] = booking.after
+
+    @property
+    def transactions(self) -> list[Transaction]:
+        return [booking.transaction for booking in self.bookings]
 
     @property
     def cash(self) -> Decimal:

@@ -1,0 +1,116 @@
+"""The panel on a finished day, without a browser: what it shows, and what choosing a date or a tab does."""
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from panel_support import fill_store
+
+from otsport.app.panels import SECTIONS, cards_html, day_panel, example_days, finished_day_panel, read_days
+from otsport.core.errors import AccountNotServed, InputError
+from otsport.data.samples import history
+from otsport.data.store import open_store
+
+PRICES = history()
+
+
+@pytest.fixture(scope="module")
+def days():
+    return example_days(PRICES, PRICES.last, 11)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with open_store(tmp_path_factory.mktemp("panel") / "otsport.db") as store:
+        fill_store(store)
+        yield store
+
+
+def nav(day):
+    return f"${day.snapshot.nav:,.2f}"
+
+
+def test_panel_shows_the_newest_day_first(days):
+    panel = day_panel(days)
+    cards = panel.children[1].value
+    assert panel.date.value == str(PRICES.last) and panel.date.options[-1] == str(days[0].session)
+    for text in (nav(days[-1]), "PAPER", "DU123456", "VaR 95%", f"${days[-1].risk.var_95:,.0f}"):
+        assert text in cards
+
+
+def test_panel_changes_with_the_date(days):
+    panel = day_panel(days)
+    for day in (days[0], days[5], days[-1]):
+        panel.date.value = str(day.session)
+        assert nav(day) in panel.children[1].value
+        assert sum(nav(other) in panel.children[1].value for other in days) == 1
+
+
+def test_panel_tabs_follow_the_date(days):
+    panel = day_panel(days)
+    panel.tabs.selected_index = list(SECTIONS).index("Orders")
+    assert "rose in rank" in panel.tabs.children[1].value and "ORDER_VALUE" not in panel.tabs.children[1].value
+    panel.date.value = str(days[0].session)
+    assert "ORDER_VALUE" in panel.tabs.children[1].value and "denied" in panel.tabs.children[1].value
+    panel.date.value = str(days[3].session)
+    assert "no order today" in panel.tabs.children[1].value
+    panel.tabs.selected_index = 0
+    assert "AAPL 20230120 C" in panel.tabs.children[0].value
+
+
+def test_panel_of_a_live_account_has_another_band(days):
+    live = replace(days[-1], snapshot=replace(days[-1].snapshot, account="U1234567"))
+    paper, real = cards_html(days[-1]), cards_html(live)
+    assert "LIVE" in real and "PAPER" not in real and "#B00020" in real and "#B00020" not in paper
+
+
+def test_panel_of_an_account_of_no_known_form_is_refused(days):
+    with pytest.raises(AccountNotServed):
+        cards_html(replace(days[-1], snapshot=replace(days[-1].snapshot, account="XX1")))
+
+
+def test_panel_reads_the_store_only_when_it_is_made(store):
+    panel = finished_day_panel(store)
+    days = read_days(store, "main", PRICES)
+    store._engine.dispose()
+    store._engine, engine = None, store._engine  # any read would fail now
+    try:
+        for day in days:
+            panel.date.value = str(day.session)
+            assert nav(day) in panel.children[1].value
+    finally:
+        store._engine = engine
+
+
+def test_panel_from_the_store_equals_the_records(store):
+    stored, made = read_days(store, "main", PRICES), example_days(PRICES, PRICES.last, 3)
+    for a, b in zip(stored, made, strict=True):
+        assert (a.snapshot, a.orders, a.fills, a.commissions) == (b.snapshot, b.orders, b.fills, b.commissions)
+    assert [section(stored[-1]) for section in SECTIONS.values()] == [section(made[-1]) for section in SECTIONS.values()]
+
+
+def test_panel_shows_at_most_so_many_days(store):
+    assert finished_day_panel(store, last=2).date.options == tuple(str(d.session) for d in reversed(read_days(store, "main", PRICES)[-2:]))
+
+
+def test_panel_of_an_unknown_portfolio_names_the_known(store):
+    with pytest.raises(InputError, match="it has main"):
+        finished_day_panel(store, "mian")
+
+
+def test_panel_without_a_finished_day_says_what_to_do(tmp_path):
+    with open_store(tmp_path / "otsport.db") as empty:
+        assert "otsport run trading_day" in finished_day_panel(empty).children[0].value
+
+
+def test_panel_escapes_what_a_broker_says(days):
+    order = replace(days[0].orders[0], message="<img src=x onerror=alert(1)>")
+    html = SECTIONS["Orders"](replace(days[0], orders=(order,)))
+    assert "<img src=x" not in html and "&lt;img src=x" in html
+
+
+def test_panel_of_an_empty_book_shows_every_tab():
+    panel = day_panel(example_days(PRICES, PRICES.last, 2, ()))
+    for index in range(len(SECTIONS)):
+        panel.tabs.selected_index = index
+        assert panel.tabs.children[index].value
+    assert f"${Decimal(1_000_000):,.2f}" in panel.children[1].value
