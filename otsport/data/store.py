@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EVENTS', 'FULL', 'BUSY', 'IO', 'NOT_OPENED', 'NOT_A_DATABASE', 'NO_ROOM', 'REVISION', 'PortfolioAdded', 'PlanAdded',
            'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken', 'Change', 'changes', 'booking_changes', 'store_error',
-           'store_errors', 'file_errors', 'sqlite_engine', 'writing', 'revision', 'upgrade', 'prepare', 'unlock',
-           'apply', 'stored_position', 'Unit', 'is_booked', 'check_before', 'Reads', 'LedgerReads', 'replayed',
-           'check_table', 'Store', 'open_store']
+           'store_errors', 'file_errors', 'sqlite_engine', 'writing', 'revision', 'upgrade', 'switch_to_wal', 'prepare',
+           'unlock', 'apply', 'stored_position', 'Signing', 'Unit', 'is_booked', 'check_before', 'Reads', 'LedgerReads',
+           'replayed', 'check_table', 'check_reaches', 'catch_up', 'Store', 'open_store']
 
 # %% ../../nbs/data/10_store.ipynb #c002
 import errno
@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, create_engine, event, func, insert, select, update
@@ -43,12 +44,16 @@ from otsport.data.tables import (
 # %% ../../nbs/data/10_store.ipynb #c005
 @dataclass(frozen=True, slots=True)
 class PortfolioAdded:
+    "A portfolio was opened in an account."
+
     portfolio: str
     account: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlanAdded:
+    "The decisions of a session were made, as plain values."
+
     portfolio: str
     session: date
     payload: dict
@@ -56,11 +61,15 @@ class PlanAdded:
 
 @dataclass(frozen=True, slots=True)
 class OrderAdded:
+    "An order was made durable."
+
     record: OrderRecord
 
 
 @dataclass(frozen=True, slots=True)
 class OrderMoved:
+    "An order reached a state."
+
     order_ref: str
     state: OrderState
     filled_qty: Decimal
@@ -70,6 +79,8 @@ class OrderMoved:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
+    "The book moved: a transaction, what caused it, and the position it left."
+
     transaction: Transaction
     fill: Fill | None
     commission: Commission | None
@@ -79,10 +90,12 @@ class Booked:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
+    "The portfolio was valued."
+
     snapshot: Snapshot
 
 
-EVENTS: dict[str, type] = {  # by the action in the audit; the seventh, a free note, changes no table
+EVENTS: dict[str, type] = {  # by the action in the audit
     "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked, "snapshot": SnapshotTaken,
 }  # fmt: skip
 
@@ -226,14 +239,27 @@ def upgrade(conn: Connection) -> None:
     config.attributes["connection"] = conn
     run(config, "head")
 
-# %% ../../nbs/data/10_store.ipynb #c017
-def prepare(engine: Engine, path: Path) -> None:
+# %% ../../nbs/data/10_store.ipynb #c018
+def switch_to_wal(engine: Engine, wait_seconds: float) -> None:
+    "Put the file into WAL mode, where readers and a writer do not stop each other; it stays in it."
+    deadline = monotonic() + wait_seconds
+    with closing(engine.raw_connection()) as raw:
+        while True:
+            try:
+                raw.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != BUSY or monotonic() > deadline:
+                    raise
+            sleep(0.01)
+
+# %% ../../nbs/data/10_store.ipynb #c019
+def prepare(engine: Engine, path: Path, wait_seconds: float) -> None:
     "Bring the schema of the database at `path` up to date, in WAL mode."
     with engine.connect() as conn:
         ready = revision(conn, path) == REVISION
     if not ready:
-        with closing(engine.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside a transaction; it stays with the file
+        switch_to_wal(engine, wait_seconds)
         with writing(engine) as conn:
             if revision(conn, path) != REVISION:
                 upgrade(conn)
@@ -243,17 +269,17 @@ def unlock(engine: Engine, path: Path, key: bytes | None) -> tuple[bytes, Path]:
     "The audit key and the head file of the store; both lie beside it, and are made while it has no rows."
     name = "audit" if path.name == "otsport.db" else path.stem
     key_path, head_path = path.with_name("audit.key"), path.with_name(f"{name}.head")
-    lacking = [p for p in (key_path if key is None else None, head_path) if p is not None and not p.exists()]
-    if lacking:
-        with writing(engine) as conn:
+    needed = [head_path] if key is not None else [key_path, head_path]
+    if not all(p.exists() for p in needed):
+        with writing(engine) as conn:  # while no other process can make them, or add a row
+            lacking = [p for p in needed if not p.exists()]
             rows = conn.execute(select(func.count()).select_from(AUDIT)).scalar_one()
-            if rows:
+            if lacking and rows:
                 raise AuditBroken(f"{lacking[0]} is missing, while {path} has {rows} audit rows: put the file back from the backup of this store")
-            key = make_key(key_path) if key is None else key
-            make_head(head_path, key)
+            make_head(head_path, make_key(key_path) if key is None else key)
     return read_key(key_path) if key is None else key, head_path
 
-# %% ../../nbs/data/10_store.ipynb #c019
+# %% ../../nbs/data/10_store.ipynb #c021
 def apply(conn: Connection, change: Change) -> None:
     "Write one change; a position that is not in the expected version is a `LostRace`."
     if not change.existing:
@@ -272,9 +298,9 @@ def stored_position(conn: Connection, portfolio: str, account: str, key: str) ->
     row = conn.execute(select(POSITIONS).where(*where)).mappings().one_or_none()
     return (made(Position, row), row["version"]) if row else (None, 0)
 
-# %% ../../nbs/data/10_store.ipynb #c020
-class Unit:
-    "One transaction of the store; made by `Store.unit`."
+# %% ../../nbs/data/10_store.ipynb #c022
+class Signing:
+    "One write transaction whose events are signed into the audit."
 
     def __init__(self, conn: Connection, path: Path, key: bytes, ts: datetime, tail: Link):
         self.tail = tail  # the chain with the events of this unit
@@ -303,6 +329,10 @@ class Unit:
         if self._signed:
             self._conn.execute(insert(AUDIT), self._signed)
         self._failed = "it is finished"
+
+# %% ../../nbs/data/10_store.ipynb #c023
+class Unit(Signing):
+    "What can be written; made by `Store.unit`."
 
     def add_portfolio(self, portfolio: str, account: str) -> None:
         "A new portfolio in an account."
@@ -343,7 +373,7 @@ class Unit:
             raise InputError(f"the action {action!r} belongs to the store itself: name the note otherwise")
         self._write(action, subject, payload)
 
-# %% ../../nbs/data/10_store.ipynb #c022
+# %% ../../nbs/data/10_store.ipynb #c025
 def is_booked(conn: Connection, moved: Transaction) -> bool:
     "Whether the transaction is in the store."
     where = (TRANSACTIONS.c.kind == moved.kind, TRANSACTIONS.c.account == moved.account, TRANSACTIONS.c.ref == moved.ref)
@@ -363,7 +393,7 @@ def check_before(conn: Connection, booking: Booking) -> int:
         raise LostRace(f"{position.contract} in {position.portfolio} has changed since it was read (read: {was}, stored: {now}); read again and retry")
     return version
 
-# %% ../../nbs/data/10_store.ipynb #c024
+# %% ../../nbs/data/10_store.ipynb #c027
 class Reads:
     "What the store can be asked."
 
@@ -409,7 +439,7 @@ class Reads:
         rows = self._rows(FILLS, FILLS.c.exec_id == exec_id, order_by=FILLS.c.exec_id)
         return made(Fill, rows[0]) if rows else None
 
-# %% ../../nbs/data/10_store.ipynb #c025
+# %% ../../nbs/data/10_store.ipynb #c028
 class LedgerReads(Reads):
     "What the store can be asked about the book."
 
@@ -456,7 +486,7 @@ class LedgerReads(Reads):
             row = conn.execute(newest).mappings().one_or_none()
         return made(Snapshot, row) if row else None
 
-# %% ../../nbs/data/10_store.ipynb #c027
+# %% ../../nbs/data/10_store.ipynb #c030
 def replayed(state: dict[str, dict[tuple, dict]], row: Any) -> None:
     "Add to `state` (table, key, row) what the event of an audit row changed."
     if row["action"] not in EVENTS:
@@ -482,33 +512,36 @@ def check_table(conn: Connection, table: Table, expected: dict[tuple, dict]) -> 
             if canonical(value) != canonical(found[key][name]):
                 raise AuditBroken(f"{where}: {name} is {plain(found[key][name])}, the audit says {plain(value)}")
 
-# %% ../../nbs/data/10_store.ipynb #c029
+# %% ../../nbs/data/10_store.ipynb #c032
+def check_reaches(conn: Connection, path: Path, head: Link, head_path: Path) -> None:
+    "Refuse a database whose audit does not contain its head: `AuditBroken`."
+    mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == head.seq)).scalar_one_or_none() if head.seq else head.mac
+    if mac is None:
+        last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
+        raise AuditBroken(f"{path} ends at audit row {last}, but its head {head_path} is row {head.seq}: the tail was cut, or an older copy was put back; restore database and head from one backup")
+    if mac != head.mac:
+        raise AuditBroken(f"audit row {head.seq} of {path} is not the one that the head {head_path} names: it was changed, or the files are of different stores")
+
+
+def catch_up(engine: Engine, path: Path, key: bytes, head_path: Path) -> Link:
+    "Check the end of the audit against the head file, and advance the head when a crash left it behind."
+    head = read_head(head_path, key)
+    with engine.connect() as conn:
+        check_reaches(conn, path, head, head_path)
+        newer = conn.execute(select(AUDIT).where(AUDIT.c.seq > head.seq).order_by(AUDIT.c.seq)).mappings()
+        tail = check_chain(key, newer, head)
+    if tail != head:
+        write_head(head_path, key, tail)
+    return tail
+
+# %% ../../nbs/data/10_store.ipynb #c034
 class Store(LedgerReads):
     "The database with its audit key and head; made by `open_store`."
 
     def __init__(self, engine: Engine, path: Path, key: bytes, head_path: Path):
         super().__init__(engine, path)
         self._key, self._head_path = key, head_path
-        self.head = self._catch_up()  # the newest audit row of this process
-
-    def _catch_up(self) -> Link:
-        "Check the end of the audit against the head file, and advance the head when a crash left it behind."
-        head = read_head(self._head_path, self._key)  # before the rows, which may only be ahead of it
-        with self._reading() as conn:
-            self._check_reaches(conn, head)
-            newer = conn.execute(select(AUDIT).where(AUDIT.c.seq > head.seq).order_by(AUDIT.c.seq)).mappings()
-            tail = check_chain(self._key, newer, head)
-        if tail != head:
-            write_head(self._head_path, self._key, tail)
-        return tail
-
-    def _check_reaches(self, conn: Connection, head: Link) -> None:
-        mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == head.seq)).scalar_one_or_none() if head.seq else head.mac
-        if mac is None:
-            last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
-            raise AuditBroken(f"{self.path} ends at audit row {last}, but its head {self._head_path} is row {head.seq}: the tail was cut, or an older copy was put back; restore database and head from one backup")
-        if mac != head.mac:
-            raise AuditBroken(f"audit row {head.seq} of {self.path} is not the one that the head {self._head_path} names: it was changed, or the files are of different stores")
+        self.head = catch_up(engine, path, key, head_path)  # the newest audit row that this process knows
 
     @contextmanager
     def unit(self, ts: datetime) -> Iterator[Unit]:
@@ -517,7 +550,7 @@ class Store(LedgerReads):
             row = conn.execute(select(AUDIT.c.seq, AUDIT.c.mac).order_by(AUDIT.c.seq.desc()).limit(1)).one_or_none()
             before = Link(*row) if row else GENESIS
             if before.seq < self.head.seq:
-                self._check_reaches(conn, self.head)
+                check_reaches(conn, self.path, self.head, self._head_path)
             unit = Unit(conn, self.path, self._key, ts, before)
             yield unit
             unit.finish()
@@ -540,7 +573,7 @@ class Store(LedgerReads):
             for row in conn.execute(select(AUDIT).order_by(AUDIT.c.seq)).mappings():
                 tail = check_row(self._key, row, tail)
                 replayed(state, row)
-            self._check_reaches(conn, head)
+            check_reaches(conn, self.path, head, self._head_path)
             for table in META.sorted_tables:
                 if table is not AUDIT:
                     check_table(conn, table, state.get(table.name, {}))
@@ -556,7 +589,7 @@ class Store(LedgerReads):
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-# %% ../../nbs/data/10_store.ipynb #c030
+# %% ../../nbs/data/10_store.ipynb #c035
 def open_store(
     path: Path | str | None = None,  # default: otsport.db in the state folder
     key: bytes | None = None,  # audit key; default: the file audit.key beside the database, made when missing
@@ -569,7 +602,7 @@ def open_store(
         with store_errors(path), file_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
-            prepare(engine, path)
+            prepare(engine, path, wait_seconds)
             return Store(engine, path, *unlock(engine, path, key))
     except BaseException:
         engine.dispose()
