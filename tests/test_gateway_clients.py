@@ -1,5 +1,6 @@
 """The gateway as its clients meet it: three unmodified libraries, several at once, killed ones, rude ones."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -299,26 +300,74 @@ def test_orders_before_garbage_count():
     assert [u.ticket.order_ref for u in served.open_orders()] == ["ref-1"]
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_killed_client_leaves_its_last_orders(round_, tmp_path):
-    journal = tmp_path / "gateway.jsonl"
-    served = exchange(ACCOUNT, journal=journal)
+async def write_and_give_up(line):
+    "What a careless server does: a failed write ends the connection."
+    loop, out = asyncio.get_running_loop(), line.session.out
+    while out or not line.ended:
+        if not out:
+            line.wake.clear()
+            await line.wake.wait()
+            continue
+        data = bytes(out)
+        out.clear()
+        try:
+            await loop.sock_sendall(line.sock, data)
+        except OSError:
+            line.sock.close()
+            return
+
+
+def killed_while_busy(served, monkeypatch):
+    """A client sends 200 orders and is killed while the gateway is busy with a step, so that the next thing the gateway does
+    with that client is a write that fails; gives the orders that entered, and what a second client of the same id is told of them."""
+    late = {}
+
+    def busy(gateway, session, asked):
+        late["process"].stdin.write("go\n")
+        late["process"].stdin.flush()
+        late["process"].wait(20)
+        gateway.step()
+        session.send("marketRule", ruleId=asked["ruleId"], increments=[])
+
+    monkeypatch.setitem(gateway_server.HANDLERS, "reqMarketRule", busy)
     with running(served) as server:
         other = Raw(server.port, 2)
-        other.beat()
-        assert client("late_order.py", server.port, 5, 200).returncode == -signal.SIGKILL
-        again = Raw(server.port, start=False)
-        for _ in range(100):  # as an adapter does: try again while the id is in use
-            again.say(opening(5))
-            heard = again.until("error")
-            if codes(heard) != [326]:
-                break
-            again = Raw(server.port, start=False)
+        script = [sys.executable, str(ROOT / "tests" / "clients" / "late_order.py"), str(server.port), "5", "200"]
+        with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as late["process"]:
+            assert late["process"].stdout.readline() == "connected\n"
+            other.say(ask(176, "reqMarketRule", ruleId=26))
+            other.until("marketRule")
+        assert late["process"].returncode == -signal.SIGKILL
+        again = connect_again(server.port, 5)
         again.say(ask(176, "reqOpenOrders"))
-        mine = [v["orderRef"] for n, v in again.until("openOrderEnd") if n == "openOrder"]
-        assert mine == [f"ref-{i}" for i in range(1, 201)]
+        told = [v["orderRef"] for n, v in again.until("openOrderEnd") if n == "openOrder"]
+    return [u.ticket.order_ref for u in served.open_orders()], told
+
+
+def connect_again(port, client_id):
+    "As an adapter does: try again while the id is in use."
+    for _ in range(100):
+        raw = Raw(port, start=False)
+        raw.say(opening(client_id))
+        if codes(raw.until("error")) != [326]:
+            return raw
+        time.sleep(0.02)
+    raise TimeoutError(f"client id {client_id} was never free again")
+
+
+def test_killed_client_leaves_its_last_orders(tmp_path, monkeypatch):
+    journal = tmp_path / "gateway.jsonl"
+    served = exchange(ACCOUNT, journal=journal)
+    entered, told = killed_while_busy(served, monkeypatch)
     served.close()
+    assert entered == told == [f"ref-{i}" for i in range(1, 201)]
     assert len(received_orders(journal)) == 200
+
+
+def test_killed_client_of_a_careless_server_loses_orders(monkeypatch):
+    monkeypatch.setattr(gateway_server.Line, "write", write_and_give_up)
+    entered, told = killed_while_busy(exchange(ACCOUNT), monkeypatch)
+    assert entered == told == []
 
 
 def test_client_that_does_not_read_is_cut_off(monkeypatch, caplog):
