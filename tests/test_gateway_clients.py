@@ -240,20 +240,20 @@ def test_snapshot_ends_and_streams_are_cancelled():
         assert not [n for n, _ in raw.beat() if n == "tickPrice"]
 
 
-def test_position_that_vanishes_at_expiry_is_told():
+def test_option_that_expires_leaves_positions_and_quotes():
     served = exchange(ACCOUNT, session=date(2022, 12, 16))
     call = option("KO", date(2022, 12, 16), max(served.chain("KO").strikes), "C")  # far out of the money: ends worthless
+    about = {"symbol": "KO", "secType": "OPT", "expiry": "20221216", "strike": call.strike, "right": "C"}
     with running(served) as server:
         raw = Raw(server.port)
         raw.beat(2)
-        raw.say(order(7), ask(176, "reqPositions"))
-        raw.until("positionEnd")
-        raw.say(order(8, qty=1, symbol="KO", secType="OPT", expiry="20221216", strike=call.strike, right="C", side="BUY", limit="0.05"))
+        raw.say(ask(176, "reqPositions"), ask(176, "reqMktData", reqId=9, **about), order(8, qty=1, limit="0.05", **about))
         raw.until("position")
-        gone = [v for _ in range(90) for n, v in raw.beat() if n == "position" and v["secType"] == "OPT"]
-        assert [v["qty"] for v in gone] == [Decimal(0)] and gone[0]["conId"] == served.con_id(call)
-        raw.say(ask(176, "reqMktData", reqId=9, symbol="KO", secType="OPT", expiry="20221216", strike=call.strike, right="C"))
-        assert raw.until("tickString") if served.session == date(2022, 12, 16) else codes(raw.until("error")) == [200]
+        heard = []
+        while served.session == date(2022, 12, 16):
+            heard += raw.beat()
+    assert [v["qty"] for n, v in heard if n == "position"] == [Decimal(0)]
+    assert [v["reqId"] for n, v in heard if n == "error" and v["code"] == 200] == [9] and not served.holdings(ACCOUNT)
 
 
 def test_second_client_with_the_same_id_is_turned_away():

@@ -18,8 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway_support import ask, exchange, messages, opening
+
 from otsport.core.errors import InputError
 from otsport.core.records import option, stock
+from otsport.gateway.server import Gateway, Session, receive
 from otsport.gateway.wire import ASKED, CONDITIONS, MAX_FRAME, MAX_VERSION, MIN_VERSION, SENT, Frames, Request, WireError, agreed_version, contract_values, decode, encode, frame, request, split
 
 VERSIONS = st.integers(MIN_VERSION, MAX_VERSION)
@@ -289,3 +292,32 @@ def test_requests_of_the_clients_are_read(name, args):
         assert ib_insync_sends(version, name, *ours(0)).name == name
     asked = ibapi_sends(name, *ours(1))
     assert isinstance(asked, Request) and asked.name == name
+
+
+# Requests that are well formed and senseless.
+
+SENSE = {"symbol": ["KO", "AAPL", "XX", ""], "side": ["BUY", "SELL", "X"], "orderType": ["MKT", "LMT", "STP"], "right": ["C", "P", "", "Z"], "expiry": ["", "202212", "20221216", "x"], "account": ["DU123456", "", "U1"],
+         "tif": ["DAY", "GTC", "", "IOC"], "currency": ["USD", "", "EUR"], "multiplier": ["", "100"], "tradingClass": ["", "KO"], "localSymbol": ["", "KO    221216C00060000"], "time": ["", "20221215 09:30:00", "x"], "qty": [Decimal(1), Decimal(100), Decimal(0), Decimal("0.5"), Decimal(-1), None], "limitPrice": [Decimal("62.5"), Decimal(1000), Decimal("0.001"), None],
+         "strike": [None, Decimal(0), Decimal(60)]}  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_senseless_requests_never_break_the_server(data):
+    gateway, session = Gateway(exchange()), Session("fuzz")
+    receive(gateway, session, opening(1))
+    names = data.draw(st.lists(st.sampled_from(sorted(set(ASKED) - {"startApi"})), min_size=1, max_size=5))
+    try:
+        for name in names:
+            values = data.draw(filled(ASKED[name], 176))
+            values |= {k: data.draw(st.sampled_from(SENSE[k])) for k in values if k in SENSE}
+            values |= {k: data.draw(st.integers(-2, 9)) for k in ("orderId", "reqId", "conId") if k in values}
+            if name == "placeOrder":  # without the parts that are refused anyway
+                plain = ("orderId", "conId", "symbol", "expiry", "strike", "right", "side", "qty", "orderType", "limitPrice", "tif", "account", "orderRef", "currency", "multiplier", "localSymbol")
+                values = {k: values[k] for k in plain} | {"secType": data.draw(st.sampled_from(["STK", "OPT", "FUT"])), "transmit": True}
+                receive(gateway, session, ask(176, name, **values))
+            else:
+                receive(gateway, session, encode(176, name, ASKED, **values))
+    except WireError:
+        pass  # the server closes such a client
+    assert messages(bytes(session.out))

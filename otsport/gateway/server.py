@@ -14,8 +14,8 @@ __all__ = ['log', 'FARMS', 'NOT_SERVED', 'VALIDATION', 'MARKET_RULES', 'Handler'
            'on_account_summary', 'on_cancel_account', 'unserved_parts', 'on_place_order', 'ticket_of', 'place',
            'on_cancel_order', 'on_global_cancel', 'on_open_orders', 'on_all_open_orders', 'on_auto_open_orders',
            'on_completed_orders', 'on_executions', 'filter_time', 'on_log_level', 'take', 'receive', 'answer', 'leave',
-           'Line', 'nudge', 'hang_up', 'Server', 'converse', 'give_up', 'serve', 'listen', 'open_exchange',
-           'run_server', 'run_gateway']
+           'Line', 'nudge', 'hang_up', 'Server', 'accept', 'tick', 'converse', 'give_up', 'listen', 'serve',
+           'open_exchange', 'run_server', 'run_gateway']
 
 # %% ../../nbs/gateway/63_server.ipynb #c002
 import asyncio
@@ -77,8 +77,9 @@ class Session:
         for key, line in lines.items():
             if feed.sent.get(key) != line and not self.closing:
                 self.out += line
-        for key in feed.sent.keys() - lines.keys() if feed.gone and not self.closing else ():
-            self.out += feed.gone(key)
+        for key in (k for k in feed.sent if k not in lines):
+            if feed.gone and not self.closing:
+                self.out += feed.gone(key)
         feed.sent = lines
 
 # %% ../../nbs/gateway/63_server.ipynb #c008
@@ -562,7 +563,9 @@ def unserved_parts(ask: dict[str, Any]) -> list[str]:
 def on_place_order(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
     "3: a new order, or a change of the working order with the same id."
     order_id, parts = ask["orderId"], unserved_parts(ask)
-    if parts:
+    if order_id < 1:
+        session.error(order_id, 321, f"Error validating request: order id {order_id} is not positive")
+    elif parts:
         session.error(order_id, 201, f"Order rejected - not served by the simulated gateway: {', '.join(parts)}")
     elif ask["orderType"] not in ("MKT", "LMT"):
         session.error(order_id, 387, f"Unsupported order type {ask['orderType']}: the simulated gateway takes MKT and LMT")
@@ -701,6 +704,8 @@ def answer(gateway: Gateway, session: Session, payload: bytes) -> None:
     if isinstance(asked, Unserved):
         session.error(asked.req_id, NOT_SERVED, f"Request {asked.number} is not served by the simulated gateway")
         return
+    if None in (asked.values.get("reqId", 0), asked.values.get("orderId", 0)):
+        raise WireError(f"{asked.name} comes without its id")
     try:
         HANDLERS[asked.name](gateway, session, asked.values)
     except WireError:
@@ -717,7 +722,7 @@ def leave(gateway: Gateway, session: Session) -> None:
     if gateway.sessions.get(session.client_id) is session:
         del gateway.sessions[session.client_id]
 
-# %% ../../nbs/gateway/63_server.ipynb #c044
+# %% ../../nbs/gateway/63_server.ipynb #c046
 MAX_BACKLOG = 64 << 20  # bytes that may wait for a client that does not read
 MAX_CLIENTS = 32  # as TWS
 HANDSHAKE_SECONDS = 30.0  # from connect to START_API
@@ -760,7 +765,7 @@ class Line:
             except OSError:
                 self.deaf = True
 
-# %% ../../nbs/gateway/63_server.ipynb #c046
+# %% ../../nbs/gateway/63_server.ipynb #c048
 def nudge(line: Line) -> None:
     "Have a line send what waits; cut it off when too much waits or the conversation is over."
     waiting = len(line.session.out)
@@ -789,7 +794,7 @@ async def _until_quiet(line: Line) -> None:
     async for _ in line.chunks():
         pass
 
-# %% ../../nbs/gateway/63_server.ipynb #c048
+# %% ../../nbs/gateway/63_server.ipynb #c050
 class Server:
     "A gateway that listens on a port."
 
@@ -799,30 +804,6 @@ class Server:
         self.lines: dict[Line, asyncio.Task] = {}
         self.tasks: list[asyncio.Task] = []
         self.closed = False
-
-    async def accept(self) -> None:
-        "Take clients until the server is closed."
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, address = await loop.sock_accept(self.listener)
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            line = Line(sock, Session(f"{address[0]}:{address[1]}"))
-            if len(self.lines) >= MAX_CLIENTS:
-                log.warning("%s is turned away: %d clients are connected", line.session.peer, len(self.lines))
-                sock.close()
-                continue
-            self.lines[line] = asyncio.create_task(converse(self, line))
-
-    async def tick(self, seconds: float) -> None:
-        "Move the clock every few seconds."
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                self.gateway.step()
-            except OtsportError as error:
-                log.error("the clock did not move: %s", error)
-            self.flush()
 
     def flush(self) -> None:
         "Have every line send what waits for it."
@@ -840,7 +821,33 @@ class Server:
         "Wait until all is closed."
         await asyncio.gather(*self.tasks, *self.lines.values(), return_exceptions=True)
 
-# %% ../../nbs/gateway/63_server.ipynb #c050
+# %% ../../nbs/gateway/63_server.ipynb #c051
+async def accept(server: Server) -> None:
+    "Take clients until the server is closed."
+    loop = asyncio.get_running_loop()
+    while True:
+        sock, address = await loop.sock_accept(server.listener)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = Line(sock, Session(f"{address[0]}:{address[1]}"))
+        if len(server.lines) >= MAX_CLIENTS:
+            log.warning("%s is turned away: %d clients are connected", line.session.peer, len(server.lines))
+            sock.close()
+            continue
+        server.lines[line] = asyncio.create_task(converse(server, line))
+
+
+async def tick(server: Server, seconds: float) -> None:
+    "Move the clock every few seconds."
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            server.gateway.step()
+        except OtsportError as error:
+            log.error("the clock did not move: %s", error)
+        server.flush()
+
+# %% ../../nbs/gateway/63_server.ipynb #c053
 async def converse(server: Server, line: Line) -> None:
     "Serve one client until it leaves."
     session, writer = line.session, asyncio.create_task(line.write())
@@ -873,22 +880,6 @@ def give_up(line: Line) -> None:
             line.sock.shutdown(socket.SHUT_RDWR)
 
 
-async def serve(
-    exchange: Exchange,
-    host: str = "127.0.0.1",
-    port: int = 0,  # 0: any free one, see `Server.port`
-    clock: str = "heartbeat",  # or "paced"
-    seconds_per_step: float = 1.0,  # wall seconds, of the paced clock
-) -> Server:
-    "Serve an exchange on a port; `BrokerError` when the port is taken."
-    gateway = Gateway(exchange, clock)
-    server = Server(gateway, listen(host, port))
-    server.tasks.append(asyncio.create_task(server.accept()))
-    if clock == "paced":
-        server.tasks.append(asyncio.create_task(server.tick(seconds_per_step)))
-    return server
-
-
 def listen(host: str, port: int) -> socket.socket:
     "A listening socket; a taken port is a `BrokerError` that says what to do."
     try:
@@ -900,7 +891,24 @@ def listen(host: str, port: int) -> socket.socket:
     sock.setblocking(False)
     return sock
 
-# %% ../../nbs/gateway/63_server.ipynb #c054
+
+async def serve(
+    exchange: Exchange,
+    host: str = "127.0.0.1",
+    port: int = 0,  # 0: any free one, see `Server.port`
+    clock: str = "heartbeat",  # or "paced"
+    seconds_per_step: float = 1.0,  # wall seconds, of the paced clock
+    listener: socket.socket | None = None,  # a socket of `listen`, in place of host and port
+) -> Server:
+    "Serve an exchange on a port; `BrokerError` when the port is taken."
+    gateway = Gateway(exchange, clock)
+    server = Server(gateway, listener or listen(host, port))
+    server.tasks.append(asyncio.create_task(accept(server)))
+    if clock == "paced":
+        server.tasks.append(asyncio.create_task(tick(server, seconds_per_step)))
+    return server
+
+# %% ../../nbs/gateway/63_server.ipynb #c057
 def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: str = "simulated") -> Exchange:
     "The exchange on the bundled prices, with its journal in the state folder."
     from otsport.core.settings import home
@@ -910,9 +918,9 @@ def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: 
     return Exchange(Market(history(), seed), accounts, session, home() / "gateway" / f"{name}.jsonl")
 
 
-async def run_server(exchange: Exchange, host: str, port: int, clock: str, seconds_per_step: float) -> None:
+async def run_server(exchange: Exchange, listener: socket.socket, clock: str, seconds_per_step: float) -> None:
     "Serve until SIGTERM or SIGINT."
-    server = await serve(exchange, host, port, clock, seconds_per_step)
+    server = await serve(exchange, clock=clock, seconds_per_step=seconds_per_step, listener=listener)
     done, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
@@ -940,8 +948,9 @@ def run_gateway(
     name: str = "simulated",  # of the journal
 ) -> None:
     "Run the simulated gateway until it is stopped."
-    exchange = open_exchange(session, accounts, seed, name)
-    try:
-        asyncio.run(run_server(exchange, host, port, clock, seconds_per_step))
-    finally:
-        exchange.close()
+    with listen(host, port) as listener:  # first of all: a busy port is said at once, before the journal is touched
+        exchange = open_exchange(session, accounts, seed, name)
+        try:
+            asyncio.run(run_server(exchange, listener, clock, seconds_per_step))
+        finally:
+            exchange.close()

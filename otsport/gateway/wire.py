@@ -17,9 +17,10 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from ..core.calendars import NEW_YORK, utc
+from ..core.calendars import NEW_YORK
 from ..core.errors import BrokerError, InputError
 from ..core.records import Contract
+from ..core.units import utc
 
 # %% ../../nbs/gateway/60_wire.ipynb #c005
 MAX_FRAME = 1 << 20  # bytes, longest frame that a client may send
@@ -290,7 +291,7 @@ CONDITIONS: dict[str, Callable[[dict[str, Any]], bool]] = {
 ASKED: dict[str, tuple[Slot, ...]] = layouts(_SERVED_TEXT.format(contract=_ASKED_CONTRACT))
 _BY_NUMBER = {int(slots[0].name): name for name, slots in ASKED.items()}
 
-# %% ../../nbs/gateway/60_wire.ipynb #c026
+# %% ../../nbs/gateway/60_wire.ipynb #c028
 def text(value: Any) -> str:
     "One field: None is empty, truth values are 0 or 1, numbers are plain digits."
     if value is None:
@@ -310,7 +311,7 @@ def text(value: Any) -> str:
         raise InputError(f"{field!r} holds a NUL and would shift the fields behind it")
     return field
 
-# %% ../../nbs/gateway/60_wire.ipynb #c029
+# %% ../../nbs/gateway/60_wire.ipynb #c031
 def _fields(slots: tuple[Slot, ...], version: int, values: dict[str, Any], used: set[str], message: str) -> list[str]:
     "The fields of a layout, as text."
     out: list[str] = []
@@ -363,7 +364,7 @@ def encode(version: int, message: str, table: dict[str, tuple[Slot, ...]] | None
     fields = _fields((SENT if table is None else table)[message], version, values, used, message)
     return frame(("\0".join(_all_used(fields, values, used, message)) + "\0").encode())
 
-# %% ../../nbs/gateway/60_wire.ipynb #c032
+# %% ../../nbs/gateway/60_wire.ipynb #c034
 def number(field: str) -> Decimal | None:
     "The exact decimal of a field; empty, `UNSET` and infinity are None."
     if field in ("", "Infinite", "Infinity", "inf"):
@@ -397,7 +398,7 @@ def flag(field: str) -> bool:
 
 _READ: dict[str, Callable[[str], Any]] = {"int": whole, "num": number, "flag": flag, "text": str, "when": str}
 
-# %% ../../nbs/gateway/60_wire.ipynb #c034
+# %% ../../nbs/gateway/60_wire.ipynb #c036
 def _values(slots: tuple[Slot, ...], version: int, fields: Iterator[str], found: dict[str, Any]) -> dict[str, Any]:
     "The values of a layout by name, added to `found`; `StopIteration` when fields are missing."
     for slot in slots:
@@ -451,7 +452,7 @@ def decode(version: int, message: str, payload: bytes, table: dict[str, tuple[Sl
         raise WireError(f"{message} has {len(left)} fields too many for version {version}, from {left[0][:40]!r} on")
     return values
 
-# %% ../../nbs/gateway/60_wire.ipynb #c037
+# %% ../../nbs/gateway/60_wire.ipynb #c039
 @dataclass(frozen=True, slots=True)
 class Request:
     "A request of a client by name."
@@ -483,7 +484,7 @@ def _id_or_none(field: str) -> int:
     "A request id, or -1 when the field holds something else."
     return int(field) if re.fullmatch(r"[0-9]{1,18}", field) else -1
 
-# %% ../../nbs/gateway/60_wire.ipynb #c040
+# %% ../../nbs/gateway/60_wire.ipynb #c042
 def contract_values(contract: Contract) -> dict[str, Any]:
     "The contract fields that every message shares."
     shared = {"conId": contract.con_id, "symbol": contract.symbol, "secType": contract.sec_type, "currency": contract.currency, "tradingClass": contract.symbol}
