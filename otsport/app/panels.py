@@ -72,7 +72,7 @@ def cards_frame(day: Day) -> list[tuple[str, str, str]]:  # label, value, second
 
 def cards_html(day: Day) -> str:
     "Band and cards."
-    small, box = "color:#666;font-size:12px", "flex:1 1 150px;border:1px solid #ddd;padding:8px 12px;background:#fff;color:#111"
+    small, box = "color:#666;font-size:12px", "flex:1 1 150px;border:1px solid #ddd;padding:8px 12px;line-height:1.4;background:#fff;color:#111"
     card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:19px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
     cards = "".join(card.format(*map(escape, row)) for row in cards_frame(day))
     return band_html(day.snapshot.account) + f'<div style="display:flex;flex-wrap:wrap;gap:6px;padding:6px 0">{cards}</div>'

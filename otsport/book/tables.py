@@ -89,7 +89,7 @@ def table(frame: pd.DataFrame, caption: str = "", empty: str = "nothing to show"
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows) or f'<tr><td colspan="{len(shown.columns)}">{escape(empty)}</td></tr>'
     title = f'<caption style="text-align:left;font-weight:bold;padding:4px 8px">{escape(caption)}</caption>' if caption else ""
-    style = "border-collapse:collapse;max-width:100%;font-variant-numeric:tabular-nums;font-size:13px;margin:0"
+    style = "border-collapse:collapse;max-width:100%;font-variant-numeric:tabular-nums;font-size:13px;line-height:1.4;margin:0"
     return Table(f'<table style="{style}">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
 
 # %% ../../nbs/book/77_tables.ipynb #c019
