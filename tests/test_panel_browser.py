@@ -37,12 +37,13 @@ def test_panel_in_jupyterlab(panel_home, chromium, tmp_path):
         run_all(page, url("panel.ipynb"))
         expect(page.get_by_text(nav(days[-1])).first).to_be_visible(timeout=60_000)
         expect(page.get_by_text("PAPER").first).to_be_visible()
-        expect(page.get_by_text("Positions at the close").or_(page.get_by_text("positions at the close")).first).to_be_visible()
+        expect(page.get_by_text(f"worth ${days[-1].snapshot.exposure:,.2f}").first).to_be_visible()
         newest = save_shot(page, tmp_path / "panel_newest.png")
 
         page.locator(".widget-dropdown select").select_option(label=str(days[0].session))
         expect(page.get_by_text(nav(days[0])).first).to_be_visible()
         expect(page.get_by_text(nav(days[-1]))).to_have_count(0)
+        expect(page.get_by_text(f"worth ${days[0].snapshot.exposure:,.2f}").first).to_be_visible()
         oldest = save_shot(page, tmp_path / "panel_oldest.png")
 
         page.get_by_role("tab", name="Orders").click()

@@ -129,8 +129,8 @@ def day_panel(days: Sequence[Day]):  # ipywidgets.VBox with .date and .tabs
         return texts[key]
 
     def show(_) -> None:
-        cards.value = text("cards")
-        bodies[tabs.selected_index].value = text(list(SECTIONS)[tabs.selected_index])
+        texts_now = text("cards"), text(list(SECTIONS)[tabs.selected_index])  # both first: never a card of one day over a table of another
+        cards.value, bodies[tabs.selected_index].value = texts_now
 
     date_choice.observe(show, "value")
     tabs.observe(show, "selected_index")
