@@ -2,9 +2,9 @@
 
     python tests/killer.py HOME PORT LAST_SESSION KILLS [--no-outbox] [--seed N]
 
-One gateway process serves KILLS sessions in a row. Each session is traded by a process of its own that dies by SIGKILL at a
-random moment: half of the moments lie anywhere in the day, half in the milliseconds after its first order reached the
-gateway. A second process then takes the day up. At the end the gateway's own journal is compared with the store; the
+One gateway process serves KILLS sessions in a row, and an account for each. A session is traded, from cash, by a process of its
+own that dies by SIGKILL at a random moment: half of the moments lie anywhere in the day, half in the milliseconds after its
+first order reached the gateway. A second process then takes the day up. At the end the gateway's own journal is compared with the store, in which every wish (session, account, contract, side) may stand once; the
 verdict is one line of JSON. `--no-outbox` trades with a writer that keeps its orders in memory until they are acknowledged
 and asks the broker nothing after a restart: the comparison must find it out.
 """
@@ -14,22 +14,35 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 
 
-def trade(session: date, port: int, outbox: bool) -> None:
-    """Trade one session in this process; ends it."""
+SPARE = 10  # rounds more than kills, for processes that end before their moment comes
+
+
+def account(number: int) -> str:
+    """The paper account of a round."""
+    return f"DU{100000 + number}"
+
+
+def portfolio(number: int) -> str:
+    """The portfolio of a round."""
+    return f"p{number}"
+
+
+def trade(number: int, session: date, port: int, outbox: bool) -> None:
+    """Trade one session in this process."""
     from otsport.app import production
 
     if not outbox:
         switch_outbox_off()
-    params = dict(run_date=str(session), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
-                  start_gateway=False, base_size=0.1, max_portfolio_risk=0.02, max_sector_weight=0.35, run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
+    params = dict(run_date=str(session), account=account(number), portfolio=portfolio(number), capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
+                  start_gateway=False, base_size=0.1, max_portfolio_risk=0.05, max_sector_weight=0.35, run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
     asyncio.run(production.trade(production.begin(**params)))
 
 
@@ -38,15 +51,17 @@ def switch_outbox_off() -> None:
     from dataclasses import replace
 
     from otsport.core.records import OrderRecord, OrderState
+    from otsport.data.plain import plain
     from otsport.desk import desk, outbox
 
     recorded = outbox.enqueue
 
     def enqueue(store, book, orders, session, stage, now, plan=None):
+        orders = [replace(o, order_ref=f"{o.order_ref}-{os.getpid()}") for o in orders]  # names that no restart finds again
         records = {o.order_ref: OrderRecord(o, session, stage, OrderState.CREATED) for o in orders}
         book = replace(book, orders=book.orders | records)
         if plan is not None:
-            memory[session] = plan
+            memory[session] = plain(plan)
         return book
 
     async def release(store, book, broker, records, gate, now):
@@ -67,18 +82,19 @@ def switch_outbox_off() -> None:
     stored = desk.Store.plan
     desk.Store.plan = lambda self, portfolio, session: memory.get(session) or stored(self, portfolio, session)
     desk.enqueue, desk.release, desk.take_up = enqueue, release, take_up
+    outbox.stop_for = lambda book, strange: None
 
 
-def fork(session: date, port: int, outbox: bool) -> int:
+def fork(number: int, session: date, port: int, outbox: bool) -> int:
     """A child process that trades; imports are already paid for."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            trade(session, port, outbox)
+            trade(number, session, port, outbox)
             code = 0
         except BaseException as error:
-            print(f"{session}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            print(f"{session}: {type(error).__name__}: {error}"[:300], file=sys.stderr, flush=True)
         finally:
             os._exit(code)
     return pid
@@ -119,14 +135,14 @@ def verdict(journal: Path, home: Path) -> dict:
     from otsport.data.store import open_store
     from otsport.gateway.exchange import executions, received_orders
 
-    refs = Counter(r.ticket.order_ref for r in received_orders(journal))
+    wishes = Counter((r.ts.date(), r.ticket.account, r.ticket.contract.key, r.ticket.side) for r in received_orders(journal))
     theirs = {e.exec_id: (e.order_ref, e.contract.key, e.side, e.qty, e.price) for e in executions(journal)}
     with open_store(home / "otsport.db") as store:
-        ours = {f.exec_id: (f.order_ref, f.contract.key, f.side, f.qty, f.price) for f in store.fills("main")}
-        held = {key: p.qty for key, p in store.positions("main").items() if p.qty}
-        result = {"orders": len(refs), "fills": len(theirs), "sent_twice": sum(n - 1 for n in refs.values()), "fills_lost": len(set(theirs) - set(ours)),
+        books = sorted(store.portfolios())
+        ours = {f.exec_id: (f.order_ref, f.contract.key, f.side, f.qty, f.price) for b in books for f in store.fills(b)}
+        result = {"orders": sum(wishes.values()), "fills": len(theirs), "sent_twice": sum(n - 1 for n in wishes.values()), "fills_lost": len(set(theirs) - set(ours)),
                   "fills_invented": len(set(ours) - set(theirs)), "fills_changed": sum(theirs[k] != ours[k] for k in set(ours) & set(theirs)),
-                  "sessions": len(store.snapshots("main")), "audit_rows": store.verify(), "positions": len(held)}
+                  "days_finished": sum(len(store.snapshots(b)) for b in books), "audit_rows": store.verify()}
     return result
 
 
@@ -147,21 +163,24 @@ def main() -> None:
     from otsport.data.samples import history
 
     history()
-    rng, days, killed, broken = random.Random(a.seed), last_sessions(a.last, a.kills), 0, 0
-    params = production.checked(dict(run_date=str(days[0]), account="DU123456", portfolio="main", capital="1000000", sessions=1, seed=7, host="127.0.0.1",
-                                     port=a.port, start_gateway=True, base_size=0.1, max_portfolio_risk=0.02, max_sector_weight=0.35))
-    production.ensure_gateway(params, days[0])
-    (journal,) = (a.home / "gateway").glob("*.jsonl")
+    rng, days, killed, broken = random.Random(a.seed), last_sessions(a.last, a.kills + SPARE), 0, 0
+    cash = [f"--account={account(i)}=1000000" for i in range(len(days))]
+    gateway = subprocess.Popen([sys.executable, "-m", "otsport", "gateway", "--port", str(a.port), "--session", str(days[0]), "--clock", "heartbeat", *cash])
+    journal = a.home / "gateway" / "simulated.jsonl"
+    while not journal.exists():
+        time.sleep(0.05)
     length = 1.0
     try:
         for i, day in enumerate(days):
+            if killed == a.kills:
+                break
             size, start = journal.stat().st_size, time.monotonic()
-            pid = fork(day, a.port, not a.no_outbox)
+            pid = fork(i, day, a.port, not a.no_outbox)
             if i % 2:
                 killed += kill_after_first_order(pid, journal, size, rng.uniform(0, 0.02))
             elif wait(pid, rng.uniform(0, length)) is None:
                 killed += kill(pid)
-            pid = fork(day, a.port, not a.no_outbox)
+            pid = fork(i, day, a.port, not a.no_outbox)
             start = time.monotonic()
             status = wait(pid, 60)
             length = 0.8 * length + 0.2 * (time.monotonic() - start)
@@ -170,7 +189,8 @@ def main() -> None:
                 if status is None:
                     kill(pid)
     finally:
-        production.stop_gateway()
+        gateway.terminate()
+        gateway.wait()
     print(json.dumps({"killed": killed, "not_taken_up": broken} | verdict(journal, a.home)))
 
 

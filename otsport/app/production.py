@@ -199,7 +199,7 @@ def ensure_gateway(params: TradingDay, session: date) -> None:
         if process.poll() is not None:
             lines = log.read_text().strip().splitlines()
             raise BrokerError(f"the simulated gateway did not start: {lines[-1] if lines else f'exit code {process.returncode}'}")
-        if listens(params.host, params.port):
+        if " ready on " in log.read_text():
             return
         time.sleep(0.05)
     raise BrokerUnreachable(f"the simulated gateway did not answer at {params.host}:{params.port} in {GATEWAY_START_SECONDS:.0f} s: read {log}")

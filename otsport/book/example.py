@@ -52,8 +52,9 @@ class Example:
 
 # %% ../../nbs/book/78_example.ipynb #c007
 def example_premium(call: Contract, spot: float, as_of: datetime) -> Decimal:
-    "Model value of an option, dollars per unit, on the cent."
-    return from_float(float(bsm_price(spot, float(call.strike), years_to_expiry(as_of, call.expiry), 0.0, 0.0, VOL, call.right)), CENT)
+    "Model value of an option, dollars per unit, one cent or more."
+    value = float(bsm_price(spot, float(call.strike), years_to_expiry(as_of, call.expiry), 0.0, 0.0, VOL, call.right))
+    return max(from_float(value), CENT)
 
 
 def example_marks(prices: History, day: date, contracts: Sequence[Contract]) -> dict[str, Decimal]:

@@ -259,7 +259,8 @@ def weights_figure(frame: pd.DataFrame, sector_cap: float | None = None):
     _bars(axes[0], frame["contract"], frame["weight"].to_numpy(), frame["sector"].map(color), share, rows, room=0.34)
     _bars(axes[1], sectors.index, sectors.to_numpy(), sectors.index.map(color), share, rows, room=0.34)
     if sector_cap is not None:
-        axes[1].axvline(sector_cap, color=LOSS, ls="--", lw=1.1)
+        last = max(rows, 3) - int((sectors.index != "Cash").sum()) - 0.5  # cash has no cap
+        axes[1].plot([sector_cap] * 2, [last, max(rows, 3) - 0.5], color=LOSS, ls="--", lw=1.1)
         axes[1].set_xlim(axes[1].get_xlim()[0], max(axes[1].get_xlim()[1], sector_cap * 1.15))
     for ax in axes:
         _percent_unit(ax.xaxis, 4)

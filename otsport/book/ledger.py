@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 
-from ..core.calendars import utc
 from ..core.errors import CheckFailed, InputError
 from ..core.records import Booking, Commission, Contract, Fill, Leg, Lot, Position, Side, Transaction, TransactionKind
+from ..core.units import utc
 
 # %% ../../nbs/book/70_ledger.ipynb #c005
 def deposit(

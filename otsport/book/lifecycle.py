@@ -11,10 +11,10 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from .ledger import book_move
-from ..core.calendars import session_close, utc
+from ..core.calendars import session_close
 from ..core.errors import CheckFailed, InputError, NoPrices
 from ..core.records import Booking, Contract, Position, Right, TransactionKind, stock
-from ..core.units import CENT
+from ..core.units import CENT, utc
 
 # %% ../../nbs/book/71_lifecycle.ipynb #c005
 EXERCISE_THRESHOLD = CENT  # dollars in the money from which an option is exercised (OCC Rule 805)

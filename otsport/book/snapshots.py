@@ -12,10 +12,9 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from .ledger import positions_from, trial_balance
-from ..core.calendars import utc
 from ..core.errors import CheckFailed, InputError, NoPrices
 from ..core.records import AccountValues, Holding, Position, PositionMark, Snapshot, Transaction, TransactionKind
-from ..core.units import to_tick
+from ..core.units import to_tick, utc
 
 # %% ../../nbs/book/72_snapshots.ipynb #c005
 def booked_since(transactions: Iterable[Transaction], previous: Snapshot | None) -> tuple[Transaction, ...]:

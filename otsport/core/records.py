@@ -15,9 +15,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from .calendars import utc
 from .errors import InputError, NoPrices
-from .units import from_float, stock_tick
+from .units import from_float, stock_tick, utc
 
 # %% ../../nbs/core/02_records.ipynb #c005
 class Right(StrEnum):

@@ -14,8 +14,9 @@ from datetime import date, datetime, timedelta, timezone
 import numpy as np
 import pandas as pd
 
-from ..core.calendars import check_session, exchange, utc
+from ..core.calendars import check_session, exchange
 from ..core.errors import DataError, InputError, LookAhead, NoPrices
+from ..core.units import utc
 
 # %% ../../nbs/data/12_market.ipynb #c005
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

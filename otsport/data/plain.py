@@ -16,9 +16,8 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ..core.calendars import utc
 from ..core.errors import InputError
-from ..core.units import exact
+from ..core.units import exact, utc
 
 # %% ../../nbs/data/07_plain.ipynb #c005
 def plain(value: Any) -> Any:

@@ -26,12 +26,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, and_, create_engine, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from ..core.calendars import NEW_YORK, utc
+from ..core.calendars import NEW_YORK
 from ..core.errors import AuditBroken, DiskFull, InputError, LostRace, OtsportError, StoreError
 from otsport.core.records import (
     Booking, Commission, Fill, Leg, Order, OrderRecord, OrderState, Position, Snapshot, Transaction,
 )
 from ..core.settings import home
+from ..core.units import utc
 from otsport.data.audit import (
     GENESIS, Link, check_chain, check_row, make_head, make_key, read_head, read_key, signed_row, write_head,
 )

@@ -19,10 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from ..core.calendars import utc
 from ..core.errors import InputError
 from ..core.records import Contract, Lot, Order, OrderRecord, OrderState, OrderType, PositionMark, Side, TransactionKind
-from ..core.units import exact
+from ..core.units import exact, utc
 from .plain import canonical, revive
 
 # %% ../../nbs/data/08_tables.ipynb #c005

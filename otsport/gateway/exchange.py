@@ -9,9 +9,9 @@ __all__ = ['Event', 'STOCK_FEE', 'OPTION_FEE', 'MIN_FEE', 'MAX_FEE_SHARE', 'MARK
            'Book', 'State', 'move', 'apply', 'price_tick', 'form_refusal', 'still_to_sell', 'short_after', 'secured',
            'uncovered', 'buy_cost', 'put_release', 'funds_refusal', 'reserved', 'touch', 'marketable', 'affordable',
            'fill_events', 'covered_qty', 'match', 'option_expiry', 'close_events', 'contract_number', 'symbol_of',
-           'Recorder', 'open_accounts', 'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'exact_mark',
-           'portfolio_line', 'wanted', 'with_held', 'in_chain', 'every_contract', 'Venue', 'Exchange', 'ask_price',
-           'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
+           'Recorder', 'open_accounts', 'roll_forward', 'next_step', 'step_events', 'PortfolioLine', 'portfolio_line',
+           'wanted', 'with_held', 'in_chain', 'every_contract', 'Venue', 'Exchange', 'ask_price', 'refusal', 'enter',
+           'meet', 'modify_refusal', 'modify']
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c002
 import errno
@@ -29,8 +29,8 @@ from typing import Protocol, get_args, get_type_hints
 
 from ..core.calendars import check_session, next_session, session_close, session_open
 from ..core.errors import BrokerError, DiskFull, InputError, NoPrices, OtsportError, StoreError
-from ..core.records import AccountValues, Contract, Holding, OptionChain, OrderType, Quote, Right, Side, from_key, option, stock
-from ..core.units import CENT, exact, from_float, stock_tick, to_tick
+from ..core.records import AccountValues, Contract, Holding, OptionChain, OrderType, Quote, Right, Side, exact_mark, from_key, option, stock
+from ..core.units import CENT, exact, from_float, option_tick, stock_tick, to_tick
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -758,13 +758,6 @@ class PortfolioLine:
     avg_cost: Decimal  # dollars per unit of underlying, without commissions (TWS sends it times the multiplier)
     unrealized: Decimal  # dollars
     realized: Decimal  # dollars since the account was opened, before commissions
-
-
-def exact_mark(quote: Quote) -> Decimal:
-    "What a unit is valued at: the last price of a stock, the middle of an option's quote (an absent bid is worth 0)."
-    if not quote.contract.is_option:
-        return from_float(quote.last, stock_tick(quote.last))
-    return (from_float(quote.bid) + from_float(quote.ask)) / 2
 
 
 def portfolio_line(book: Book, contract: Contract, mark: Decimal) -> PortfolioLine:

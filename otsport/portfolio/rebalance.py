@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STOCK_FEE', 'OPTION_FEE', 'LEAST_FEE', 'CALL_COLLAR', 'commission_estimate', 'marketable_limit', 'TradeRules',
-           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'plan_orders', 'option_tick',
-           'call_limit', 'covered_call_orders']
+           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'plan_orders', 'call_limit',
+           'covered_call_orders']
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c002
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from math import isfinite
 
 from ..core.errors import InputError, NoPrices
 from ..core.records import Contract, Decision, Order, OrderType, Position, Quote, Right, Side, Target, Verdict, stock
-from ..core.units import CENT, from_float, stock_tick, to_tick
+from ..core.units import CENT, from_float, option_tick, stock_tick, to_tick
 from .limits import coverable_calls, pledged_shares
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c005
@@ -177,11 +177,6 @@ def plan_orders(
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c029
 CALL_COLLAR = 0.10  # fraction of the bid that is given up at most
-
-
-def option_tick(price: float | Decimal) -> Decimal:
-    "The tick of an option in dollars at that price."
-    return Decimal("0.01") if price < 3 else Decimal("0.05")
 
 
 def call_limit(

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from math import isfinite
 
-from ..core.calendars import utc
 from ..core.records import Intent, Right, Signal, SignalOutcome, SignalType, View
+from ..core.units import utc
 
 MERGED, REJECTED, EXPIRED = "MERGED", "REJECTED", "EXPIRED"
 

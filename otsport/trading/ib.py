@@ -23,13 +23,12 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from ..core.calendars import utc
 from ..core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, DataError, SettingsError
 from otsport.core.records import (
     NAN, AccountValues, BrokerReport, Commission, Contract, Fill, Holding, OptionChain, Order, OrderEvent, OrderState, Quote, Right, Side, option,
 )
 from ..core.settings import BrokerProfile
-from ..core.units import exact
+from ..core.units import exact, utc
 from .broker import check_served
 
 # %% ../../nbs/trading/52_ib.ipynb #c005
