@@ -1,5 +1,5 @@
 """The example book in a real store, for tests of panels."""
-from otsport.app.panels import example_days
+from otsport.desk.day import example_days
 from otsport.book.example import ACCOUNT, PORTFOLIO, example_book
 from otsport.core.calendars import session_close, session_open
 from otsport.core.records import TransactionKind

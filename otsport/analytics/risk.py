@@ -78,7 +78,7 @@ def scenario_pnl(
     for contract, qty in quantities.items():
         if contract.symbol not in past_returns or contract.symbol not in spots:
             raise DataError(f"no spot or no past returns of {contract.symbol}, which is held: {float(qty):g} {contract}")
-        if contract.is_option and not option_vols.get(contract.key, np.nan) > 0:
+        if contract.is_option and not option_vols.get(contract.key, np.nan) >= 0:
             raise DataError(f"vol of {contract} is {option_vols.get(contract.key)}: give the vol of its quote, or a realized one")
         vol = option_vols[contract.key] if contract.is_option else np.nan
         tau = years_to_expiry(as_of, contract.expiry) if contract.is_option else np.nan
