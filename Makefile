@@ -21,8 +21,7 @@ notebooks: .venv/installed-dev
 	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n_workers 2
 
 readme: .venv/installed-dev
-	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README \
-		--RegexRemovePreprocessor.patterns='["^#\\|\\s*hide"]'
+	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README --TemplateExporter.exclude_output=True
 	@sed -i 's#](images/#](nbs/images/#g; s#src="images/#src="nbs/images/#g' README.md
 
 .venv/bin/uv: constraints.txt

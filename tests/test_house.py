@@ -88,7 +88,7 @@ def test_one_version_and_one_layout_everywhere():
 
 def test_readme_comes_from_the_index_notebook(tmp_path):
     subprocess.run([sys.executable, "-m", "jupyter", "nbconvert", "--to", "markdown", str(ROOT / "nbs" / "index.ipynb"), "--output-dir", str(tmp_path),
-                    "--output", "README", '--RegexRemovePreprocessor.patterns=["^#\\\\|\\\\s*hide"]'], check=True, capture_output=True)
+                    "--output", "README", "--TemplateExporter.exclude_output=True"], check=True, capture_output=True)
     made = (tmp_path / "README.md").read_text().replace("](images/", "](nbs/images/").replace('src="images/', 'src="nbs/images/')
     assert made == (ROOT / "README.md").read_text()
 

@@ -96,7 +96,7 @@ def table(frame: pd.DataFrame, caption: str = "", empty: str = "nothing to show"
         "".join(f'<td style="{align(n)};{"white-space:nowrap" if n in right | ONE_LINE else "overflow-wrap:break-word"}">{escape(cell_text(n, v))}</td>' for n, v in zip(shown.columns, row, strict=True))
         for row in shown.itertuples(index=False, name=None)
     ]
-    body = "".join(f"<tr>{row}</tr>" for row in rows) or f'<tr><td colspan="{len(shown.columns)}">{escape(empty)}</td></tr>'
+    body = "".join(f"<tr>{row}</tr>" for row in rows) or f'<tr><td style="text-align:left;padding:3px 8px" colspan="{len(shown.columns)}">{escape(empty)}</td></tr>'
     title = f'<div style="font-weight:bold;padding:8px 8px 4px">{escape(caption)}</div>' if caption else ""
     style = "border-collapse:collapse;max-width:100%;font-variant-numeric:tabular-nums;font-size:13px;line-height:1.4;margin:0"
     return Table(f'{title}<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
