@@ -18,7 +18,7 @@ soak: .venv/installed-dev
 	@$(BIN)/python -m pytest -m soak -v $(ARGS)
 
 notebooks: .venv/installed-dev
-	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n_workers 2
+	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n-workers 2
 
 readme: .venv/installed-dev
 	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README --TemplateExporter.exclude_output=True
