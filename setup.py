@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent
 config = ConfigParser(interpolation=None)
 config.read(ROOT / "settings.ini", encoding="utf-8")
 meta = config["DEFAULT"]
-extras = {name: meta[f"{name}_requirements"].split() for name in ("ib", "lab", "dev")}
+extras = {name: meta[f"{name}_requirements"].split() for name in ("ib", "lab", "bench", "dev")}
 extras["dev"] += extras["ib"] + extras["lab"]
 
 setup(
@@ -21,8 +21,8 @@ setup(
     license=meta["license"],
     keywords=meta["keywords"].split(),
     python_requires=f">={meta['min_python']},<{meta['max_python']}",
-    packages=find_packages(include=["otsport", "otsport.*"]) + ["otsport.kernels", "otsport.papers"],
-    package_dir={"otsport": "otsport", "otsport.kernels": "kernels", "otsport.papers": "papers"},
+    packages=find_packages(include=["otsport", "otsport.*"]) + ["otsport.kernels", "otsport.bench", "otsport.papers"],
+    package_dir={"otsport": "otsport", "otsport.kernels": "kernels", "otsport.bench": "bench", "otsport.papers": "papers"},
     package_data={"otsport.papers": ["*.ipynb"], "otsport.data": ["samples/*", "migrations/*.mako"]},
     install_requires=meta["requirements"].split(),
     extras_require=extras,

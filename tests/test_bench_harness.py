@@ -1,0 +1,58 @@
+"""The bench harness: a time counts only after the answers were compared."""
+import json
+import time
+
+import pytest
+
+from otsport.bench.harness import Job, Part, chosen, markdown, measure, plain
+from otsport.core.errors import CheckFailed, InputError
+
+
+def slow(seconds, answer):
+    def run():
+        time.sleep(seconds)
+        return answer
+    return run
+
+
+def job(**change):
+    given = dict(name="wait", size="1", ours=slow(0.003, 1.0), peers={"slow": slow(0.012, 1.0)}, error=lambda a, b: abs(a - b), tolerance=1e-12,
+                 floors={"slow": 2.0})
+    return Job(**(given | change))
+
+
+def test_ratio_of_a_peer_four_times_slower():
+    got = measure(job(), 0.1)
+    assert 3 < got["ratio"]["slow"] < 5 and 3 < got["ours_ms"] < 4 and got["error"] == 0 and got["floor"] == {"slow": 2.0}
+
+
+def test_part_of_the_work_is_scaled():
+    assert 30 < measure(job(peers={"a tenth": Part(slow(0.012, 1.0), 10)}), 0.1)["ratio"]["a tenth"] < 50
+
+
+def test_faster_variant_counts_for_us():
+    assert 1.7 < measure(job(ours=slow(0.006, 1.0), faster={"2 threads": slow(0.003, 1.0)}), 0.1)["ratio"]["2 threads"] < 2.2
+
+
+@pytest.mark.parametrize("wrong", [1.1, float("nan")])
+def test_wrong_peer_is_an_error_not_a_number(wrong):
+    with pytest.raises(CheckFailed, match="wait: slow differs"):
+        measure(job(peers={"slow": slow(0, wrong)}), 0.0)
+
+
+def test_tolerance_by_peer_and_error_against_the_reference():
+    got = measure(job(peers={"rough": slow(0, 1.01)}, tolerance={"rough": 0.1}, reference=lambda: 1.0 + 1e-9), 0.0)
+    assert got["error"] == pytest.approx(1e-9, rel=1e-6)
+    with pytest.raises(InputError, match="no tolerance for 'rough'"):
+        measure(job(peers={"rough": slow(0, 1.01)}, tolerance={"other": 0.1}), 0.0)
+
+
+def test_json_holds_three_fields_and_the_table_says_missed():
+    results = {"wait": measure(job(floors={"slow": 1e9}), 0.0)}
+    assert set(json.loads(json.dumps(plain(results)))["wait"]) == {"ours_ms", "error", "ratio"}
+    assert "MISSED" in markdown(results)
+
+
+def test_unknown_job_is_named():
+    with pytest.raises(InputError, match="job 'nothing' is not known"):
+        chosen(["nothing"])
