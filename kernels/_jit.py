@@ -17,14 +17,17 @@ CACHE_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "
 FASTMATH = {"contract"}
 
 
-def kernel(function=None, **options):
-    """Compile `function` with the house options; further numba options (parallel, inline) may be given."""
+def kernel(function=None, *, reassoc=False, **options):
+    """Compile `function` with the house options; further numba options (parallel, inline) may be given.
+
+    `reassoc` lets a sum be taken in another order, so that it becomes vector instructions: for pure reductions only.
+    """
     if function is None:
-        return lambda f: kernel(f, **options)
+        return lambda f: kernel(f, reassoc=reassoc, **options)
     theirs = numba.config.CACHE_DIR
     if not theirs:
         numba.config.CACHE_DIR = str(CACHE_DIR)
     try:
-        return numba.njit(cache=True, error_model="numpy", fastmath=FASTMATH, **options)(function)
+        return numba.njit(cache=True, error_model="numpy", fastmath=FASTMATH | {"reassoc"} if reassoc else FASTMATH, **options)(function)
     finally:
         numba.config.CACHE_DIR = theirs
