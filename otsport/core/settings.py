@@ -40,7 +40,7 @@ class BrokerProfile(_Checked):
     mode: str = "paper"  # "paper" or "live"
     accounts: tuple[str, ...] = ("DU123456",)
     timeout_seconds: float = Field(default=10.0, gt=0)  # for each answer of the broker
-    heartbeat_seconds: float = Field(default=0.0, ge=0)  # pause between heartbeats; 0 paces by the broker's answers
+    heartbeat_seconds: float = Field(default=0.0, ge=0)  # between heartbeats; 0: at once in a replay, a second in real time
     requests_per_second: int = Field(default=0, ge=0)  # 0: no limit (TWS allows 50)
 
     @field_validator("mode")
