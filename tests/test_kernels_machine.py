@@ -1,0 +1,51 @@
+"""What the machine runs: vector instructions in the elementwise kernels, and no call of a scalar libm."""
+import platform
+import re
+
+import numpy as np
+import pytest
+
+from otsport.kernels import elementary
+
+X86, ARM = r"\bv(?:fn?m\w+|mul|add)pd\b.*[yz]mm", r"\bf(?:mla|mul|add)\b.*\.2d"  # packed arithmetic on float64, not moves
+vectors_of = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}.get(platform.machine())
+LIBM = re.compile(r"\b(exp|log|erfc?|pow|sin|cos)\b@?")
+
+
+def machine_code(kernel, *arguments):
+    kernel(*arguments)
+    return kernel.inspect_asm(kernel.signatures[0])
+
+
+def one(n, kind=float):
+    return np.full(n, 0.5, dtype=kind)
+
+
+ELEMENTWISE = {
+    "exp": (elementary.exp_array, one(8), one(8)),
+    "log": (elementary.log_array, one(8), one(8)),
+    "ndtr": (elementary.ndtr_array, one(8), one(8)),
+    "ndtri": (elementary.ndtri_array, one(8), one(8)),
+    "normals": (elementary._fill_pairs, np.uint64(1), one(8), one(8)),
+}
+
+
+@pytest.mark.skipif(vectors_of is None, reason="no pattern for the vector registers of this machine")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_kernel_is_vectorized(name):
+    code = machine_code(*ELEMENTWISE[name])
+    assert re.search(vectors_of, code)
+    calls = [line for line in code.splitlines() if re.search(r"\bcall", line) and LIBM.search(line)]
+    assert calls == []
+
+
+def test_scalar_libm_is_caught():
+    import math
+
+    import numba
+
+    @numba.njit
+    def plain(x, out):
+        for i in range(x.size):
+            out[i] = math.exp(x[i])
+    assert LIBM.search(machine_code(plain, one(8), one(8)))
