@@ -1,0 +1,98 @@
+"""Tail kernels against NumPy and against slow, obvious versions."""
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from otsport.kernels import tail
+
+
+def naive_linear_tail(returns, exposures, levels):
+    """Every number of `tail.linear_tail`, with sorts and masks."""
+    total = np.array([sum(r * e for r, e in zip(row, exposures)) for row in returns])
+    cuts = [np.quantile(total, 1 - a) for a in levels]
+    z = (total - cuts[0]) / (1.06 * total.std() * len(total) ** -0.2)
+    near = np.where(np.abs(z) <= tail.CUT, np.exp(-0.5 * z**2), 0)
+    parts = returns * exposures
+    return [-c for c in cuts], [-total[total <= c].mean() for c in cuts], -(near @ parts) / near.sum(), -parts[total <= cuts[0]].mean(axis=0)
+
+
+def linear_tail(returns, exposures, levels):
+    scenarios, n = returns.shape
+    var, es, total, parts_var, parts_es = (np.full(k, 7.0) for k in (len(levels), len(levels), scenarios, n, n))
+    tail.linear_tail(returns, exposures, np.array(levels), var, es, total, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
+    return var, es, parts_var, parts_es
+
+
+@pytest.mark.parametrize("scenarios, n", [(100, 1), (101, 3), (102, 8), (503, 17), (2500, 40)])
+def test_linear_tail_equals_naive(scenarios, n):
+    rng = np.random.default_rng(scenarios)
+    returns, exposures = rng.standard_t(4, (scenarios, n)) * 0.01, rng.normal(size=n) * 1e5
+    for fast, naive in zip(linear_tail(returns, exposures, (0.95, 0.99)), naive_linear_tail(returns, exposures, (0.95, 0.99))):
+        np.testing.assert_allclose(fast, naive, rtol=1e-10, atol=1e-9 * np.abs(exposures).max())
+
+
+def test_linear_tail_nan_return_gives_nan():
+    returns = np.full((100, 2), 0.01)
+    returns[7, 1] = np.nan
+    var, es, parts_var, parts_es = linear_tail(returns, np.array([1.0, 1.0]), (0.95,))
+    assert np.isnan(var).all() and np.isnan(es).all() and np.isnan(parts_var).all()
+
+
+def test_linear_tail_constant_pnl_has_no_kernel_estimate():
+    var, es, parts_var, parts_es = linear_tail(np.full((50, 2), 0.01), np.array([100.0, 200.0]), (0.95,))
+    assert var[0] == pytest.approx(-3.0) and es[0] == pytest.approx(-3.0) and np.isnan(parts_var).all()
+    assert parts_es.tolist() == pytest.approx([-1.0, -2.0])
+
+
+@given(arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32)), st.floats(0, 1))
+def test_quantile_is_numpys(x, p):
+    before = x.copy()
+    assert tail.quantile(x, p, np.empty_like(x)) == pytest.approx(np.quantile(x, p, method="linear"), rel=1e-15, abs=1e-15 * np.abs(x).max())
+    assert (x == before).all()
+
+
+@given(arrays(np.float64, st.integers(1, 60), elements=st.floats(allow_nan=False)), st.data())
+def test_select_partitions(x, data):
+    k = data.draw(st.integers(0, len(x) - 1))
+    y = x.copy()
+    assert tail.select(y, k) == np.sort(x)[k]
+    assert (y[:k] <= y[k]).all() and (y[k:] >= y[k]).all() and (np.sort(y) == np.sort(x)).all()
+
+
+@pytest.mark.parametrize("x", [np.arange(500.0), np.arange(500.0)[::-1].copy(), np.zeros(500), np.tile([1.0, 2.0], 250)])
+def test_select_sorted_reversed_constant_and_tied(x):
+    assert [tail.select(x.copy(), k) for k in (0, 1, 250, 499)] == np.sort(x)[[0, 1, 250, 499]].tolist()
+
+
+@pytest.mark.parametrize("x", [[], [np.nan], [1.0, np.nan, 2.0]])
+def test_quantile_of_nothing_or_nan_is_nan(x):
+    assert np.isnan(tail.quantile(np.array(x, dtype=np.float64), 0.3, np.empty(len(x))))
+
+
+def test_quantile_of_one_and_infinite_observations():
+    assert tail.quantile(np.array([3.0]), 0.05, np.empty(1)) == 3.0
+    assert tail.quantile(np.array([-np.inf, 0.0, 1.0]), 0.0, np.empty(3)) == -np.inf
+
+
+def test_weighted_rows_reads_only_rows_with_weight():
+    rng = np.random.default_rng(0)
+    matrix, weights = rng.normal(size=(50, 6)), np.where(rng.random(50) < 0.3, rng.random(50), 0.0)
+    expected = weights @ matrix
+    matrix[weights == 0] = np.nan
+    out = np.empty(6)
+    tail.weighted_rows(matrix, weights, np.empty(50, dtype=np.int64), out)
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
+
+
+def test_leave_one_out_equals_naive():
+    pnl = np.random.default_rng(1).normal(size=(6, 300))
+    total, var = pnl.sum(axis=0), np.empty(6)
+    tail.leave_one_out(pnl, total, 0.05, var, np.empty(300), np.empty(300))
+    assert var.tolist() == pytest.approx([-np.quantile(total - row, 0.05) for row in pnl], rel=1e-14)
+
+
+def test_spread_is_numpys_std():
+    x = 5 + np.random.default_rng(2).normal(size=777)
+    assert tail.spread(x) == pytest.approx(x.std(), rel=1e-13)
