@@ -1,0 +1,302 @@
+"""American options by spectral collocation of the early exercise boundary (Andersen, Lake and Offengenden 2016).
+
+Put, in units of the strike, x(t) = ln(B(t) / K), t the time to expiry, x(0+) = ln(min(1, r / q)):
+    N(t) = exp(-r t) n(d-(t, x)) / (sigma sqrt(t)) + int_0^t r exp(-r v) n(d-(v, x(t) - x(t - v))) / (sigma sqrt(v)) dv
+    D(t) = the same with q and d+, plus exp(-q t) N(d+(t, x)) + int_0^t q exp(-q v) N(d+(v, x(t) - x(t - v))) dv
+    x(t) = ln(N(t) / D(t)),   d+-(v, y) = (y + (r - q +- sigma**2 / 2) v) / (sigma sqrt(v))                     (their system "A", eq. 36)
+    P = European + int_0^tau (r K exp(-r v) N(-d-(v, ln(S/K) - x(tau - v))) - q S exp(-q v) N(-d+(...))) dv      (Kim 1990)
+H = (x - x(0+))**2 is interpolated at Chebyshev points of sqrt(t). With v = t sin(a)**2 both ends of every integral are smooth in a, so that
+Gauss-Legendre points in a take the place of their tanh-sinh, and since sqrt(t - v) = sqrt(t) cos(a) the interpolation is one constant matrix
+for all options. The first boundary is Bjerksund and Stensland's (1993); steps that do not shrink are damped. Calls: C(S, K, r, q) = P(K, S, q, r).
+
+S, K dollars, tau years (ACT/365F), r, q, sigma annual decimals, phi +1 call, -1 put. Twin: QuantLib QdFpAmericanEngine.
+Status: 0 ok; 1 the boundary did not settle (huge drift at a tiny vol): Leisen-Reimer tree of TREE_STEPS; 2 two boundaries (q < r < 0 for a put,
+Andersen and Lake 2021): the tree too; 3 unusable input, NaN.
+"""
+import math
+
+import numpy as np
+
+from ._jit import kernel
+from .binomial import binomial
+from .elementary import exp, mills, npdf
+
+INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+MAX_STEPS = 60
+SETTLED = 1e-3  # relative change of the boundary above which MAX_STEPS did not settle it
+TREE_STEPS = 1001
+NO_RATE = 1e-10  # annual; early exercise for less interest is worth nothing, and the boundary is too far to compute with
+NO_DIVIDENDS = np.empty(0)
+
+
+def scheme(points, inner, outer, tolerance):
+    """The constants of a collocation with `points` boundary points, `inner` and `outer` quadrature points, stopping at `tolerance` of the boundary."""
+    nodes = 0.5 * (1.0 + np.cos(np.pi * np.arange(points + 1) / points))  # sqrt(t / tau), the last at expiry
+    signs = (-1.0) ** np.arange(points + 1)
+    signs[[0, -1]] *= 0.5
+
+    def matrix(at):
+        gap = at[:, None] - nodes
+        return (signs / gap / (signs / gap).sum(axis=1, keepdims=True))[:, :points].T.copy()  # barycentric; H is 0 at expiry
+
+    def angles(count):
+        y, w = np.polynomial.legendre.leggauss(count)
+        a = (y + 1.0) * np.pi / 4.0
+        return np.sin(a), np.cos(a), 2.0 * np.sin(a) * np.cos(a) * w * np.pi / 4.0
+
+    sine, cosine, weight = angles(inner)
+    root = nodes[:points]
+    last_sine, last_cosine, last_weight = angles(outer)
+    return (root, np.outer(sine, root).ravel(), np.outer(weight, root**2).ravel(), matrix(np.outer(cosine, root).ravel()),
+            last_sine, last_weight, matrix(last_cosine), tolerance)
+
+
+FAST = scheme(8, 8, 16, 1e-3)
+ACCURATE = scheme(12, 12, 24, 1e-5)
+
+
+@kernel(forceinline=True)
+def _normal(x):
+    """Distribution and density of the standard normal."""
+    density = npdf(x)
+    a = abs(x)
+    tail = density * mills(40.0 if a > 40.0 else a)
+    return (tail if x < 0.0 else 1.0 - tail), density
+
+
+@kernel
+def _normal_arrays(x, cdf, pdf):
+    for i in range(x.size):
+        cdf[i], pdf[i] = _normal(x[i])
+
+
+@kernel
+def _log_boundary(matrix, H, start, out):
+    """x at the points of a quadrature: start - sqrt(interpolated H)."""
+    for p in range(out.size):
+        out[p] = 0.0
+    for k in range(H.size):
+        h, row = H[k], matrix[k]
+        for p in range(out.size):
+            out[p] += h * row[p]
+    for p in range(out.size):
+        h = out[p]
+        out[p] = start - math.sqrt(h if h > 0.0 else 0.0)
+
+
+@kernel
+def _discounts(sine, weight, tau, rate, out):
+    for p in range(out.size):
+        out[p] = rate * tau * weight[p] * exp(-rate * tau * sine[p] * sine[p])
+
+
+@kernel
+def _first_boundary(root, tau, r, q, sigma, start, x):
+    """The flat boundaries of Bjerksund and Stensland (1993), one for each time to expiry."""
+    half = 0.5 - (r - q) / (sigma * sigma)
+    beta = half - math.sqrt(half * half + 2.0 * r / (sigma * sigma))
+    near = math.exp(-start)
+    far = (beta - 1.0) / beta if beta < 0.0 else 1e6
+    for i in range(root.size):
+        t = tau * root[i] * root[i]
+        h = -((q - r) * t + 2.0 * sigma * math.sqrt(t)) * near / (far - near)
+        h = h if h < 0.0 else 0.0
+        x[i] = -math.log(near + (far - near) * (1.0 - math.exp(h)))
+        x[i] = x[i] if x[i] < start else start
+
+
+@kernel
+def _boundary(tau, r, q, sigma, start, plan, work):
+    """Solve for x at the collocation points, into work[0]; H goes to work[1]. Returns the last change of x."""
+    root, sine, weight, matrix, tolerance = plan[0], plan[1], plan[2], plan[3], plan[7]
+    n, m = root.size, sine.size
+    x, H = work[0, :n], work[1, :n]
+    num, den, mass = work[2, :n], work[3, :n], work[4, :n]
+    wr, wq, d, y = work[5, :m], work[6, :m], work[7, :m], work[8, :m]
+    cdf, pdf_minus, pdf_plus = work[9, :m], work[10, :m], work[11, :m]
+    sd = sigma * math.sqrt(tau)
+    shift = (r - q) * tau / sd + 0.5 * sd
+    _discounts(sine, weight, tau, r, wr)
+    _discounts(sine, weight, tau, q, wq)
+    _first_boundary(root, tau, r, q, sigma, start, x)
+    relax, before, change = 1.0, math.inf, math.inf
+    for _ in range(MAX_STEPS):
+        for i in range(n):
+            H[i] = (x[i] - start) ** 2
+        _log_boundary(matrix, H, start, y)
+        for p in range(0, m, n):
+            for i in range(n):
+                d[p + i] = x[i]
+        for p in range(m):
+            d[p] = (d[p] - y[p]) / (sd * sine[p]) + (shift - sd) * sine[p]
+        _normal_arrays(d, cdf, pdf_minus)
+        for p in range(m):
+            d[p] += sd * sine[p]
+        _normal_arrays(d, cdf, pdf_plus)
+        for i in range(n):
+            num[i], den[i], mass[i] = 0.0, 0.0, 0.0
+        for p in range(m):
+            pdf_minus[p] *= wr[p] / sine[p]
+        for p in range(m):
+            pdf_plus[p] *= wq[p] / sine[p]
+        for p in range(m):
+            cdf[p] *= wq[p]
+        for p in range(0, m, n):
+            for i in range(n):
+                num[i] += pdf_minus[p + i]
+            for i in range(n):
+                den[i] += pdf_plus[p + i]
+            for i in range(n):
+                mass[i] += cdf[p + i]
+        change = 0.0
+        for i in range(n):
+            v = sd * root[i]
+            t, plus = tau * root[i] * root[i], x[i] / v + shift * root[i]
+            inside, dense = _normal(plus)
+            minus = plus - v
+            dq = exp(-q * t)
+            top = num[i] / sd + exp(-r * t - 0.5 * minus * minus) * INV_SQRT_2PI / v
+            new = math.log(top / (den[i] / sd + mass[i] + dq * (dense / v + inside)))
+            new = new if new < start else 0.5 * (x[i] + start)
+            step = abs(new - x[i])
+            change = step if not step <= change else change  # a NaN stays
+            x[i] += relax * (new - x[i])
+        if not change > tolerance:
+            break
+        if change > 0.9 * before and relax > 0.1:
+            relax *= 0.7
+        before = change
+    for i in range(n):
+        H[i] = (x[i] - start) ** 2
+    return change
+
+
+@kernel
+def _european_put(S, K, tau, r, q, sigma):
+    sd = sigma * math.sqrt(tau)
+    d1 = (math.log(S / K) + (r - q) * tau) / sd + 0.5 * sd
+    return K * math.exp(-r * tau) * _normal(sd - d1)[0] - S * math.exp(-q * tau) * _normal(-d1)[0]
+
+
+@kernel
+def _premium(S, K, tau, r, q, sigma, start, plan, work):
+    """Present value of the interest on the strike less the dividends while the put is exercised early."""
+    sine, weight, matrix = plan[4], plan[5], plan[6]
+    n, m = plan[0].size, sine.size
+    y, d, cdf, pdf = work[5, :m], work[6, :m], work[7, :m], work[8, :m]
+    sd, log_spot = sigma * math.sqrt(tau), math.log(S / K)
+    shift = (r - q) * tau / sd + 0.5 * sd
+    _log_boundary(matrix, work[1, :n], start, y)
+    for p in range(m):
+        d[p] = -((log_spot - y[p]) / (sd * sine[p]) + shift * sine[p])
+    _normal_arrays(d, cdf, pdf)
+    for p in range(m):
+        d[p] += sd * sine[p]
+    total = 0.0
+    for p in range(m):
+        total -= q * S * tau * weight[p] * math.exp(-q * tau * sine[p] * sine[p]) * cdf[p]
+    _normal_arrays(d, cdf, pdf)
+    for p in range(m):
+        total += r * K * tau * weight[p] * math.exp(-r * tau * sine[p] * sine[p]) * cdf[p]
+    return total if total > 0.0 else 0.0  # never below 0 but by rounding and quadrature
+
+
+@kernel
+def _certain_put(S, K, tau, r, q):
+    """The put when spot only drifts: exercised now, at expiry, or where K exp(-r t) - S exp(-q t) turns."""
+    best = max(K - S, K * math.exp(-r * tau) - S * math.exp(-q * tau), 0.0)
+    if r != q and r * K * q * S > 0.0:
+        t = math.log(r * K / (q * S)) / (r - q)
+        if 0.0 < t < tau:
+            best = max(best, K * math.exp(-r * t) - S * math.exp(-q * t))
+    return best
+
+
+@kernel
+def _put(S, K, tau, r, q, sigma, plan, work):
+    if not (S >= 0.0 and K >= 0.0 and tau >= 0.0 and sigma >= 0.0 and r == r and q == q) or max(S, K, tau, sigma, abs(r), abs(q)) == math.inf:
+        return math.nan, 3
+    if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
+        return _certain_put(S, K, tau, r, q), 0
+    if r <= NO_RATE and q >= r:
+        return _european_put(S, K, tau, r, q, sigma), 0
+    status = 2 if r < 0.0 else 0
+    if status == 0:
+        start = 0.0 if q <= r else math.log(r / q)
+        change = _boundary(tau, r, q, sigma, start, plan, work)
+        if change < SETTLED or change < plan[7]:
+            if S <= K * math.exp(work[0, 0]):
+                return K - S, 0
+            value = _european_put(S, K, tau, r, q, sigma) + _premium(S, K, tau, r, q, sigma, start, plan, work)
+            return max(value, K - S, 0.0), 0
+        status = 1
+    tree = binomial(S, K, tau, r, q, sigma, -1.0, TREE_STEPS, True, True, NO_DIVIDENDS, NO_DIVIDENDS)
+    floor = max(_certain_put(S, K, tau, r, q), _european_put(S, K, tau, r, q, sigma))
+    return tree if tree > floor else floor, status  # the tree is NaN where the drift dwarfs the vol, and the put then nearly certain
+
+
+@kernel
+def american(S, K, tau, r, q, sigma, phi, plan, work):
+    """Value and status of one American option; `plan` is FAST or ACCURATE, `work` from `workspace`."""
+    if phi > 0.0:
+        return _put(K, S, tau, q, r, sigma, plan, work)
+    if phi < 0.0:
+        return _put(S, K, tau, r, q, sigma, plan, work)
+    return math.nan, 3
+
+
+@kernel
+def workspace(plan):
+    """Scratch for `american` with this plan."""
+    return np.empty((12, max(plan[1].size, plan[4].size)))
+
+
+@kernel
+def american_arrays(S, K, tau, r, q, sigma, phi, plan, price, status):
+    """`american` over float64 arrays of one length; `price` and `status` (int64) are written."""
+    work = workspace(plan)
+    for i in range(S.size):
+        price[i], status[i] = american(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i], plan, work)
+
+
+@kernel
+def american_vol(target, S, K, tau, r, q, phi, plan, work, low, high):
+    """The vol between `low` and `high` at which `american` gives `target`, and 0; or NaN and 1 (at or below the value at `low`), 2 (at or above that at `high`), 3.
+
+    Notes
+    -----
+    Regula falsi with the Illinois halving on the value, which rises in vol; ends when the bracket or the error is below 1e-12 of the vol or strike.
+    """
+    a, b = low, high
+    fa, sa = american(S, K, tau, r, q, a, phi, plan, work)
+    fb, sb = american(S, K, tau, r, q, b, phi, plan, work)
+    fa, fb = fa - target, fb - target
+    if not (fa == fa and fb == fb):
+        return math.nan, 3
+    if fa >= 0.0:
+        return math.nan, 1
+    if fb <= 0.0:
+        return math.nan, 2
+    side = 0
+    for _ in range(100):
+        vol = (a * fb - b * fa) / (fb - fa)
+        f = american(S, K, tau, r, q, vol, phi, plan, work)[0] - target
+        if abs(f) <= 1e-12 * K or b - a <= 1e-12 * vol:
+            return vol, 0
+        if f < 0.0:
+            a, fa = vol, f
+            fb = 0.5 * fb if side < 0 else fb
+            side = -1
+        else:
+            b, fb = vol, f
+            fa = 0.5 * fa if side > 0 else fa
+            side = 1
+    return math.nan, 3
+
+
+@kernel
+def american_vol_arrays(target, S, K, tau, r, q, phi, plan, low, high, vol, status):
+    """`american_vol` over arrays of one length; `vol` (float64) and `status` (int64) are written."""
+    work = workspace(plan)
+    for i in range(target.size):
+        vol[i], status[i] = american_vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i], plan, work, low, high)

@@ -1,0 +1,255 @@
+"""American option kernels against published values, a converged tree, limits and properties."""
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otsport.analytics.american import american, american_approx, american_greeks, american_tree, american_vol
+from otsport.analytics.options import bsm_price
+from otsport.core.errors import InputError
+from otsport.kernels import american as kernel
+from otsport.kernels import american_approx as approx
+from otsport.kernels.binomial import binomial
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "american.json").read_text())["vectors"]
+NONE = np.empty(0)
+
+
+def of_kind(*kinds):
+    return [pytest.param(v, id=v["id"]) for v in GOLDEN if v["kind"] in kinds]
+
+
+def inputs(vector):
+    i = vector["inputs"]
+    return i["S"], i["K"], i["T"], i["r"], i["q"], i["sigma"], i["type"][0].upper()
+
+
+@pytest.mark.parametrize("vector", of_kind("american_price"))
+def test_american_published_value(vector):
+    assert american(*inputs(vector))[0] == pytest.approx(vector["expected"], abs=vector["tol"])
+    assert american(*inputs(vector), fast=True)[0] == pytest.approx(vector["expected"], abs=max(vector["tol"], 2e-5))
+
+
+@pytest.mark.parametrize("vector", of_kind("american_greeks"))
+def test_american_greeks_published_value(vector):
+    greeks = american_greeks(*inputs(vector))
+    for name, value in vector["expected"].items():
+        assert getattr(greeks, name) == pytest.approx(value, abs=vector["tol"] * max(1, abs(value))), name
+
+
+@pytest.mark.parametrize("vector", of_kind("american_baw"))
+def test_baw_published_value(vector):
+    got = american_approx(*inputs(vector), "baw")
+    assert got == pytest.approx(vector["expected"], abs=vector["tol"])
+    assert got == pytest.approx(vector["recomputed"], abs=1e-7)
+
+
+@pytest.mark.parametrize("vector", of_kind("american_bjs1993"))
+def test_bjerksund_stensland_1993_published_value(vector):
+    S, K, tau, r, q, sigma, right = inputs(vector)
+    call = (S, K, tau, r, q) if right == "C" else (K, S, tau, q, r)
+    formula = approx._bjs_call_1993(*call, sigma)
+    assert formula == pytest.approx(vector["expected"], abs=vector["tol"])
+    european = bsm_price(S, K, tau, r, q, sigma, right)  # the value given out is never below it; at 1000 % vol the printed formula is
+    assert american_approx(*inputs(vector), "bjerksund_stensland_1993") == pytest.approx(max(formula, european), rel=1e-12)
+
+
+@pytest.mark.parametrize("vector", of_kind("american_crr"))
+def test_tree_published_value(vector):
+    got = american_tree(*inputs(vector), steps=vector["inputs"]["steps"], tree="cox-ross-rubinstein")
+    assert got == pytest.approx(vector["expected"], abs=vector["tol"]) and got == pytest.approx(vector["recomputed"], rel=1e-12)
+
+
+def converged(*option):
+    """Leisen-Reimer trees of n and 2n steps, extrapolated."""
+    small, large = (american_tree(*option, steps=n) for n in (1001, 2001))
+    return large + (large - small)
+
+
+CASES = [(S, 100.0, tau, r, q, sigma, right) for S, tau, r, q, sigma in [
+    (90, 0.25, 0.05, 0.0, 0.25), (105, 1.5, 0.03, 0.03, 0.2), (100, 3.0, 0.08, 0.01, 0.35), (120, 0.5, 0.002, 0.02, 0.5), (80, 2.0, 0.01, 0.06, 0.15),
+    (100, 0.02, 0.04, 0.01, 0.3), (110, 1.0, 0.05, -0.01, 0.25), (95, 1.0, 0.0, -0.02, 0.3), (100, 5.0, 0.10, 0.0005, 0.6)] for right in "CP"]
+
+
+@pytest.mark.parametrize("option", CASES)
+def test_american_equals_converged_tree(option):
+    price, flag = american(*option)
+    assert flag == 0
+    reference = converged(*option)  # itself good to some 1e-5 of the premium; where it has not settled its own last step is the yardstick
+    assert price == pytest.approx(reference, abs=1e-4 * max(1.0, reference), rel=0)
+    assert american(*option, fast=True)[0] == pytest.approx(reference, abs=1e-3)
+
+
+def test_tree_european_equals_black_scholes():
+    assert american_tree(100, 105, 0.7, 0.04, 0.01, 0.3, "P", steps=2001, exercise="european") == pytest.approx(bsm_price(100, 105, 0.7, 0.04, 0.01, 0.3, "P"), abs=1e-5)
+
+
+def naive_tree(S, K, tau, r, q, sigma, phi, steps):
+    """Cox-Ross-Rubinstein by recursion over a table, no tricks."""
+    dt = tau / steps
+    u = math.exp(sigma * math.sqrt(dt))
+    p = (math.exp((r - q) * dt) - 1 / u) / (u - 1 / u)
+    value = [[0.0] * (i + 1) for i in range(steps + 1)]
+    for i in range(steps, -1, -1):
+        for j in range(i + 1):
+            gain = max(phi * (S * u ** (2 * j - i) - K), 0.0)
+            hold = 0.0 if i == steps else math.exp(-r * dt) * (p * value[i + 1][j + 1] + (1 - p) * value[i + 1][j])
+            value[i][j] = max(gain, hold)
+    return value[0][0]
+
+
+@pytest.mark.parametrize("phi", [1.0, -1.0])
+def test_tree_equals_naive_tree(phi):
+    args = (100.0, 95.0, 0.8, 0.03, 0.05, 0.3, phi, 37)
+    assert binomial(*args, True, False, NONE, NONE) == pytest.approx(naive_tree(*args), rel=1e-12)
+
+
+def test_dividends_after_expiry_and_none_are_the_same():
+    option = (100, 100, 0.5, 0.03, 0.0, 0.3, "C")
+    assert american_tree(*option, ((0.6, 5.0),)) == american_tree(*option)
+
+
+def test_dividend_makes_early_exercise_of_a_call_worthwhile():
+    plain, paid = (american_tree(100, 95, 0.5, 0.03, 0.0, 0.2, "C", ((0.45, 4.0),), exercise=e) for e in ("european", "american"))
+    assert paid > plain + 0.5
+    # exercise just before the dividend at latest: never less than the European call that expires there
+    assert paid >= bsm_price(100, 95, 0.45, 0.03, 0.0, 0.2, "C") - 0.25
+
+
+def test_dividends_above_spot_are_nan():
+    assert np.isnan(american_tree(10, 10, 1, 0.0, 0, 0.2, "C", ((0.5, 11.0),)))
+
+
+def test_call_put_symmetry():
+    S, K, tau, r, q, sigma = 95.0, 103.0, 0.8, 0.05, 0.02, 0.3
+    assert american(S, K, tau, r, q, sigma, "C")[0] == american(K, S, tau, q, r, sigma, "P")[0]
+    for method in ("bjerksund_stensland_1993", "bjerksund_stensland_2002"):
+        assert american_approx(S, K, tau, r, q, sigma, "C", method) == pytest.approx(american_approx(K, S, tau, q, r, sigma, "P", method), rel=1e-12)
+
+
+@pytest.mark.parametrize("position", range(6))
+def test_nan_in_any_input_is_nan(position):
+    option = [100.0, 95.0, 0.3, 0.02, 0.01, 0.25]
+    option[position] = np.nan
+    price, flag = american(*option, "P")
+    assert np.isnan(price) and flag == 3
+    assert np.isnan(american_approx(*option, "P", "baw")) and np.isnan(american_approx(*option, "P")) and np.isnan(american_tree(*option, "P"))
+
+
+@pytest.mark.parametrize("position", range(6))
+def test_infinite_input_is_nan(position):
+    option = [100.0, 95.0, 0.3, 0.02, 0.01, 0.25]
+    option[position] = np.inf
+    assert np.isnan(american(*option, "P")[0])
+
+
+@pytest.mark.parametrize("name, position", [("spot", 0), ("strike", 1), ("tau", 2), ("vol", 5)])
+def test_negative_input_is_named(name, position):
+    option = [100.0, 95.0, 0.3, 0.02, 0.01, 0.25]
+    option[position] = -1.0
+    with pytest.raises(InputError, match=f"{name} is -1"):
+        american(*option, "P")
+
+
+@pytest.mark.parametrize("spot", [0.0, 80.0, 100.0, 120.0])
+@pytest.mark.parametrize("right, sign", [("C", 1), ("P", -1)])
+def test_limits_at_expiry_and_zero_vol(spot, right, sign):
+    intrinsic = max(sign * (spot - 100.0), 0.0)
+    assert american(spot, 100, 0, 0.05, 0.02, 0.3, right) == (intrinsic, 0)
+    certain = max(sign * (spot * math.exp(-0.02 * t) - 100 * math.exp(-0.05 * t)) for t in np.linspace(0, 1, 10_001))
+    assert american(spot, 100, 1, 0.05, 0.02, 0.0, right)[0] == pytest.approx(max(certain, 0), abs=1e-6)
+    if spot:
+        assert american(spot, 100, 1, 0.05, 0.02, 0.02, right)[0] == pytest.approx(max(certain, 0), abs=0.9)
+
+
+def test_deep_wings():
+    assert american(1e-3, 100, 1, 0.05, 0, 0.3, "P")[0] == pytest.approx(100 - 1e-3)
+    assert 0 <= american(1e5, 100, 1, 0.05, 0, 0.3, "P")[0] < 1e-12
+    assert 0 <= american(1e-3, 100, 1, 0.05, 0.08, 0.3, "C")[0] < 1e-12
+
+
+def test_unsettled_boundary_is_flagged_and_answered_by_the_tree():
+    option = (101.437, 100.0, 2.978, 0.1, 0.03, 0.034)
+    price, flag = american(*option, "P")
+    assert flag == 1 and price == pytest.approx(american_tree(*option, "P", steps=4001), abs=1e-3)
+
+
+def test_two_boundaries_are_flagged_and_answered_by_the_tree():
+    price, flag = american(90.0, 100.0, 1.0, -0.01, -0.03, 0.2, "P")
+    assert flag == 2 and price == pytest.approx(american_tree(90.0, 100.0, 1.0, -0.01, -0.03, 0.2, "P", steps=4001), abs=1e-3)
+    assert american(90.0, 100.0, 1.0, -0.03, -0.01, 0.2, "P") == (pytest.approx(bsm_price(90.0, 100.0, 1.0, -0.03, -0.01, 0.2, "P")), 0)
+
+
+def test_one_option_equals_its_place_in_any_order():
+    spots = np.array([130.0, 70.0, 100.0, 100.0])
+    together = american(spots, 100, 0.5, 0.03, 0.01, 0.3, "P")[0]
+    assert np.array_equal(together, [american(s, 100, 0.5, 0.03, 0.01, 0.3, "P")[0] for s in spots])
+    assert american([], 100, 0.5, 0.03, 0.01, 0.3, "P")[0].shape == (0,)
+
+
+def test_compiled_equals_interpreted(monkeypatch):
+    option = (95.0, 100.0, 0.5, 0.04, 0.01, 0.3, -1.0)
+    assert approx.baw(*option) == pytest.approx(approx.baw.py_func(*option), rel=1e-13)
+    assert approx.bjerksund_stensland(*option, 2002) == pytest.approx(approx.bjerksund_stensland.py_func(*option, 2002), rel=1e-10)
+    assert binomial(*option, 51, True, True, NONE, NONE) == pytest.approx(binomial.py_func(*option, 51, True, True, NONE, NONE), rel=1e-12)
+
+
+def test_boundary_starts_and_falls_as_theory_says():
+    """At expiry min(1, r / q) of the strike; below it, falling with time to expiry, above the perpetual boundary."""
+    for r, q, sigma in ((0.05, 0.02, 0.3), (0.03, 0.06, 0.2)):
+        plan = kernel.ACCURATE
+        work = kernel.workspace(plan)
+        start = min(0.0, math.log(r / q))
+        assert kernel._boundary(2.0, r, q, sigma, start, plan, work) < 1e-5
+        x = work[0, :plan[0].size]
+        half = 0.5 - (r - q) / sigma**2
+        beta = half - math.sqrt(half**2 + 2 * r / sigma**2)
+        assert np.all(np.diff(x) > 0) and x[-1] < start and x[0] > math.log(beta / (beta - 1))
+
+
+def test_bad_method_tree_and_steps_are_named():
+    with pytest.raises(InputError, match="use one of baw"):
+        american_approx(100, 100, 1, 0, 0, 0.2, "C", "binomial")
+    with pytest.raises(InputError, match="trinomial"):
+        american_tree(100, 100, 1, 0, 0, 0.2, "C", tree="trinomial")
+    with pytest.raises(InputError, match="dividend of -1"):
+        american_tree(100, 100, 1, 0, 0, 0.2, "C", ((0.5, -1.0),))
+
+
+usual = dict(S=st.floats(50, 200), tau=st.floats(0.01, 3), r=st.floats(0, 0.1), q=st.floats(0, 0.1), sigma=st.floats(0.08, 1.0), right=st.sampled_from("CP"))
+
+
+@given(**usual)
+@settings(max_examples=150, deadline=None)
+def test_american_bounds(S, tau, r, q, sigma, right):
+    price, _ = american(S, 100.0, tau, r, q, sigma, right)
+    sign = 1 if right == "C" else -1
+    assert price >= max(sign * (S - 100.0), bsm_price(S, 100.0, tau, r, q, sigma, right) - 1e-9)
+    assert price <= (S if right == "C" else 100.0) + 1e-9
+    for method in ("bjerksund_stensland_1993", "bjerksund_stensland_2002"):
+        assert american_approx(S, 100.0, tau, r, q, sigma, right, method) <= price + 1e-3
+
+
+@given(**usual, more=st.floats(1.02, 1.5))
+@settings(max_examples=100, deadline=None)
+def test_american_monotone_in_vol_time_and_spot(S, tau, r, q, sigma, right, more):
+    price = american(S, 100.0, tau, r, q, sigma, right)[0]
+    assert american(S, 100.0, tau, r, q, sigma * more, right)[0] >= price - 1e-3
+    assert american(S, 100.0, tau * more, r, q, sigma, right)[0] >= price - 1e-3
+    moved = american(S * more, 100.0, tau, r, q, sigma, right)[0] - price
+    assert -1e-3 <= (moved if right == "C" else -moved) <= S * (more - 1) + 1e-3
+
+
+@given(**usual)
+@settings(max_examples=100, deadline=None)
+def test_american_vol_round_trip(S, tau, r, q, sigma, right):
+    price, _ = american(S, 100.0, tau, r, q, sigma, right)
+    vol, flag = american_vol(price, S, 100.0, tau, r, q, right)
+    if flag == 0:
+        assert american(S, 100.0, tau, r, q, vol, right)[0] == pytest.approx(price, abs=1e-8)
+    else:  # only a price without time value has none
+        assert flag == 1 and price <= american(S, 100.0, tau, r, q, 1e-3, right)[0] + 1e-9
