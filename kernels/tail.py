@@ -215,3 +215,13 @@ def leave_one_out(pnl, total, p, var, scratch, rest):
         for t in range(total.size):
             rest[t] = total[t] - row[t]
         var[i] = -quantile(rest, p, scratch)
+
+
+@kernel
+def ewma(x, decay, variance):
+    """variance[t] = decay variance[t - 1] + (1 - decay) x[t]**2, from x[0]**2 on (RiskMetrics 1996, section 5.2)."""
+    previous = x[0] * x[0]
+    variance[0] = previous
+    for t in range(1, x.size):
+        previous = decay * previous + (1.0 - decay) * x[t] * x[t]
+        variance[t] = previous
