@@ -16,8 +16,8 @@ from .elementary import exp, log_ratio, mills, ndtr, npdf
 
 SWITCH = 0.5 * (math.sqrt(5.0) - 1.0)  # t1 / tau of Bjerksund and Stensland (2002), eq. 13
 RHO = math.sqrt(SWITCH)
-MAX_STEPS = 100
 NO_YIELD = 1e-10  # annual; early exercise for less is worth nothing, and the boundary is too far to compute with
+MAX_ROUNDS = 12  # of eight Newton steps
 TOLERANCE = 1e-8  # of the strike, of the critical price
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _ANGLES = 0.5 * (_NODES + 1.0) * math.asin(RHO)
@@ -39,45 +39,68 @@ def _usable(S, K, tau, r, q, sigma, phi):
     return S > 0.0 and K > 0.0 and tau > 0.0 and sigma > 0.0 and r >= 0.0 and q == q and phi == phi
 
 
-@kernel
-def _baw_seed(K, tau, r, b, sigma, phi, n, m):
+@kernel(forceinline=True)
+def _baw_seed(K, tau, b, sigma, phi, n, m):
     """Haug's (1998, p. 23) first guess of the critical price."""
-    perpetual = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) ** 2 + 4.0 * m))
+    perpetual = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) * (n - 1.0) + 4.0 * m))
     far = K / (1.0 - 1.0 / perpetual)
-    h = -(phi * b * tau + 2.0 * sigma * math.sqrt(tau)) * K / (phi * (far - K))
-    return K + (far - K) * (1.0 - exp(h)) if phi > 0.0 else far + (K - far) * exp(h)
+    h = exp(-(phi * b * tau + 2.0 * sigma * math.sqrt(tau)) * K / (phi * (far - K)))
+    edge = K + (far - K) * (1.0 - h) if phi > 0.0 else far + (K - far) * h
+    return edge if edge > 0.0 and edge < 1e6 * K else K
+
+
+@kernel(forceinline=True)
+def _baw_step(edge, K, carried, dq, dr, sd, power, phi):
+    """A Newton step towards the critical price; also how far `edge` misses the equation, and the option's delta there."""
+    d1 = phi * ((log_ratio(edge, K) + carried) / sd + 0.5 * sd)
+    a = abs(d1)
+    density = npdf(a)
+    tail = density * mills(40.0 if a > 40.0 else a)
+    inside = dq * (tail if d1 < 0.0 else 1.0 - tail)
+    gap = phi * (edge * inside - dr * K * ndtr(d1 - phi * sd)) + phi * (1.0 - inside) * edge / power - phi * (edge - K)
+    slope = phi * inside * (1.0 - 1.0 / power) + phi * (1.0 - phi * dq * density / sd) / power
+    step = edge + gap / (phi - slope)
+    return (step if step > 0.1 * edge else 0.1 * edge), gap, inside
+
+
+@kernel(forceinline=True)
+def _baw_from(edge, S, K, tau, r, q, sigma, phi):
+    """Eight steps from a critical price (0: Haug's guess): the value, NaN where they do not suffice, and the price reached. No branch."""
+    b, dq, dr, sd = r - q, exp(-q * tau), exp(-r * tau), sigma * math.sqrt(tau)
+    d1 = (log_ratio(S, K) + b * tau) / sd + 0.5 * sd
+    value = phi * (S * dq * ndtr(phi * d1) - K * dr * ndtr(phi * (d1 - sd)))
+    squared = sigma * sigma
+    n, m = 2.0 * b / squared, 2.0 * r / squared
+    ratio = m / (1.0 - dr) if r > NO_YIELD else 2.0 / (squared * tau)
+    power = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) * (n - 1.0) + 4.0 * ratio))
+    seed = _baw_seed(K, tau, b, sigma, phi, n, m)
+    edge = edge if edge > 0.0 else seed
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    reached, gap, inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
+    kept = value + phi * (1.0 - inside) * edge / power * exp(power * log_ratio(S, edge))
+    price = phi * (S - K) if phi * (S - edge) >= 0.0 else kept
+    price = price if abs(gap) <= TOLERANCE * K else math.nan
+    never = (phi > 0.0 and q <= NO_YIELD) or (phi < 0.0 and r <= NO_YIELD and q >= 0.0)
+    price = value if never else price
+    usable = S > 0.0 and K > 0.0 and tau > 0.0 and sigma > 0.0 and r >= 0.0 and q == q and phi == phi
+    return (price if usable else math.nan), reached
 
 
 @kernel
 def baw(S, K, tau, r, q, sigma, phi):
     """Barone-Adesi and Whaley: value of one American option; NaN for unusable input, a negative rate, or no convergence."""
-    if not _usable(S, K, tau, r, q, sigma, phi):
-        return math.nan
-    value = _european(S, K, tau, r, q, sigma, phi)
-    if (phi > 0.0 and q <= NO_YIELD) or (phi < 0.0 and r <= NO_YIELD and q >= 0.0):
-        return value
-    b, dq, dr, sd = r - q, exp(-q * tau), exp(-r * tau), sigma * math.sqrt(tau)
-    n, m = 2.0 * b / (sigma * sigma), 2.0 * r / (sigma * sigma)
-    ratio = m / (1.0 - dr) if r > 0.0 else 2.0 / (sigma * sigma * tau)
-    power = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) ** 2 + 4.0 * ratio))
-    edge = _baw_seed(K, tau, r, b, sigma, phi, n, m)
-    edge = edge if edge > 0.0 and edge < 1e6 * K else K
-    for _ in range(MAX_STEPS):
-        d1 = phi * ((log_ratio(edge, K) + b * tau) / sd + 0.5 * sd)
-        a = abs(d1)
-        density = npdf(a)
-        tail = density * mills(40.0 if a > 40.0 else a)
-        inside = dq * (tail if d1 < 0.0 else 1.0 - tail)
-        right = phi * (edge * inside - dr * K * ndtr(d1 - phi * sd)) + phi * (1.0 - inside) * edge / power
-        left = phi * (edge - K)
-        if abs(left - right) <= TOLERANCE * K:
-            if phi * (S - edge) >= 0.0:
-                return phi * (S - K)
-            return value + phi * (1.0 - inside) * edge / power * exp(power * log_ratio(S, edge))
-        slope = phi * inside * (1.0 - 1.0 / power) + phi * (1.0 - phi * dq * density / sd) / power
-        step = edge + (right - left) / (phi - slope)
-        edge = step if step > 0.1 * edge else 0.1 * edge
-    return math.nan
+    edge = 0.0
+    for _ in range(MAX_ROUNDS):
+        price, edge = _baw_from(edge, S, K, tau, r, q, sigma, phi)
+        if price == price or not (S > 0.0 and edge > 0.0):
+            break
+    return price
 
 
 @kernel
@@ -173,9 +196,12 @@ def bjerksund_stensland(S, K, tau, r, q, sigma, phi, year):
 
 @kernel
 def baw_arrays(S, K, tau, r, q, sigma, phi, price):
-    """`baw` over float64 arrays of one length; `price` is written."""
+    """`baw` over float64 arrays of one length; `price` is written. Eight steps as vector code suffice for nearly all; the rest go on one by one."""
     for i in range(S.size):
-        price[i] = baw(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+        price[i] = _baw_from(0.0, S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])[0]
+    for i in range(S.size):
+        if price[i] != price[i]:
+            price[i] = baw(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
 
 
 @kernel
