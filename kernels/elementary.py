@@ -46,7 +46,7 @@ def fma(typingctx, a, b, c):
 
 @kernel(forceinline=True)
 def _exp_parts(x, low):
-    """exp(x + low) for a |low| far below 1; the argument must lie within -708.3 .. 710."""
+    """e**r - 1 and 2**(k-1) of exp(x + low), for a |low| far below 1; the argument must lie within -708.3 .. 710."""
     shifted = x * LOG2E + ROUND
     k = shifted - ROUND
     r = fma(-k, LN2_LOW, fma(-k, LN2_HIGH, x)) + low
@@ -56,7 +56,7 @@ def _exp_parts(x, low):
     b = 0.0013888888917215586 + 0.00019841269874822307 * r + (2.4801521293463862e-05 + 2.755725539833871e-06 * r) * r2
     c = 2.762008948195459e-07 + 2.5105217695684516e-08 * r
     p = a + r4 * (b + r4 * c)
-    return (1.0 + (r + r2 * p)) * as_float((as_int(shifted) + 1022) << 52) * 2.0
+    return r + r2 * p, as_float((as_int(shifted) + 1022) << 52)
 
 
 @kernel(forceinline=True)
@@ -64,7 +64,17 @@ def exp(x):
     """e**x within 1 ulp; 0 below -708, inf above 709.78."""
     x = -708.3 if x < -708.3 else x
     x = 710.0 if x > 710.0 else x
-    return _exp_parts(x, 0.0)
+    part, half = _exp_parts(x, 0.0)
+    return (1.0 + part) * half * 2.0
+
+
+@kernel(forceinline=True)
+def expm1(x):
+    """e**x - 1, exact in its last digits near 0; -1 below -708, inf above 709.78."""
+    x = -708.3 if x < -708.3 else x
+    x = 710.0 if x > 710.0 else x
+    part, half = _exp_parts(x, 0.0)
+    return 2.0 * ((half - 0.5) + half * part)
 
 
 @kernel(forceinline=True)
@@ -137,7 +147,8 @@ def npdf(x):
 
 @kernel(forceinline=True)
 def _exp_at_least(x, low):
-    return _exp_parts(-708.3 if x < -708.3 else x, low)
+    part, half = _exp_parts(-708.3 if x < -708.3 else x, low)
+    return (1.0 + part) * half * 2.0
 
 
 @kernel(forceinline=True)
