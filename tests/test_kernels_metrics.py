@@ -1,0 +1,120 @@
+"""Rolling measures against the plain function window by window; the drawdown kernel against NumPy."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otsport.analytics.metrics import ROLLING, drawdowns, longest_drawdown, metrics, rolling_metrics
+from otsport.core.errors import InputError
+from otsport.kernels import metrics as kernel
+
+GOLDEN = {v["kind"]: v for v in json.loads((Path(__file__).parent / "golden" / "book.json").read_text())["vectors"] if v["kind"].startswith("metric")}
+
+
+def naive(x, window, rate=0.0):
+    return np.array([[getattr(metrics(x[i : i + window], rate=rate), name) for i in range(len(x) - window + 1)] for name in ROLLING])
+
+
+def agree(x, window, rate=0.0, rel=1e-11):
+    got, expected = rolling_metrics(x, window, rate=rate).values[0], naive(x, window, rate)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_allclose(got, expected, rtol=rel, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [2, 3, 20, 21, 63, 252, 400])
+def test_rolling_equals_naive(window):
+    agree(np.random.default_rng(window).standard_t(4, 400) * 0.01 + 0.0004, window, 0.03)
+
+
+@pytest.mark.parametrize("window", [2, 5, 21, 100])
+def test_rolling_equals_naive_with_ties(window):
+    agree(np.round(np.random.default_rng(window).standard_t(4, 300) * 0.01, 2), window)
+
+
+@pytest.mark.parametrize("x", [np.linspace(-0.05, 0.05, 120), np.linspace(0.05, -0.05, 120), np.zeros(60), np.full(60, 0.001), np.tile([0.01, -0.01], 60)],
+                         ids=["rising", "falling", "zero", "constant", "alternating"])
+def test_rolling_special_series(x):
+    agree(x, 21)
+
+
+def test_rolling_constant_window_inside_a_moving_series():
+    x = np.concatenate([np.random.default_rng(0).normal(0, 0.01, 50), np.full(40, 0.0003), np.random.default_rng(1).normal(0, 0.01, 50)])
+    agree(x, 20)
+    assert np.isnan(rolling_metrics(x, 20).frame("sharpe").to_numpy()).sum() == 21
+
+
+def test_rolling_total_loss():
+    x = np.random.default_rng(2).normal(0, 0.01, 90)
+    x[40] = -1.0
+    agree(x, 30)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_rolling_hole_is_nan_in_its_windows_only(hole):
+    x = np.random.default_rng(3).normal(0, 0.01, 200)
+    holed = x.copy()
+    holed[[50, 120]] = hole
+    got, whole = rolling_metrics(holed, 21).values[0], rolling_metrics(x, 21).values[0]
+    inside = np.array([np.any((np.array([50, 120]) >= t) & (np.array([50, 120]) < t + 21)) for t in range(180)])
+    assert np.isnan(got[:, inside]).all()
+    np.testing.assert_array_equal(got[:, ~inside], whole[:, ~inside])
+
+
+def test_rolling_does_not_drift():
+    x = np.random.default_rng(4).normal(0, 0.01, 20_000)
+    x[100] = 40.0  # one huge return: a running sum would carry its rounding to the end
+    end = rolling_metrics(x, 252).values[0, :, -1]
+    np.testing.assert_allclose(end, naive(x[-252:], 252)[:, 0], rtol=1e-12)
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=8, max_size=60), st.integers(2, 8))
+@settings(max_examples=60, deadline=None)
+def test_rolling_equals_naive_for_any_series(x, window):
+    agree(np.round(x, 6), window, rel=1e-7)  # skewness of nearly equal returns amplifies rounding
+
+
+def test_rolling_published_value():
+    for kind, name in (("metric_sharpe", "sharpe"), ("metric_skew", "skewness"), ("metric_kurtosis", "kurtosis")):
+        vector = GOLDEN[kind]
+        got = rolling_metrics(vector["inputs"]["returns"], len(vector["inputs"]["returns"])).frame(name).iloc[0, 0]
+        assert got == pytest.approx(vector["expected"], abs=vector["tol"])
+
+
+def test_rolling_keeps_labels():
+    table = pd.DataFrame(np.random.default_rng(5).normal(0, 0.01, (30, 2)), index=pd.bdate_range("2024-01-01", periods=30), columns=["a", "b"])
+    frame = rolling_metrics(table, 10).frame("vol")
+    assert list(frame.columns) == ["a", "b"] and frame.index[-1] == table.index[-1] and len(frame) == 21
+    np.testing.assert_allclose(frame, table.rolling(10).std().iloc[9:] * 252**0.5)
+
+
+@pytest.mark.parametrize("window", [0, 1, 31])
+def test_rolling_refuses_window(window):
+    with pytest.raises(InputError, match=f"window is {window}"):
+        rolling_metrics(np.zeros(30), window)
+
+
+def test_rolling_refuses_rate():
+    with pytest.raises(InputError, match="rate is -1"):
+        rolling_metrics(np.zeros(30), 5, rate=-1)
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=0, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_drawdown_kernel_equals_numpy(returns):
+    out = np.empty(len(returns))
+    longest = kernel.drawdowns(np.array(returns, dtype=float), out)
+    np.testing.assert_allclose(out, drawdowns(returns), atol=1e-13)
+    if not np.any((drawdowns(returns) < 0) != (out < 0)):
+        assert longest == longest_drawdown(returns)
+
+
+def test_rolling_compiled_equals_interpreted():
+    x = np.random.default_rng(6).normal(0, 0.01, 40)
+    fast, slow = np.empty((13, 31)), np.empty((13, 31))
+    kernel.rolling(x, 10, 0.0, 252.0, 0.05, fast)
+    kernel.rolling.py_func(x, 10, 0.0, 252.0, 0.05, slow)
+    np.testing.assert_allclose(fast, slow, rtol=1e-13)

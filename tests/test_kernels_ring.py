@@ -1,0 +1,119 @@
+"""Compressed snapshots come back bit by bit, or to their declared tick; damage is told."""
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from otsport.core.errors import DataError, InputError
+from otsport.data.ring import SnapshotRing, decode, encode, tick_grid
+from otsport.kernels import ring as kernel
+
+START = datetime(2024, 3, 28, 13, 30, tzinfo=timezone.utc)
+
+
+def same_bits(a, b):
+    return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 40), st.integers(1, 4)), elements=st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)))
+@settings(max_examples=150, deadline=None)
+def test_any_bits_come_back(rows):
+    assert same_bits(decode(encode(rows)), rows)
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(-(2**63), 2**63 - 1)))
+@settings(max_examples=100, deadline=None)
+def test_any_bit_pattern_comes_back(bits):
+    assert same_bits(decode(encode(bits.view(np.float64)[:, None])), bits)
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 80), elements=st.integers(-(10**12), 10**12)), st.integers(0, 6), st.integers(-3, 3))
+@settings(max_examples=100, deadline=None)
+def test_decimals_and_their_neighbors_come_back(counts, places, ulps):
+    x = (counts / 10.0**places).view(np.int64) + np.where(counts == 0, 0, ulps)
+    assert same_bits(decode(encode(x.view(np.float64)[:, None])), x)
+
+
+@pytest.mark.parametrize("column", [np.zeros(5), np.full(5, -0.0), np.full(7, np.nan), np.array([1.0]), np.array([0.0, -0.0, 5e-324, 1.7e308, -np.inf]), np.arange(300.0), np.arange(300.0)[::-1] * 1e15])
+def test_special_columns_come_back(column):
+    assert same_bits(decode(encode(column[:, None])), column)
+
+
+def test_cents_are_found_and_small():
+    x = np.round(1e6 + np.cumsum(np.random.default_rng(0).normal(0, 5, 3600)), 2)
+    assert len(encode(x[:, None])) / 3600 < 2
+
+
+def test_sums_of_floats_near_cents_are_small():
+    parts = np.round(np.random.default_rng(1).uniform(10, 300, (3600, 30)), 2)
+    total = 1e5 + np.cumsum(parts - parts.mean(0).round(2), axis=0) @ np.ones(30)  # each sum ends a few ulp beside its cent
+    assert np.any(total != np.round(total, 2))
+    data = encode(total[:, None])
+    assert same_bits(decode(data), total) and len(data) / 3600 < 5
+
+
+@pytest.mark.parametrize("tick", ["0.01", "0.05", "0.25", "5", "0.000001"])
+def test_declared_tick_rounds_to_the_nearest(tick):
+    x = np.random.default_rng(2).normal(1000, 10, 500)
+    got = decode(encode(x[:, None], tick_grid(["x"], {"x": tick})))[:, 0]
+    assert np.abs(got - x).max() <= float(tick) / 2 * (1 + 1e-6)
+    counts = np.round(got / float(tick))
+    np.testing.assert_allclose(got, counts * float(tick), rtol=1e-15)
+
+
+def test_declared_tick_keeps_decimals_exactly():
+    x = np.round(np.random.default_rng(3).normal(1000, 10, 500), 2)
+    assert same_bits(decode(encode(x[:, None], tick_grid(["x"], {"x": "0.01"}))), x)
+
+
+def test_declared_tick_keeps_what_it_cannot_round():
+    x = np.array([1.005, np.nan, 1e300])
+    assert same_bits(decode(encode(x[:, None], tick_grid(["x"], {"x": "0.01"}))), x)
+
+
+@pytest.mark.parametrize("at", [0, 3, 30, -1])
+def test_damage_is_told(at):
+    data = bytearray(encode(np.random.default_rng(4).normal(size=(50, 3))))
+    data[at] ^= 0x55
+    with pytest.raises(DataError):
+        decode(bytes(data))
+
+
+def test_ring_reads_across_open_and_closed_chunks():
+    ring, rows = SnapshotRing(["a", "b"], chunk=50), np.random.default_rng(5).normal(size=(170, 2))
+    for i, row in enumerate(rows):
+        ring.push(START + timedelta(seconds=i), row)
+    got = ring.read(START + timedelta(seconds=30), START + timedelta(seconds=160))
+    assert same_bits(got.to_numpy(), rows[30:161]) and got.index[0] == START + timedelta(seconds=30) and len(ring) == 170
+
+
+def test_ring_forgets_after_its_days():
+    ring = SnapshotRing(["a"], days=30, chunk=10)
+    for day in range(60):
+        for i in range(10):
+            ring.push(START + timedelta(days=day, seconds=i), [day])
+    got = ring.read(START, START + timedelta(days=100))
+    assert got.index[0] >= START + timedelta(days=29) and got["a"].iloc[0] == 30.0 or got["a"].iloc[0] == 29.0
+    assert len(ring) <= 320
+
+
+def test_ring_refuses_time_that_stands():
+    ring = SnapshotRing(["a"])
+    ring.push(START, [1.0])
+    with pytest.raises(InputError, match="must rise"):
+        ring.push(START, [2.0])
+
+
+def test_pack_compiled_equals_interpreted():
+    columns = np.round(np.random.default_rng(6).normal(100, 1, (2, 20)), 2)
+    columns[1] = np.random.default_rng(7).normal(size=20)
+    grids = np.array([[1, 0], [1, 0]])
+    answers = []
+    for function in (kernel.pack, kernel.pack.py_func):
+        plan, out = np.zeros((2, kernel.PLAN), dtype=np.int64), np.zeros(9 * 40, dtype=np.uint8)
+        used = function(columns, grids, plan, out)
+        answers.append((used, plan.tobytes(), out.tobytes()))
+    assert answers[0] == answers[1]
