@@ -11,6 +11,7 @@ Twin: numpy.quantile(x, p, method="linear") and the same means written with mask
 import math
 
 from ._jit import kernel
+from .elementary import exp
 
 CUT = 5.0  # bandwidths; the Gaussian weight there is 4e-6 of the largest
 
@@ -169,7 +170,7 @@ def var_weights(total, var, weights):
     bandwidth = 1.06 * spread(total) * total.size ** -0.2
     for t in range(total.size):
         z = (total[t] + var) / bandwidth
-        weights[t] = math.exp(-0.5 * z * z) if abs(z) <= CUT else 0.0 * z
+        weights[t] = exp(-0.5 * z * z) if abs(z) <= CUT else 0.0 * z
     mass = 0.0
     for t in range(total.size):
         mass += weights[t]
