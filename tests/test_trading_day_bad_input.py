@@ -1,0 +1,193 @@
+"""Bad input ends in one clear line and an exit code of its own, with nothing half done."""
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from otsport.app.production import find_paper
+from otsport.core.errors import all_errors
+from run_support import (
+    FAULTLESS, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, run_folder, status,
+    trading_day, verdict, wait_for,
+)
+
+pytestmark = pytest.mark.xdist_group("trading_day_bad_input")
+CODE = {name: error.exit_code for name, error in all_errors().items()}
+
+
+def check_refused(done: subprocess.CompletedProcess, error: str, *words: str) -> None:
+    """One line on standard error that begins with the name of the error and holds the words, and the exit code of that error."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"otsport: {error}: "), done.stderr
+    assert [word for word in words if word not in lines[0]] == [], lines[0]
+    assert done.returncode == CODE[error]
+    assert done.stdout == ""
+
+
+def check_nothing_done(home, port: int, partial: bool = True) -> None:
+    """No row, no folder that looks finished, no process; what was begun says itself that it failed."""
+    assert row_count(home) == 0
+    assert finished_runs(home) == []
+    assert left_behind(home) == []
+    assert not (home / "gateway" / "gateway.json").exists()
+    found = [status(p) for p in (home / "runs").glob("trading_day/*.partial")]
+    assert [(s["status"], s["exit_code"] > 1, "finished" in s) for s in found] == [("failed", True, True)] * partial
+
+
+def test_each_kind_of_failure_has_an_exit_code_of_its_own():
+    assert len(set(CODE.values())) == len(CODE) and 0 not in CODE.values()
+    kinds = ["ParameterError", "NotebookError", "NotASession", "NoPrices", "AccountNotServed", "BrokerUnreachable", "DiskFull", "StoreError", "AuditBroken", "RunLocked"]
+    assert len({CODE[kind] for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize("arguments, error, words", [
+    (["-p", "leverage=2"], "ParameterError", ["no parameter 'leverage'", "It has run_date, account, "]),
+    (["-p", "sesions=2"], "ParameterError", ["no parameter 'sesions'", "did you mean 'sessions'?"]),
+    (["-p", "run_dir=/tmp"], "ParameterError", ["no parameter 'run_dir'", "It has run_date"]),
+    (["-p", "sessions"], "ParameterError", ["'sessions' is not of the form key=value", "-p sessions=5"]),
+    (["-p", "seed=1", "-p", "seed=2"], "ParameterError", ["'seed' is given twice"]),
+    (["-p", "run_date=2022-12-26"], "NotASession", ["Monday 2022-12-26", "2022-12-23 and 2022-12-27"]),
+    (["-p", "run_date=2022-12-24"], "NotASession", ["Saturday 2022-12-24", "2022-12-23 and 2022-12-27"]),
+    (["-p", "run_date=2023-01-03"], "NoPrices", ["2023-01-03 has no prices", "1990-01-02 to 2022-12-28"]),
+    (["-p", "run_date=1989-01-03"], "NoPrices", ["1989-01-03 has no prices", "1990-01-02 to 2022-12-28"]),
+    (["-p", "run_date=1991-06-03"], "NoPrices", ["run_date 1991-06-03", "505 sessions of prices", "the earliest run_date for it is 1991-12-30"]),
+    (["-p", "run_date=soon"], "ParameterError", ["run_date = 'soon'", "valid date"]),
+    (["-p", "run_date=2022-02-30"], "ParameterError", ["run_date = '2022-02-30'", "valid date"]),
+    (["-p", "sessions=abc"], "ParameterError", ["sessions = 'abc'", "valid integer"]),
+    (["-p", "sessions=0"], "ParameterError", ["sessions = '0'", "greater than or equal to 1"]),
+    (["-p", "sessions=abc", "-p", "capital=-5"], "ParameterError", ["sessions = 'abc'", "capital = '-5'", "greater than 0"]),
+    (["-p", "capital=nan"], "ParameterError", ["capital = 'nan'", "finite number"]),
+    (["-p", "account=12"], "ParameterError", ["account = '12'", "pattern"]),
+    (["-p", "start_gateway=perhaps"], "ParameterError", ["start_gateway = 'perhaps'", "valid boolean"]),
+], ids=lambda value: " ".join(value[1::2]) if isinstance(value, list) and "-p" in value else "")
+def test_bad_parameter_is_refused_before_anything_is_written(tmp_path, arguments, error, words):
+    home = tmp_path / "home"
+    check_refused(otsport(home, "run", "trading_day", *arguments), error, *words)
+    assert contents(home) == {} if home.exists() else True
+
+
+def untagged(path):
+    notebook = json.loads(find_paper("trading_day").read_text())
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("tags", None)
+    path.write_text(json.dumps(notebook))
+
+
+@pytest.mark.parametrize("name, write, words", [
+    ("30_copy.ipynb", untagged, ["30_copy.ipynb has 0 cells tagged `parameters`", "tag the cell"]),
+    ("copy.ipynb", lambda path: path.write_text("not a notebook"), ["copy.ipynb is not a notebook"]),
+    ("trading_dya", lambda path: None, ["no production notebook is called 'trading_dya'", "trading_day"]),
+])
+def test_notebook_that_cannot_be_run_safely_is_refused(tmp_path, name, write, words):
+    home, path = tmp_path / "home", tmp_path / name
+    write(path)
+    check_refused(otsport(home, "run", str(path) if path.exists() else name), "NotebookError", *words)
+    assert contents(home) == {} if home.exists() else True
+
+
+def test_account_that_the_gateway_does_not_serve_is_refused(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    with gateway(tmp_path / "other", port, "DU999999") as other:
+        check_refused(trading_day(home, port), "AccountNotServed", f"127.0.0.1:{port} serves DU999999, not DU123456", "log the right user in")
+        check_nothing_done(home, port)
+        assert other.poll() is None and listens(port)  # a gateway that the run has not started is none of its business
+
+
+def test_live_account_is_refused(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    check_refused(trading_day(home, port, account="U1234567"), "AccountNotServed", "account U1234567", "is live", "paper", "nothing was sent")
+    check_nothing_done(home, port)
+    assert not listens(port)
+
+
+def test_gateway_that_is_not_there_is_told(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    done = trading_day(home, port, start_gateway=False)
+    check_refused(done, "BrokerUnreachable", f"127.0.0.1:{port}", "nothing listens there", f"otsport gateway --port {port}")
+    check_nothing_done(home, port)
+
+
+@contextmanager
+def stranger():
+    """A server that answers whatever it hears like a web server, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def work():
+            while True:
+                try:
+                    line, _ = server.accept()
+                except OSError:
+                    return
+                with line:
+                    line.recv(100)
+                    line.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_something_else_at_the_port_is_told(tmp_path):
+    home = tmp_path / "home"
+    with stranger() as port:
+        check_refused(trading_day(home, port), "BrokerUnreachable", f"127.0.0.1:{port}", "handshake", "correct the profile")
+    check_nothing_done(home, port)
+
+
+def test_second_run_is_refused_while_the_first_goes_on(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    first = subprocess.Popen(command(*day_arguments(port)), env=environment(home), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: list(home.glob("runs/trading_day/*.partial/status.json")))
+        check_refused(trading_day(home, free_port()), "RunLocked", "trading_day is already running", str(home), "another OTSPORT_HOME")
+        assert first.poll() is None
+        assert first.wait(200) == 0, first.stderr.read()
+    finally:
+        first.kill()
+        first.stderr.close()
+        end_all(home)
+    assert status(run_folder(home))["status"] == "done" and verdict(home) == FAULTLESS
+
+
+def test_file_that_is_no_database_is_refused_and_kept(tmp_path):
+    home, port = tmp_path / "home", free_port()
+    home.mkdir()
+    (home / "otsport.db").write_bytes(content := bytes(range(256)) * 40)
+    check_refused(trading_day(home, port), "StoreError", f"{home / 'otsport.db'} is not a database", "give the path of an otsport store")
+    assert (home / "otsport.db").read_bytes() == content
+    assert finished_runs(home) == [] and left_behind(home) == [] and not listens(port)
+
+
+@pytest.fixture(scope="module")
+def day_before(tmp_path_factory):
+    """A state folder in which the session before the last one is finished."""
+    home = tmp_path_factory.mktemp("before") / "home"
+    done = trading_day(home, free_port(), run_date="2022-12-27")
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def damage(path):
+    """Overwrite pages in the middle of a database."""
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 20] = b"\xa5" * 4096 * 17
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm, error, words", [
+    (lambda home: damage(home / "otsport.db"), "StoreError", ["otsport.db", "malformed"]),
+    (lambda home: (home / "otsport.db").unlink(), "AuditBroken", ["otsport.db", "audit.head"]),
+    (lambda home: (home / "audit.key").unlink(), "AuditBroken", ["audit.key is missing", "backup"]),
+], ids=["damaged", "missing", "key_missing"])
+def test_damaged_store_is_refused_and_nothing_is_sent(day_before, tmp_path, harm, error, words):
+    home, port = tmp_path / "home", free_port()
+    shutil.copytree(day_before, home)
+    harm(home)
+    journal = (home / "gateway" / "simulated.jsonl").read_bytes()
+    check_refused(trading_day(home, port), error, *words)
+    assert (home / "gateway" / "simulated.jsonl").read_bytes().count(b'"Received"') == journal.count(b'"Received"') > 0
+    assert [p.name[:10] for p in finished_runs(home)] == ["2022-12-27"] and left_behind(home) == [] and not listens(port)
