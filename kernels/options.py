@@ -13,8 +13,8 @@ scipy.special.ndtr. Only one density is computed, since S exp(-q tau) n(d1) = K 
 branch-free over all options; where that gives NaN, one at a time looks for the limit.
 
 Implied vol solves b(s) = beta for s = sigma * sqrt(tau), where b is the out-of-the-money price over sqrt(S exp(-q tau) K exp(-r tau)).
-Start: below the inflection point the Bachelier price inverted by a rational function (7.6e-5), above it the straddle at the money. Then three Householder steps of order four on ln b below and ln(b_max - b) above the inflection point,
-as Jaeckel (2015, "Let's be rational") transforms his objective.
+Start: below the inflection point the Bachelier price inverted by a rational function (7.6e-5), above it the straddle at the money. Then two Householder steps of order four on ln b below and ln(b_max - b) above the inflection point,
+as Jaeckel (2015, "Let's be rational") transforms his objective; the few quotes that are still moving then are solved one by one.
 """
 import math
 
@@ -28,7 +28,8 @@ SQRT_2PI = math.sqrt(2.0 * math.pi)
 EPS = 2.0**-52
 POWER = 0x7FF0000000000000  # the bits of a float64 that hold its power of two
 DIGITS = 1e-10  # vol; where the price's own rounding moves the vol by more, status 5
-NEAR = 1e-4  # relative size of the last step; a larger one sends the quote to the bracketing solver
+MORE_STEPS = 8
+NEAR = 1e-4  # relative size of the last step; a larger one sends the quote to the patient solver
 
 
 @kernel(forceinline=True)
@@ -182,11 +183,18 @@ def second_order_arrays(S, K, tau, r, q, sigma, phi, vanna, volga, charm):
 
 
 @kernel(forceinline=True)
+def _is_low(x, root, beta):
+    """Is beta below about b at the inflection point s = sqrt(2 x)?"""
+    c = math.sqrt(x + x)
+    return beta * (0.7978845608 + 0.6366197724 * c) < 0.3183098862 * c * root
+
+
+@kernel(forceinline=True)
 def _start(x, root, beta, co_beta, low):
-    """First guess of s: within 20 % to |x| = 5, within a factor 2 to |x| = 20."""
+    """First guess of s: within 0.5 % for s below 1 and three standard deviations, within 60 % to |x| = 5."""
     top_of_b = 1.0 / root
     m = top_of_b - root
-    high = (not low) & (beta > 0.27 * root)
+    high = (not low) & (beta > 0.5 * root)
     w = -log(co_beta / (root + top_of_b) if high else beta / (beta + m))
     h = math.sqrt(w)
     t = SQRT2 * h  # Abramowitz and Stegun 26.2.23: the quantile of the straddle
@@ -194,7 +202,8 @@ def _start(x, root, beta, co_beta, low):
     top = INV_SQRT_2PI + h * (0.02804651105310568 + h * (0.040719948355507345 + h * (0.01344237078392681 + h * 0.007342047282952157)))
     bottom = 1.0 + h * (0.07079430528900614 + h * (0.09764990720504703 + h * (0.04512024950646469 + h * (0.010355838945980848 + h * 0.00517964475483189))))
     s = (2.0 * (t * t_bottom - t_top) if high else x * bottom) / (t_bottom if high else w * top)
-    return SQRT_2PI * beta if (m <= 1e-9 * beta) & (not high) else s
+    s = SQRT_2PI * beta if (m <= 1e-9 * beta) & (not high) else s
+    return s if high else s * (1.0 + s * s * (1.0 / 24.0))  # from Bachelier's vol to Black's
 
 
 @kernel(forceinline=True)
@@ -249,11 +258,8 @@ def _is_rounding(target, vega):
 def _vol(target, S, K, tau, r, q, phi):
     """Vol and status without any branch; 4 where the steps did not settle."""
     x, root, scale, beta, co_beta, status = _normalized(target, S, K, tau, r, q, phi)
-    c = math.sqrt(x + x)
-    low = beta * (0.7978845608 + 0.6366197724 * c) < 0.3183098862 * c * root  # about b at the inflection point s = c
+    low = _is_low(x, root, beta)
     s = _start(x, root, beta, co_beta, low)
-    step, _ = _householder(x, root, beta, co_beta, low, s)
-    s = s + step
     step, _ = _householder(x, root, beta, co_beta, low, s)
     s = s + step
     step, slope = _householder(x, root, beta, co_beta, low, s)
@@ -266,27 +272,47 @@ def _vol(target, S, K, tau, r, q, phi):
 
 
 @kernel
-def _bracketed(target, S, K, tau, r, q, phi):
-    """The vol by bisection, for the rare quote that three steps leave unsettled; NaN and 4 where none is found."""
-    x, root, scale, beta, co_beta, status = _normalized(target, S, K, tau, r, q, phi)
-    if status != 0:
-        return math.nan, status
+def _bisected(x, root, beta, co_beta):
+    """s by bisection, from the price alone; NaN where none up to 256 is found."""
     low, high = 0.0, 1.0
     while _normal_price(x, root, high)[1] > co_beta:
         low, high = high, 2.0 * high
         if high > 256.0:
-            return math.nan, 4
-    for _ in range(1100):
+            return math.nan
+    while high - low > EPS * high:
         s = 0.5 * (low + high)
-        b, co_b, slope = _normal_price(x, root, s)
+        if s <= low or s >= high:
+            break
+        b, co_b, _ = _normal_price(x, root, s)
         if (b < beta) if beta < co_beta else (co_b > co_beta):
             low = s
         else:
             high = s
-        if high - low <= EPS * high:
-            sq = math.sqrt(tau)
-            return s / sq, 5 if _is_rounding(target, scale * slope * sq) else 0
-    return math.nan, 4
+    return high
+
+
+@kernel
+def _patient(target, S, K, tau, r, q, phi):
+    """Vol and status of the rare quote that two steps leave unsettled: more steps, then bisection; NaN and 4 where both fail."""
+    x, root, scale, beta, co_beta, status = _normalized(target, S, K, tau, r, q, phi)
+    if status != 0:
+        return math.nan, status
+    low, sq = _is_low(x, root, beta), math.sqrt(tau)
+    s, settled = _start(x, root, beta, co_beta, low), False
+    for _ in range(MORE_STEPS):
+        step, slope = _householder(x, root, beta, co_beta, low, s)
+        s += step
+        if not s > 0.0:
+            break
+        settled = abs(step) < NEAR * s
+        if settled:
+            break
+    if not settled:
+        s = _bisected(x, root, beta, co_beta)
+        slope = _normal_price(x, root, s)[2]
+    if s != s:
+        return math.nan, 4
+    return s / sq, 5 if _is_rounding(target, scale * slope * sq) else 0
 
 
 @kernel
@@ -300,14 +326,14 @@ def implied_vol(target, S, K, tau, r, q, phi):
     of the price in float64 moves it by more than 1e-10 (deep in the money, where vega is lost beside intrinsic value).
     """
     vol, status = _vol(target, S, K, tau, r, q, phi)
-    return _bracketed(target, S, K, tau, r, q, phi) if status == 4 else (vol, status)
+    return _patient(target, S, K, tau, r, q, phi) if status == 4 else (vol, status)
 
 
 @kernel
 def _settle(target, S, K, tau, r, q, phi, vol, status):
     for i in range(target.size):
         if status[i] == 4:
-            vol[i], status[i] = _bracketed(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
+            vol[i], status[i] = _patient(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
 
 
 @kernel

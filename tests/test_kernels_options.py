@@ -246,9 +246,22 @@ def test_implied_vol_deep_wings_out_of_the_money(x):
         assert (flag == 0 and vol == pytest.approx(sd, rel=2e-10)) or flag in (2, 5)
 
 
-def test_implied_vol_unsettled_quote_goes_to_the_bracket():
-    for x, sd in ((0.0, 0.2), (0.3, 0.25), (-0.4, 0.5), (3.0, 2.0)):
+def test_implied_vol_patient_solver_and_bisection_agree():
+    for x, sd in ((0.0, 0.2), (0.3, 0.25), (-0.4, 0.5), (3.0, 2.0), (8.0, 4.5), (18.0, 6.0)):
         S, K = 100.0, 100.0 * np.exp(x)
-        price = kernel.bsm(S, K, 1.0, 0.0, 0.0, sd, 1.0)[0]
-        vol, flag = kernel._bracketed(price, S, K, 1.0, 0.0, 0.0, 1.0)
+        quote = (kernel.bsm(S, K, 1.0, 0.0, 0.0, sd, 1.0)[0], S, K, 1.0, 0.0, 0.0, 1.0)
+        vol, flag = kernel._patient(*quote)
         assert flag in (0, 5) and vol == pytest.approx(sd, rel=1e-11)
+        distance, root, _, beta, co_beta, _ = kernel._normalized(*quote)
+        assert kernel._bisected(distance, root, beta, co_beta) == pytest.approx(sd, rel=1e-11)
+
+
+def test_implied_vol_unsettled_quotes_in_an_array():
+    x = np.linspace(-19.0, 19.0, 77)
+    sd = np.linspace(1.0, 7.0, 13)[:, None]
+    columns = [np.ascontiguousarray(np.broadcast_to(c, (13, 77))).ravel() for c in (100.0, 100.0 * np.exp(x), 1.0, 0.0, 0.0, sd, np.sign(x + 1e-9))]
+    price, vega, vol, flag = vols_of(columns)
+    good = (flag == 0) & (columns[6] * (columns[0] - columns[1]) < 0)
+    assert good.mean() > 0.6
+    np.testing.assert_allclose(vol[good], columns[5][good], rtol=2e-10)
+    assert not np.any(flag == 4)
