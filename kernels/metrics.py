@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from ._jit import kernel
+from .elementary import exp, log
 
 TOTAL, ANNUAL, VOL, SHARPE, SORTINO, CALMAR, DRAWDOWN, VAR, CVAR, SKEWNESS, KURTOSIS, WIN_RATE, PROFIT_FACTOR = range(13)
 MEASURES = 13
@@ -47,14 +48,16 @@ def drawdowns(returns, out):
 
 
 @kernel
-def _prefix(x, floor, part):
-    """Parts of x[:1], x[:2], ... into the columns of `part`."""
+def _prefix(x, floor, inverse, part):
+    """Parts of x[:0], x[:1], x[:2], ... into the columns of `part`."""
+    part[:, 0] = 0.0
+    part[PRODUCT, 0] = part[LOW, 0] = 1.0
     mean = m2 = m3 = m4 = deepest = down = gain = loss = 0.0
     product = high = low = 1.0
     for i in range(x.size):
         n = i + 1.0
         delta = x[i] - mean
-        share = delta / n
+        share = delta * inverse[i]
         square = share * share
         term = delta * share * i
         mean += share
@@ -70,12 +73,13 @@ def _prefix(x, floor, part):
         down += short * short if short < 0.0 else 0.0
         gain += x[i] if x[i] > 0.0 else 0.0
         loss -= x[i] if x[i] < 0.0 else 0.0
-        part[MEAN, i], part[M2, i], part[M3, i], part[M4, i], part[PRODUCT, i] = mean, m2, m3, m4, product
-        part[LOW, i], part[DEEPEST, i], part[DOWN, i], part[GAIN, i], part[LOSS, i] = low, deepest, down, gain, loss
+        j = i + 1
+        part[MEAN, j], part[M2, j], part[M3, j], part[M4, j], part[PRODUCT, j] = mean, m2, m3, m4, product
+        part[LOW, j], part[DEEPEST, j], part[DOWN, j], part[GAIN, j], part[LOSS, j] = low, deepest, down, gain, loss
 
 
 @kernel
-def _suffix(x, floor, part):
+def _suffix(x, floor, inverse, part):
     """Parts of x[i:] into the columns of `part`."""
     mean = m2 = m3 = m4 = deepest = down = gain = loss = 0.0
     product = high = low = 1.0
@@ -83,7 +87,7 @@ def _suffix(x, floor, part):
         i = x.size - 1 - k
         n = k + 1.0
         delta = x[i] - mean
-        share = delta / n
+        share = delta * inverse[k]
         square = share * share
         term = delta * share * k
         mean += share
@@ -105,40 +109,95 @@ def _suffix(x, floor, part):
 
 
 @kernel
-def _join(a, i, b, j, w, k, rate, periods, out, t):
-    """Measures of the window made of suffix `a` (column i, k sessions) and prefix `b` (column j, w - k sessions)."""
-    na, nb = float(k), float(w - k)
-    mean, m2, m3, m4 = a[MEAN, i], a[M2, i], a[M3, i], a[M4, i]
-    product, deepest, down, gain, loss = a[PRODUCT, i], a[DEEPEST, i], a[DOWN, i], a[GAIN, i], a[LOSS, i]
-    n = na + nb
-    if nb > 0.0:
-        d = (b[MEAN, j] - mean) / n
-        d2 = d * d
-        m4 += b[M4, j] + n * d2 * d2 * na * nb * (na * na - na * nb + nb * nb) + 6.0 * d2 * (na * na * b[M2, j] + nb * nb * m2) + 4.0 * d * (na * b[M3, j] - nb * m3)
-        m3 += b[M3, j] + n * d2 * d * na * nb * (na - nb) + 3.0 * d * (na * b[M2, j] - nb * m2)
-        m2 += b[M2, j] + n * d2 * na * nb
-        mean += d * nb
-        across = product * b[LOW, j] / a[HIGH, i] - 1.0
-        deepest = b[DEEPEST, j] if b[DEEPEST, j] < deepest else deepest
-        deepest = across if across < deepest else deepest
-        product *= b[PRODUCT, j]
-        down += b[DOWN, j]
-        gain += b[GAIN, j]
-        loss += b[LOSS, j]
-    root = math.sqrt(periods)
-    sd = math.sqrt(m2 / (n - 1.0))
-    annual = product ** (periods / n) - 1.0 if product > 0.0 else -1.0
-    excess = (mean - rate) * root
-    out[TOTAL, t] = product - 1.0
-    out[ANNUAL, t] = annual
-    out[VOL, t] = sd * root
-    out[SHARPE, t] = excess / sd if m2 > 0.0 else math.nan
-    out[SORTINO, t] = excess / math.sqrt(down / n) if m2 > 0.0 and down > 0.0 else math.nan
-    out[CALMAR, t] = annual / -deepest if deepest < 0.0 else math.nan
-    out[DRAWDOWN, t] = deepest
-    out[SKEWNESS, t] = m3 * math.sqrt(n) / (m2 * math.sqrt(m2)) if m2 > 0.0 else math.nan
-    out[KURTOSIS, t] = m4 * n / (m2 * m2) - 3.0 if m2 > 0.0 else math.nan
-    out[PROFIT_FACTOR, t] = gain / loss if loss > 0.0 else math.nan
+def _join_moments(ma, m2a, m3a, m4a, mb, m2b, m3b, m4b, n, mean, m2, m3, m4):
+    """Moments of windows whose i-th is the last n - i sessions of one block and the first i of the next."""
+    inverse = 1.0 / n
+    for i in range(mean.size):
+        mean[i] = ma[i] + (mb[i] - ma[i]) * inverse * i
+    for i in range(m2.size):
+        nb, d = float(i), (mb[i] - ma[i]) * inverse
+        m2[i] = m2a[i] + m2b[i] + n * d * d * ((n - nb) * nb)
+    for i in range(m3.size):
+        nb, d = float(i), (mb[i] - ma[i]) * inverse
+        na = n - nb
+        m3[i] = m3a[i] + m3b[i] + n * d * d * d * (na * nb * (na - nb)) + 3.0 * d * (na * m2b[i] - nb * m2a[i])
+    for i in range(m4.size):
+        nb, d = float(i), (mb[i] - ma[i]) * inverse
+        na, d2 = n - nb, d * d
+        m4[i] = (m4a[i] + m4b[i] + n * d2 * d2 * (na * nb * (na * na - na * nb + nb * nb))
+                 + 6.0 * d2 * (na * na * m2b[i] + nb * nb * m2a[i]) + 4.0 * d * (na * m3b[i] - nb * m3a[i]))
+
+
+@kernel
+def _join_drawdowns(product, high, deepest, low, deepest_next, out):
+    for i in range(out.size):
+        across = product[i] * low[i] / high[i] - 1.0
+        least = deepest[i] if deepest[i] < deepest_next[i] else deepest_next[i]
+        out[i] = across if across < least else least
+
+
+@kernel
+def _ratios(m2, n, rate, periods, mean, m3, m4):
+    """Moments to Sharpe ratio, skewness and excess kurtosis, in place."""
+    scale, root = math.sqrt(periods * (n - 1.0)), math.sqrt(n)
+    for i in range(mean.size):
+        mean[i] = (mean[i] - rate) * scale / math.sqrt(m2[i]) if m2[i] > 0.0 else math.nan
+    for i in range(m3.size):
+        m3[i] = m3[i] * root / (m2[i] * math.sqrt(m2[i])) if m2[i] > 0.0 else math.nan
+    for i in range(m4.size):
+        m4[i] = m4[i] * n / (m2[i] * m2[i]) - 3.0 if m2[i] > 0.0 else math.nan
+
+
+@kernel
+def _sortino(m2, mean, down, down_next, n, rate, periods, out):
+    for i in range(out.size):
+        below = down[i] + down_next[i]
+        out[i] = (mean[i] - rate) * math.sqrt(periods * n / below) if m2[i] > 0.0 and below > 0.0 else math.nan
+
+
+@kernel
+def _returns(product, product_next, years, total, annual):
+    """Total return, and the annual one: exp(log(1 + total) / years) - 1."""
+    for i in range(total.size):
+        total[i] = product[i] * product_next[i] - 1.0
+    for i in range(annual.size):
+        value = product[i] * product_next[i]
+        annual[i] = exp(log(value) / years) - 1.0 if value > 0.0 else -1.0
+
+
+@kernel
+def _join(a, b, n, rate, periods, out, start, m):
+    """Measures of the windows made of each suffix in `a` and the prefix of the same column in `b`; one loop a measure, for SIMD."""
+    end = start + m  # a slice of a row is contiguous, a row of a slice is not
+    mean, m2, m3, m4 = out[SHARPE, start:end], out[VOL, start:end], out[SKEWNESS, start:end], out[KURTOSIS, start:end]
+    _join_moments(a[MEAN, :m], a[M2, :m], a[M3, :m], a[M4, :m], b[MEAN, :m], b[M2, :m], b[M3, :m], b[M4, :m], n, mean, m2, m3, m4)
+    _returns(a[PRODUCT, :m], b[PRODUCT, :m], n / periods, out[TOTAL, start:end], out[ANNUAL, start:end])
+    _join_drawdowns(a[PRODUCT, :m], a[HIGH, :m], a[DEEPEST, :m], b[LOW, :m], b[DEEPEST, :m], out[DRAWDOWN, start:end])
+    _sortino(m2, mean, a[DOWN, :m], b[DOWN, :m], n, rate, periods, out[SORTINO, start:end])
+    _ratios(m2, n, rate, periods, mean, m3, m4)
+    _calmar(out[ANNUAL, start:end], out[DRAWDOWN, start:end], out[CALMAR, start:end])
+    _vols(m2, periods / (n - 1.0))
+    _factors(a[GAIN, :m], b[GAIN, :m], a[LOSS, :m], b[LOSS, :m], out[PROFIT_FACTOR, start:end])
+
+
+@kernel
+def _calmar(annual, depth, out):
+    for i in range(out.size):
+        out[i] = annual[i] / -depth[i] if depth[i] < 0.0 else math.nan
+
+
+@kernel
+def _vols(m2, scale):
+    """Sums of squares to annual volatility, in place."""
+    for i in range(m2.size):
+        m2[i] = math.sqrt(m2[i] * scale)
+
+
+@kernel
+def _factors(gain, gain_next, loss, loss_next, out):
+    for i in range(out.size):
+        lost = loss[i] + loss_next[i]
+        out[i] = (gain[i] + gain_next[i]) / lost if lost > 0.0 else math.nan
 
 
 @kernel
@@ -260,12 +319,11 @@ def rolling(returns, w, rate, periods, tail, out):
     for i in range(n):
         bad[i] = not math.isfinite(returns[i])
         x[i] = 0.0 if bad[i] else returns[i]
-    a, b = np.empty((PARTS, w)), np.empty((PARTS, w))
+    a, b, inverse = np.empty((PARTS, w)), np.empty((PARTS, w)), 1.0 / np.arange(1, w + 1)
     for start in range(0, n - w + 1, w):
-        _suffix(x[start : start + w], rate, a)
-        _prefix(x[start + w : min(start + 2 * w - 1, n)], rate, b)
-        for i in range(min(w, n - w + 1 - start)):
-            _join(a, i, b, i - 1, w, w - i, rate, periods, out, start + i)
+        _suffix(x[start : start + w], rate, inverse, a)
+        _prefix(x[start + w : min(start + 2 * w - 1, n)], rate, inverse, b)
+        _join(a, b, float(w), rate, periods, out, start, min(w, n - w + 1 - start))
     _tails(x, w, tail, out)
     _counts(x, bad, w, out)
 
