@@ -124,59 +124,64 @@ def second_order(S, K, tau, r, q, sigma, phi):
 
 
 @kernel
-def _count_nan(x):
-    count = 0
-    for i in range(x.size):
-        count += x[i] != x[i]
-    return count
-
-
-@kernel
 def _mend_bsm(S, K, tau, r, q, sigma, phi, price, delta, vega):
-    if _count_nan(price):
-        for i in range(S.size):
-            if price[i] != price[i]:
-                price[i], delta[i], vega[i] = bsm(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+    for i in range(S.size):
+        if price[i] != price[i]:
+            price[i], delta[i], vega[i] = bsm(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
 
 
 @kernel
 def bsm_arrays(S, K, tau, r, q, sigma, phi, price, delta, vega):
     """`bsm` over float64 arrays of one length; the last three are written."""
+    odd = 0
     for i in range(S.size):
-        price[i], delta[i], _, vega[i], _, _, _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
-    _mend_bsm(S, K, tau, r, q, sigma, phi, price, delta, vega)
+        value, delta[i], _, vega[i], _, _, _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+        price[i] = value
+        odd += value != value
+    if odd:
+        _mend_bsm(S, K, tau, r, q, sigma, phi, price, delta, vega)
 
 
 @kernel
 def _mend_greeks(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho):
-    if _count_nan(price):
-        for i in range(S.size):
-            if price[i] != price[i]:
-                price[i], delta[i], gamma[i], vega[i], theta[i], rho[i] = greeks(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+    for i in range(S.size):
+        if price[i] != price[i]:
+            price[i], delta[i], gamma[i], vega[i], theta[i], rho[i] = greeks(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
 
 
 @kernel
 def greeks_arrays(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho):
     """`greeks` over float64 arrays of one length; the last six are written."""
+    odd = 0
     for i in range(S.size):
-        price[i], delta[i], gamma[i], vega[i], theta[i], rho[i], _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
-    _mend_greeks(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho)
+        value, delta[i], gamma[i], vega[i], theta[i], rho[i], _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+        price[i] = value
+        odd += value != value
+    if odd:
+        _mend_greeks(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho)
 
 
 @kernel(parallel=True)
 def greeks_parallel(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho):
     """`greeks_arrays` on all threads; pays from some thousand options."""
+    odd = 0
     for i in numba.prange(S.size):
-        price[i], delta[i], gamma[i], vega[i], theta[i], rho[i], _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
-    _mend_greeks(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho)
+        value, delta[i], gamma[i], vega[i], theta[i], rho[i], _, _, _ = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+        price[i] = value
+        odd += value != value
+    if odd:
+        _mend_greeks(S, K, tau, r, q, sigma, phi, price, delta, gamma, vega, theta, rho)
 
 
 @kernel
 def second_order_arrays(S, K, tau, r, q, sigma, phi, vanna, volga, charm):
     """`second_order` over float64 arrays of one length; the last three are written."""
+    odd = 0
     for i in range(S.size):
-        _, _, _, _, _, _, vanna[i], volga[i], charm[i] = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
-    if _count_nan(vanna):
+        _, _, _, _, _, _, value, volga[i], charm[i] = _regular(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
+        vanna[i] = value
+        odd += value != value
+    if odd:
         for i in range(S.size):
             if vanna[i] != vanna[i]:
                 vanna[i], volga[i], charm[i] = second_order(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
@@ -339,14 +344,22 @@ def _settle(target, S, K, tau, r, q, phi, vol, status):
 @kernel
 def implied_vol_arrays(target, S, K, tau, r, q, phi, vol, status):
     """`implied_vol` over arrays of one length; `vol` (float64) and `status` (int64) are written."""
+    moving = 0
     for i in range(target.size):
-        vol[i], status[i] = _vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
-    _settle(target, S, K, tau, r, q, phi, vol, status)
+        vol[i], found = _vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
+        status[i] = found
+        moving += found == 4
+    if moving:
+        _settle(target, S, K, tau, r, q, phi, vol, status)
 
 
 @kernel(parallel=True)
 def implied_vol_parallel(target, S, K, tau, r, q, phi, vol, status):
     """`implied_vol_arrays` on all threads; pays from some thousand quotes."""
+    moving = 0
     for i in numba.prange(target.size):
-        vol[i], status[i] = _vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
-    _settle(target, S, K, tau, r, q, phi, vol, status)
+        vol[i], found = _vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])
+        status[i] = found
+        moving += found == 4
+    if moving:
+        _settle(target, S, K, tau, r, q, phi, vol, status)
