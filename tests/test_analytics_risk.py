@@ -90,3 +90,31 @@ def test_component_var_order_of_columns_is_immaterial():
     rng = np.random.default_rng(2)
     pnl = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
     pd.testing.assert_series_equal(component_var(pnl)[["c", "a", "b"]], component_var(pnl[["c", "a", "b"]]))
+
+
+def test_scenario_pnl_vol_shifts_and_days():
+    rng = np.random.default_rng(3)
+    returns = pd.DataFrame(rng.normal(0, 0.01, (40, 2)), columns=["KO", "PEP"])
+    shifts = pd.DataFrame(rng.normal(0, 0.01, (40, 2)), columns=["PEP", "KO"])  # columns are found by name
+    put = option("PEP", date(2023, 2, 17), "175", "P")
+    pnl = scenario_pnl({put: 3}, {"PEP": 180.0}, returns, {put.key: 0.25}, NOW, 0.04, shifts, 5)
+    tau = years_to_expiry(NOW, put.expiry)
+    before = bsm_price(180, 175, tau, 0.04, 0, 0.25, "P")
+    after = bsm_price(180 * (1 + returns["PEP"]), 175, tau - 5 / 365, 0.04, 0, 0.25 + shifts["PEP"], "P")
+    assert pnl[put.key].to_numpy() == pytest.approx(300 * (after - before), abs=1e-9)
+
+
+@pytest.mark.parametrize("moves, shifts, days, error, words", [
+    ([-1.5], None, 0, DataError, "-1.5, below -1"), ([0.0], [-0.3], 0, DataError, "shifts it by -0.3"), ([0.0], None, -1, InputError, "days is -1"),
+])
+def test_scenario_pnl_refuses(moves, shifts, days, error, words):
+    call = option("KO", date(2023, 1, 20), "65", "C")
+    shifts = None if shifts is None else pd.DataFrame({"KO": shifts})
+    with pytest.raises(error, match=words):
+        scenario_pnl({call: 1}, {"KO": 63.5}, pd.DataFrame({"KO": moves}), {call.key: 0.2}, NOW, vol_shifts=shifts, days=days)
+
+
+def test_scenario_pnl_vol_shifts_of_other_sessions_are_refused():
+    call = option("KO", date(2023, 1, 20), "65", "C")
+    with pytest.raises(DataError, match="do not cover"):
+        scenario_pnl({call: 1}, {"KO": 63.5}, pd.DataFrame({"KO": [0.1]}, index=[7]), {call.key: 0.2}, NOW, vol_shifts=pd.DataFrame({"KO": [0.0]}, index=[8]))

@@ -123,6 +123,8 @@ def scenario_pnl(
     growth = 1 + np.ascontiguousarray(past_returns[symbols].to_numpy(dtype=np.float64).T)
     if np.any(growth < 0):
         raise DataError(f"a past return of {symbols[np.argwhere(growth < 0)[0][0]]} is {growth.min() - 1:.4g}, below -1: a price cannot fall by more than all")
+    if vol_shifts is not None and not (set(symbols) <= set(vol_shifts) and past_returns.index.isin(vol_shifts.index).all()):
+        raise DataError(f"vol shifts of {list(vol_shifts)} in {len(vol_shifts)} sessions do not cover {symbols} in the sessions of the returns: give one for each")
     shift = np.zeros_like(growth) if vol_shifts is None else np.ascontiguousarray(vol_shifts.loc[past_returns.index, symbols].to_numpy(dtype=np.float64).T)
     columns = _columns(contracts, quantities, spots, option_vols, as_of, rate)
     rows = np.array([symbols.index(c.symbol) for c in contracts], dtype=np.int64)
