@@ -96,8 +96,8 @@ def test_ring_forgets_after_its_days():
         for i in range(10):
             ring.push(START + timedelta(days=day, seconds=i), [day])
     got = ring.read(START, START + timedelta(days=100))
-    assert got.index[0] >= START + timedelta(days=29) and got["a"].iloc[0] == 30.0 or got["a"].iloc[0] == 29.0
-    assert len(ring) <= 320
+    assert got.index[0] == START + timedelta(days=29, seconds=9) and len(got) == 301  # thirty days to the second, both ends included
+    assert len(ring) == 310  # the oldest chunk stays until its last snapshot is too old
 
 
 def test_ring_refuses_time_that_stands():
@@ -117,3 +117,12 @@ def test_pack_compiled_equals_interpreted():
         used = function(columns, grids, plan, out)
         answers.append((used, plan.tobytes(), out.tobytes()))
     assert answers[0] == answers[1]
+
+
+def test_simulated_session_is_as_small_as_promised():
+    from otsport.bench.jobs_book import FIELDS, MOST_BYTES, MOST_BYTES_TICKS, TICKS, portfolio_day
+
+    hour = portfolio_day(1)[:3600]
+    data = encode(hour)
+    assert same_bits(decode(data), hour) and len(data) / 3600 <= MOST_BYTES
+    assert len(encode(hour, tick_grid(FIELDS, TICKS))) / 3600 <= MOST_BYTES_TICKS
