@@ -77,10 +77,10 @@ def full_revaluation() -> Job:
     strike, tau, vol, qty = spot * rng.uniform(0.8, 1.2, n), rng.uniform(0.02, 1.2, n), rng.uniform(0.2, 0.6, n), rng.integers(1, 20, n) * rng.choice([-1.0, 1.0], n)
     moves, shifts = 0.015 * rng.standard_t(5, (scenarios, stocks)), 0.01 * rng.standard_normal((scenarios, stocks))
     book = module.make_book(qty, spot, strike, tau, vol, np.where(phi > 0, "C", "P"), rows, rate, div_yield)
-    left, scale = tau - days / 365, 100 * qty
+    left, scale, room, theirs_room = tau - days / 365, 100 * qty, np.empty((n, scenarios)), np.empty((n, scenarios))  # memory is reused by both
 
     def ours() -> tuple:
-        found = module.book_tail(module.full_revaluation(book, moves, shifts, days), LEVELS)
+        found = module.book_tail(module.full_revaluation(book, moves, shifts, days, out=room), LEVELS)
         return found.var, found.es, found.component_var, found.component_es
 
     def prices(forward, present, logs, sd, sign):
@@ -92,7 +92,7 @@ def full_revaluation() -> Job:
         logs, moved = np.log(growth), np.ascontiguousarray(shifts.T)  # once an underlying, not once an option
         base = prices(spot * np.exp(-div_yield * tau), strike * np.exp(-rate * tau), np.log(spot / strike) + (rate - div_yield) * tau, vol * np.sqrt(tau), phi)
         forward, present = spot * np.exp(-div_yield * left), strike * np.exp(-rate * left)
-        gaps, roots, pnl = np.log(forward / present), np.sqrt(left), np.empty((n, scenarios))
+        gaps, roots, pnl = np.log(forward / present), np.sqrt(left), theirs_room
         for i in range(n):  # an option at a time: 2,500 scenarios stay in the cache
             u = rows[i]
             pnl[i] = scale[i] * (prices(forward[i] * growth[u], present[i], gaps[i] + logs[u], (vol[i] + moved[u]) * roots[i], phi[i]) - base[i])

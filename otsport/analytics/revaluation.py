@@ -101,6 +101,7 @@ def full_revaluation(
     spot_returns: ArrayLike,  # (T, m) simple returns, one row a scenario
     vol_shifts: ArrayLike | None = None,  # (T, m) added to the vols, annual decimals; None: vols held
     days: float = 0.0,  # calendar days that pass
+    out: np.ndarray | None = None,  # (n, T) float64 array that takes the P&L, for books valued again and again; None: a new one
 ) -> Revaluation:
     "Every position priced again in every scenario; an option that expires within the horizon is worth its intrinsic value."
     if not days >= 0:
@@ -108,7 +109,10 @@ def full_revaluation(
     growth, shift = _scenarios(book, spot_returns, vol_shifts)
     with np.errstate(divide="ignore"):  # a spot of 0 has the logarithm -inf, which the kernel understands
         log_growth = np.log(growth)
-    pnl, total = np.empty((len(book.scale), growth.shape[1])), np.empty(growth.shape[1])
+    shape = (len(book.scale), growth.shape[1])
+    if out is not None and not (out.shape == shape and out.dtype == np.float64 and out.flags.c_contiguous):
+        raise InputError(f"out has shape {out.shape} and type {out.dtype}: the P&L needs {shape}, float64, row by row")
+    pnl, total = np.empty(shape) if out is None else out, np.empty(shape[1])
     revaluation.revalue(*book.columns(), days / DAYS_PER_YEAR, book.underlying, growth, log_growth, shift, pnl, total)
     return Revaluation(pnl, total)
 
