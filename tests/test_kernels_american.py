@@ -198,6 +198,15 @@ def test_compiled_equals_interpreted(monkeypatch):
     assert binomial(*option, 51, True, True, NONE, NONE) == pytest.approx(binomial.py_func(*option, 51, True, True, NONE, NONE), rel=1e-12)
 
 
+def test_baw_and_normal_loops_are_vector_code():
+    from test_kernels_machine import machine_code, one, packed_arithmetic, vectors_of
+
+    if vectors_of is None:
+        pytest.skip("no pattern for the vector registers of this machine")
+    assert packed_arithmetic(machine_code(kernel._normal_arrays, one(8), one(8), one(8))) > 10
+    assert packed_arithmetic(machine_code(approx.baw_arrays, *[one(8)] * 8)) > 100
+
+
 def test_boundary_starts_and_falls_as_theory_says():
     """At expiry min(1, r / q) of the strike; below it, falling with time to expiry, above the perpetual boundary."""
     for r, q, sigma in ((0.05, 0.02, 0.3), (0.03, 0.06, 0.2)):
