@@ -77,8 +77,8 @@ def test_sessions_that_cannot_be_replayed_are_refused(market):
 def test_steps_follow_the_calendar():
     for day, trading in ((DAY, 79), (HALF_DAY, 43)):
         steps = session_steps(day)
-        assert len(steps) == 1 + trading + 60 and list(steps) == sorted(set(steps))
-        assert (steps[0], steps[1], steps[trading]) == (session_open(day) - timedelta(minutes=30), session_open(day), session_close(day))
+        assert len(steps) == 6 + trading + 60 and list(steps) == sorted(set(steps))
+        assert (steps[0], steps[6], steps[5 + trading]) == (session_open(day) - timedelta(minutes=30), session_open(day), session_close(day))
         assert steps[-1] < session_open(next_session(day)) - timedelta(minutes=30)
 
 

@@ -29,13 +29,13 @@ db = typer.Typer(help="The database: schema and audit chain.", no_args_is_help=T
 app.add_typer(db, name="db")
 
 # %% ../../nbs/app/99_cli.ipynb #c006
-def pairs(texts: list[str]) -> dict[str, str]:
+def pairs(texts: list[str], example: str = "-p sessions=5") -> dict[str, str]:
     "`key=value` texts as a dictionary; anything else is a `ParameterError`."
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (equals and key and value):
-            raise ParameterError(f"{text!r} is not of the form key=value, for example -p sessions=5")
+            raise ParameterError(f"{text!r} is not of the form key=value, for example {example}")
         if key in found:
             raise ParameterError(f"parameter {key!r} is given twice")
         found[key] = value
@@ -45,7 +45,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 def accounts(texts: list[str]) -> dict[str, Decimal]:
     "`DU123456=1000000` texts as accounts with their cash in dollars."
     try:
-        return {name: Decimal(cash) for name, cash in pairs(texts).items()}
+        return {name: Decimal(cash) for name, cash in pairs(texts, "--account DU123456=1000000").items()}
     except InvalidOperation as error:
         raise ParameterError(f"{texts} names an amount that is not a number: give account=dollars, for example DU123456=1000000") from error
 

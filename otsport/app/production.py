@@ -6,7 +6,7 @@
 __all__ = ['HISTORY_SESSIONS', 'GATEWAY_START_SECONDS', 'GATEWAY_STOP_SECONDS', 'ROOM', 'REPORT_CSS', 'NO_ROOM', 'QUIET',
            'TradingDay', 'checked', 'papers', 'find_paper', 'defaults', 'resolve', 'run_id', 'locked', 'write_json',
            'listens', 'gateway_command', 'ensure_gateway', 'await_gateway', 'stop_gateway', 'Run', 'begin',
-           'journal_disk', 'trade', 'write_report', 'cell_error', 'execute', 'run']
+           'check_book', 'journal_disk', 'trade', 'write_report', 'cell_error', 'execute', 'run', 'finished_summary']
 
 # %% ../../nbs/app/90_production.ipynb #c002
 import errno
@@ -31,15 +31,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import otsport
 from otsport.core.errors import (
-    BrokerError, BrokerUnreachable, DiskFull, InputError, NotebookError, OtsportError, ParameterError, RunFailed, RunLocked, all_errors,
+    AccountNotServed, BrokerError, BrokerUnreachable, DataError, DiskFull, InputError, NoPrices, NotebookError, OtsportError, ParameterError, RunFailed, RunLocked, all_errors,
 )
-from ..core.calendars import last_sessions
-from ..core.records import Snapshot
+from ..core.calendars import last_sessions, sessions_between
+from ..core.records import Snapshot, TransactionKind
 from ..core.settings import BrokerProfile, Limits, Settings, Sizing, explain, home
 from ..data.samples import history
-from ..data.store import open_store
-from ..desk.desk import Desk, check_sequence, trade_day
-from ..desk.plan import Mandate
+from ..data.plain import revive
+from ..data.store import Store, open_store
+from ..desk.desk import Desk, check_sequence, trade_day, unfinished_sessions
+from ..desk.plan import Mandate, Plan
+from ..trading.broker import account_mode
 from ..trading.ib import IBBroker
 
 # %% ../../nbs/app/90_production.ipynb #c005
@@ -61,6 +63,7 @@ class TradingDay(BaseModel):
     base_size: float = Field(gt=0, le=1)  # weight of a position at confidence factor 1
     max_portfolio_risk: float = Field(gt=0, le=1)  # sum of the losses at the stops, fraction of NAV
     max_sector_weight: float = Field(gt=0, le=1)
+    max_order_value: Decimal = Field(gt=0)  # dollars; the gate refuses a larger order
     run_dir: str = ""  # set by `otsport run`
 
     @property
@@ -68,10 +71,16 @@ class TradingDay(BaseModel):
         "The sessions to trade, oldest first."
         return last_sessions(self.run_date, self.sessions)
 
+    @property
+    def rules(self) -> tuple[tuple[str, str], ...]:
+        "What a day is decided and modelled by; a finished day answers only to the same."
+        names = ("seed", "base_size", "max_portfolio_risk", "max_sector_weight", "max_order_value")
+        return tuple((name, str(getattr(self, name))) for name in names)
+
     def settings(self) -> Settings:
         "The settings that these parameters ask for."
         broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,))
-        return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight), 
+        return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight, max_order_value=self.max_order_value), 
                         sizing=Sizing(base_size=self.base_size, max_portfolio_risk=self.max_portfolio_risk))
 
 # %% ../../nbs/app/90_production.ipynb #c007
@@ -81,14 +90,15 @@ def checked(values: Mapping[str, object]) -> TradingDay:
         params = TradingDay(**values)
     except ValidationError as error:
         raise ParameterError(explain(error)) from error
+    if account_mode(params.account) == "live":
+        raise AccountNotServed(f"account {params.account} is live, and live trading cannot be armed in this version: use a paper account (DU and digits)")
     prices = history()
     prices.check_day(params.run_date)
-    earliest = last_sessions(params.run_date, params.sessions + HISTORY_SESSIONS)[0]
-    if earliest < prices.first:
-        raise ParameterError(
-            f"sessions = {params.sessions}: the first day needs {HISTORY_SESSIONS} sessions of prices before it, "
-            f"but they begin on {prices.first}: ask for fewer sessions or a later run_date"
-        )
+    known = sessions_between(prices.first, params.run_date)
+    needed = params.sessions + HISTORY_SESSIONS
+    if len(known) < needed:
+        raise NoPrices(f"run_date {params.run_date} with sessions = {params.sessions} needs {needed} sessions of prices up to it, {len(known)} are known "
+                       f"since {prices.first}: the earliest run_date for it is {sessions_between(prices.first, prices.last)[needed - 1]}")
     return params
 
 # %% ../../nbs/app/90_production.ipynb #c010
@@ -226,8 +236,8 @@ def stop_gateway() -> None:
     note = home() / "gateway" / "gateway.json"
     if not note.exists():
         return
-    known = json.loads(note.read_text())
-    with suppress(psutil.NoSuchProcess):  # it has ended already, which is what is wanted
+    with suppress(psutil.Error, ValueError, KeyError):  # it has ended, is not ours, or its note was damaged: nothing of ours to stop
+        known = json.loads(note.read_text())
         process = psutil.Process(known["pid"])
         if process.create_time() == known["born"]:  # else its number belongs to another process by now
             process.terminate()
@@ -278,6 +288,30 @@ def begin(**values) -> Run:
     return Run(checked(values))
 
 # %% ../../nbs/app/90_production.ipynb #c021
+def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
+    "What differs, as text; empty when nothing does."
+    return ", ".join(f"{name} was {stored[name]}, not {asked[name]}" for name in asked if name in stored and stored[name] != asked[name])
+
+
+def check_book(store: Store, params: TradingDay) -> list[date]:
+    "The sessions to trade: begun ones of before first, then those of the run that are not finished; an `InputError` when the book belongs to other parameters or is past them."
+    name = params.portfolio
+    fresh = "ask for the same, or begin another book with another OTSPORT_HOME"
+    if name in store.portfolios():
+        paid = sum((t.cash for t in store.transactions(name) if t.kind is TransactionKind.DEPOSIT), Decimal(0))
+        if wrong := _differences({"account": store.portfolios()[name], "capital": f"{paid:.2f}"}, {"account": params.account, "capital": f"{params.capital:.2f}"}):
+            raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
+    finished = {s.session for s in store.snapshots(name)}
+    for day in params.days:
+        if day in finished and (wrong := _differences(dict(revive(Plan, store.plan(name, day)).rules), dict(params.rules))):
+            raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")
+    pending = [day for day in params.days if day not in finished]
+    if not pending:
+        return []
+    check_sequence(store, name, pending[0])
+    return unfinished_sessions(store, name, pending[0]) + pending
+
+# %% ../../nbs/app/90_production.ipynb #c024
 ROOM = 65_536  # bytes; a disk with less counts as full
 
 
@@ -295,12 +329,11 @@ def journal_disk() -> Iterator[None]:
 async def trade(run: Run) -> list[Snapshot]:
     "Trade the sessions of the run that are not finished; the snapshots of all of them, oldest first."
     params, prices = run.params, history()
-    mandate = Mandate(params.account, params.portfolio, params.capital, params.settings())
+    mandate = Mandate(params.account, params.portfolio, params.capital, params.settings(), rules=params.rules)
     with open_store() as store, journal_disk():
+        pending = check_book(store, params)
         finished = {s.session: s for s in store.snapshots(params.portfolio)}
-        pending = [day for day in params.days if day not in finished]
         if pending:
-            check_sequence(store, params.portfolio, pending[0])
             ensure_gateway(params, pending[0])
             broker = IBBroker(mandate.settings.broker)
             await broker.connect()
@@ -312,7 +345,7 @@ async def trade(run: Run) -> list[Snapshot]:
                 await broker.disconnect()
     return [finished[day] for day in params.days]
 
-# %% ../../nbs/app/90_production.ipynb #c023
+# %% ../../nbs/app/90_production.ipynb #c026
 REPORT_CSS = """
 body {background: #fff} .jp-Notebook {max-width: 1100px; margin: 0 auto; padding: 24px}
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser {display: none !important}
@@ -321,16 +354,16 @@ body {background: #fff} .jp-Notebook {max-width: 1100px; margin: 0 auto; padding
 """
 
 
-def write_report(notebook: Path, report: Path) -> None:
+def write_report(notebook: Path, report: Path, title: str) -> None:
     "Convert an executed notebook to a self-contained HTML report."
     import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(exclude_input=True, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
-    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), resources={"metadata": {"name": notebook.stem}})
+    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4), resources={"metadata": {"name": title}})
     report.write_text(body.replace("</head>", f"<style>{REPORT_CSS}</style></head>", 1), encoding="utf-8")
 
-# %% ../../nbs/app/90_production.ipynb #c025
+# %% ../../nbs/app/90_production.ipynb #c028
 def _without_times(path: Path) -> None:
     "Take the execution times and the random id of the injected cell out of an executed notebook."
     import nbformat
@@ -360,7 +393,7 @@ def cell_error(name: str, text: str) -> OtsportError:
         return DiskFull(f"{text}: free space and run again; what was committed is kept")
     return RunFailed(f"{name}: {text}")
 
-# %% ../../nbs/app/90_production.ipynb #c027
+# %% ../../nbs/app/90_production.ipynb #c030
 QUIET = ["--log-level=CRITICAL"]  # of the kernel, whose warnings say nothing to a trader
 
 
@@ -382,7 +415,7 @@ def execute(notebook: Path, params: TradingDay, folder: Path) -> None:
         raise RunFailed(f"the notebook's kernel ended early: {error}") from error
     _without_times(out)
 
-# %% ../../nbs/app/90_production.ipynb #c029
+# %% ../../nbs/app/90_production.ipynb #c032
 def run(
     name: str,  # name of the notebook, or its path
     given: Mapping[str, str],  # parameters as texts
@@ -394,8 +427,18 @@ def run(
     final = home() / "runs" / notebook.stem.split("_", 1)[-1] / run_id(notebook, params)
     with _disk_errors(final), locked(final.parent.name):
         if final.exists():
-            return json.loads((final / "status.json").read_text())["summary"], final, True
+            return finished_summary(final), final, True
+        with open_store() as store:
+            check_book(store, params)
         return _run_into(notebook, params, final, watch), final, False
+
+
+def finished_summary(folder: Path) -> dict:
+    "The summary of a finished run; a `DataError` when the folder was damaged."
+    try:
+        return json.loads((folder / "status.json").read_text())["summary"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder} is a finished run without a readable status.json ({type(error).__name__}): remove the folder and run again; the books are not touched") from error
 
 
 def _run_into(notebook: Path, params: TradingDay, final: Path, watch) -> dict:
@@ -411,9 +454,9 @@ def _run_into(notebook: Path, params: TradingDay, final: Path, watch) -> dict:
             with watch(partial) if watch else nullcontext():
                 execute(notebook, params, partial)
             summary = json.loads((partial / "result.json").read_text())
-            write_report(partial / "out.ipynb", partial / "report.html")
+            write_report(partial / "out.ipynb", partial / "report.html", partial.name.removesuffix(".partial"))
             write_json(partial / "status.json", status | {"status": "done", "finished": _utc_text(), "exit_code": 0, "summary": summary})
-    except OtsportError as error:
+    except BaseException as error:  # whatever ends the run, Ctrl-C included, is written down and goes on its way
         _leave_failed(partial, status, error)
         raise
     finally:
@@ -424,14 +467,14 @@ def _run_into(notebook: Path, params: TradingDay, final: Path, watch) -> dict:
     return summary
 
 
-def _leave_failed(partial: Path, status: dict, error: OtsportError) -> None:
+def _leave_failed(partial: Path, status: dict, error: BaseException) -> None:
     "Leave notebook, report and status of a failed run; what a full disk cut in half is removed."
     try:
-        write_report(partial / "out.ipynb", partial / "report.html")
+        write_report(partial / "out.ipynb", partial / "report.html", partial.name.removesuffix(".partial"))
     except (OSError, ValueError):  # no room, or a notebook that never was or was cut off
         for name in ("out.ipynb", "report.html"):
             (partial / name).unlink(missing_ok=True)
-    ended = {"status": "failed", "finished": _utc_text(), "exit_code": error.exit_code, "error": f"{type(error).__name__}: {error}"}
+    ended = {"status": "failed", "finished": _utc_text(), "exit_code": getattr(error, "exit_code", 1), "error": f"{type(error).__name__}: {error}"}
     with suppress(OSError):  # no room even for that: the error itself is told in any case
         write_json(partial / "status.json", status | ended)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'ONE_LINE', 'orders_frame', 'fills_frame', 'units', 'price_text', 'cell_text', 'Table', 'table',
-           'order_counts', 'summary_frame']
+           'order_counts', 'refusals', 'summary_frame']
 
 # %% ../../nbs/book/77_tables.ipynb #c002
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ def orders_frame(
         filled = sum((f.qty for f in own), Decimal(0))
         price = sum((f.qty * f.price for f in own), Decimal(0)) / filled if filled else None
         fee = sum((commissions.get(f.exec_id, Decimal(0)) for f in own), Decimal(0))
-        rows.append((order.order_ref, order.contract.key, str(order.side), order.qty, order.limit_price, filled, price, fee, str(record.state), order.strategy, record.message or order.reason))
+        rows.append((order.order_ref, order.contract.key, str(order.side), order.qty, order.limit_price, filled, price, fee, str(record.state), order.strategy, "; ".join(filter(None, (order.reason, record.message)))))
     columns = ["order_ref", "contract", "side", "qty", "limit_price", "filled", "fill_price", "commission", "state", "strategy", "reason"]
     return pd.DataFrame(rows, columns=columns).set_index("order_ref")
 
@@ -109,6 +109,14 @@ def order_counts(orders: Sequence[OrderRecord]) -> str:
     return f"{len(orders)}: {states}" if orders else "none"
 
 
+def refusals(refused: Sequence[OrderRecord]) -> str:
+    "Refused orders by reason: '7 by ORDER_VALUE: BUY CVX, BUY KO, ...'."
+    by_code: dict[str, list[str]] = {}
+    for r in refused:
+        by_code.setdefault(r.message.partition(":")[0] or "no reason given", []).append(f"{r.order.side} {r.order.contract}")
+    return "; ".join(f"{len(names)} by {code}: {', '.join(names)}" for code, names in by_code.items()) or "none"
+
+
 def summary_frame(
     snapshot: Snapshot,
     orders: Sequence[OrderRecord],  # of the session
@@ -132,7 +140,7 @@ def summary_frame(
         "unrealized P&L": signed(snapshot.unrealized, 2), "realized P&L since inception": signed(snapshot.realized, 2),
         "commissions since inception": dollars(snapshot.commissions, 2), "orders": order_counts(orders),
         "fills": f"{len(fills)}, commissions {dollars(paid, 2)}",
-        "refused": "; ".join(f"{r.order} ({r.message or 'no reason given'})" for r in refused) or "none",
+        "refused": refusals(refused),
         "VaR 95%, one day": risk(var_95), "VaR 99%, one day": risk(var_99),
     }  # fmt: skip
     return pd.DataFrame({"of the day": rows.values()}, index=pd.Index(rows, name="item"))

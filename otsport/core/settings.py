@@ -20,6 +20,8 @@ def home() -> Path:
     checkout = Path(__file__).resolve().parents[2] if "__file__" in globals() else Path.home()
     default = checkout if (checkout / "settings.ini").exists() else Path.home()
     folder = Path(os.environ.get("OTSPORT_HOME") or default / ".otsport").expanduser().resolve()
+    if os.environ.get("OTSPORT_HOME"):
+        os.environ["OTSPORT_HOME"] = str(folder)  # a relative one means the same folder in every process that this one starts
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

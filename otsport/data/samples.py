@@ -31,7 +31,7 @@ def sample(name: str) -> pd.DataFrame:
     if name not in names:
         raise DataError(f"{name!r} is not bundled: there are {', '.join(names)}")
     with (folder / f"{name}.parquet").open("rb") as file:
-        return pd.read_parquet(file)
+        return pd.read_parquet(file, use_threads=False)  # small, and no thread is left to end with the process
 
 # %% ../../nbs/data/13_samples.ipynb #c011
 @lru_cache(maxsize=1)

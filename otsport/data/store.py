@@ -23,7 +23,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, and_, create_engine, event, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, Table, and_, create_engine, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from ..core.calendars import NEW_YORK
@@ -192,7 +192,7 @@ def file_errors(path: Path) -> Iterator[None]:
 # %% ../../nbs/data/10_store.ipynb #c014
 def sqlite_engine(path: Path, wait_seconds: float) -> Engine:
     "An engine whose transactions begin as they say and whose commits are on the disk when they return."
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OVERLAY_AFTER', 'PATIENCE', 'REAL_TIME', 'HEARTBEAT_SECONDS', 'MOST_STANDING', 'Desk', 'reach_session',
-           'check_sequence', 'check_not_over', 'begin_portfolio', 'settle_missed_expiries', 'check_against_broker',
-           'make_plan', 'stored_plan', 'gate_of', 'let_leave', 'take_up', 'expire_unsent', 'write_calls',
-           'follow_session', 'await_stragglers', 'official_closes', 'close_day', 'trade_day']
+           'check_sequence', 'unfinished_sessions', 'check_before_open', 'begin_portfolio', 'settle_missed_expiries',
+           'check_against_broker', 'make_plan', 'stored_plan', 'being_sold', 'free_shares', 'gate_of', 'let_leave',
+           'take_up', 'resent', 'expire_unsent', 'write_calls', 'follow_session', 'await_stragglers', 'official_closes',
+           'close_day', 'trade_day']
 
 # %% ../../nbs/desk/80_desk.ipynb #c002
 import asyncio
@@ -19,21 +20,21 @@ from ..book.lifecycle import expire_due
 from ..book.snapshots import booked_since, check_books, take_snapshot
 from ..core.calendars import NEW_YORK, previous_session, session_close, session_open
 from ..core.errors import BrokerError, CheckFailed, InputError
-from ..core.records import Contract, Decision, Order, OrderEvent, OrderRecord, OrderState, Quote, Snapshot, exact_mark, stock
+from ..core.records import Contract, Decision, Order, OrderEvent, OrderRecord, OrderState, Quote, Side, Snapshot, exact_mark, stock
 from ..core.units import from_float, stock_tick
 from ..data.market import History
 from ..data.plain import revive
 from ..data.store import Store
 from .outbox import Book, absorb, enqueue, load_book, recover, release, unfinished
 from .plan import Mandate, Plan, call_candidates_of, plan_calls, plan_stocks, shares_after
-from ..portfolio.limits import coverable_calls
+from ..portfolio.limits import coverable_calls, pledged_shares
 from ..portfolio.rebalance import covered_call_orders
 from ..trading.broker import Broker
 from ..trading.gate import check_order
 
 # %% ../../nbs/desk/80_desk.ipynb #c004
 OVERLAY_AFTER = timedelta(minutes=60)  # stage 2 begins when stage 1 is done, at the latest this long after the open
-PATIENCE = 30  # heartbeats for which late events of a closed session are waited for
+PATIENCE = 10  # heartbeats for which late events of a closed session are waited for
 REAL_TIME = timedelta(seconds=30)  # a clock that moves less between two heartbeats is not a replay that heartbeats move
 HEARTBEAT_SECONDS = 1.0  # between two heartbeats of a real clock; TWS allows 50 messages a second
 MOST_STANDING = 10  # heartbeats at one and the same instant, after which a clock stands
@@ -95,16 +96,28 @@ def check_sequence(store: Store, portfolio: str, session: date) -> None:
                          "ask for a later run_date, or begin another book with another OTSPORT_HOME")
 
 # %% ../../nbs/desk/80_desk.ipynb #c007
-def check_not_over(desk: Desk) -> None:
-    "Refuse to plan a session that has closed at the broker."
-    if desk.now >= session_close(desk.session):
-        raise BrokerError(f"session {desk.session} has closed at the broker, where it is {desk.now:%Y-%m-%d %H:%M} UTC, and nothing was planned for it: "
-                          "ask for a later run_date, or begin another book with another OTSPORT_HOME")
+def unfinished_sessions(store: Store, portfolio: str, before: date) -> list[date]:
+    "Sessions with orders and without books, which must be finished before a later one begins."
+    finished = {s.session for s in store.snapshots(portfolio)}
+    return sorted({r.session for r in store.orders(portfolio) if r.session < before} - finished)
+
+
+def check_before_open(desk: Desk) -> None:
+    "Refuse to plan a session that has opened: its plan knows the previous close only."
+    if desk.now >= session_open(desk.session):
+        raise BrokerError(f"session {desk.session} has opened at the broker, where it is {desk.now:%Y-%m-%d %H:%M} UTC, and nothing was planned for it: "
+                          "plans are made before the open; ask for a later run_date, or begin another book with another OTSPORT_HOME")
 
 # %% ../../nbs/desk/80_desk.ipynb #c009
-def begin_portfolio(desk: Desk) -> None:
-    "Register the portfolio and book its capital, once."
+async def begin_portfolio(desk: Desk) -> None:
+    "Register the portfolio and book its capital, once, when the account holds just that capital and belongs to no other portfolio."
     m = desk.mandate
+    if other := [name for name, account in desk.store.portfolios().items() if account == m.account]:
+        raise InputError(f"account {m.account} belongs to portfolio {other[0]} already: its cash cannot be that of {m.portfolio} too; give {m.portfolio} another account")
+    values, held = await desk.broker.account_values(m.account), await desk.broker.holdings(m.account)
+    if held or values.cash != m.capital:
+        raise CheckFailed(f"account {m.account} holds {values.cash:,.2f} dollars and {len(held)} positions at the broker; portfolio {m.portfolio} begins with "
+                          f"{m.capital:,.2f} dollars and none: ask for -p capital={values.cash} with an account that is flat. Nothing was booked")
     with desk.store.unit(desk.now) as unit:
         unit.add_portfolio(m.portfolio, m.account)
         unit.book(deposit(m.account, m.portfolio, m.capital, desk.now, f"capital of {m.portfolio}"))
@@ -134,8 +147,8 @@ async def check_against_broker(desk: Desk) -> None:
         faults.insert(0, f"cash: {desk.book.cash:,.2f} dollars in the book, {values.cash:,.2f} at the broker")
     if faults:
         raise CheckFailed(
-            f"account {desk.mandate.account}, portfolio {desk.mandate.portfolio}: {'; '.join(faults)}. Nothing was sent. A new portfolio takes "
-            "its capital from the account (-p capital=...); another program may have traded the account"
+            f"account {desk.mandate.account}, portfolio {desk.mandate.portfolio}: {'; '.join(faults)}. Nothing was sent: "
+            "find out who traded the account before trading on"
         )
 
 # %% ../../nbs/desk/80_desk.ipynb #c011
@@ -157,35 +170,61 @@ def stored_plan(desk: Desk) -> Plan:
     return revive(Plan, desk.store.plan(desk.mandate.portfolio, desk.session))
 
 
-def gate_of(desk: Desk, nav: float) -> Callable[[Order, Quote | None], Decision]:
-    "The pre-trade gate with the circumstances of this instant."
-    left = frozenset(r.order.order_ref for r in desk.records() if r.state is not OrderState.CREATED)
+def being_sold(desk: Desk) -> dict[str, Decimal]:
+    "Shares that working orders are about to sell, or that working calls pledge, by symbol."
+    selling: dict[str, Decimal] = {}
+    for r in desk.book.orders.values():
+        if not r.state.done and r.state not in (OrderState.CREATED, OrderState.UNKNOWN) and r.order.side is Side.SELL:
+            left = (r.order.qty - r.filled_qty) * r.order.contract.multiplier
+            selling[r.order.contract.symbol] = selling.get(r.order.contract.symbol, Decimal(0)) + left
+    return selling
+
+
+def free_shares(desk: Desk) -> dict[str, Decimal]:
+    "Shares that may cover calls: held, not pledged, not being sold; by symbol."
+    pledged, selling = pledged_shares(desk.book.positions), being_sold(desk)
+    held = {p.contract.symbol: p.qty for p in desk.book.positions.values() if not p.contract.is_option}
+    return {s: qty - pledged.get(s, Decimal(0)) - selling.get(s, Decimal(0)) for s, qty in held.items()}
+
+
+def gate_of(desk: Desk, nav: float, again: bool = False) -> Callable[[Order, Quote | None], Decision]:
+    "The pre-trade gate with the circumstances of this instant; `again` judges orders that were sent before and never arrived."
+    left = frozenset(() if again else (r.order.order_ref for r in desk.records() if r.state is not OrderState.CREATED))
     return lambda order, quote: check_order(
         order, profile=desk.broker.profile, served=desk.broker.served, nav=nav, quote=quote, now=desk.now, limits=desk.mandate.settings.limits,
         known_symbols=desk.history.symbols, sent_refs=left, closes=session_close(desk.session),
+        free_shares=free_shares(desk),
     )
 
 
 async def let_leave(desk: Desk, stage: int) -> None:
-    "Release the created orders of a stage."
+    "Release the created orders of a stage, judged at the broker's time of this moment."
     ready = [r for r in desk.records(stage) if r.state is OrderState.CREATED]
+    if ready:
+        await desk.beat()
     desk.book = await release(desk.store, desk.book, desk.broker, ready, gate_of(desk, float(stored_plan(desk).nav)), desk.now)
 
 # %% ../../nbs/desk/80_desk.ipynb #c013
 async def take_up(desk: Desk) -> None:
-    "Bring the book level with the broker, and send again what never arrived."
+    "Bring the book level with the broker, and send again what never arrived and still passes the gate."
     report = await desk.broker.report(desk.mandate.account)
     desk.book, silent = recover(desk.store, desk.book, report, desk.session, desk.now)
-    over = desk.now >= session_close(desk.session)
-    events = [
-        OrderEvent(r.order.order_ref, OrderState.EXPIRED if over else OrderState.SENT, desk.now,
-                   message="never arrived at the broker before the close" if over else "never arrived at the broker: sent again")
-        for r in silent
-    ]
-    desk.book = absorb(desk.store, desk.book, events, desk.now)
-    for record in silent if not over else ():
-        await desk.broker.quotes([record.order.contract])
-        await desk.broker.place(record.order)
+    if not silent:
+        return
+    quotes = await desk.broker.quotes([r.order.contract for r in silent])
+    gate = gate_of(desk, float(stored_plan(desk).nav), again=True)
+    decisions = [gate(r.order, quotes.get(r.order.contract.key)) for r in silent]
+    desk.book = absorb(desk.store, desk.book, [resent(d, desk.now) for d in decisions], desk.now)
+    for record, decision in zip(silent, decisions):
+        if decision.accepted:
+            await desk.broker.place(record.order)
+
+
+def resent(decision: Decision, now: datetime) -> OrderEvent:
+    "What becomes of an order that never arrived: sent again, or ended with the gate's reason."
+    if decision.accepted:
+        return OrderEvent(decision.subject, OrderState.SENT, now, message="never arrived at the broker: sent again")
+    return OrderEvent(decision.subject, OrderState.EXPIRED, now, message=f"never arrived at the broker, not sent again: {decision.code}: {decision.message}")
 
 
 def expire_unsent(desk: Desk) -> None:
@@ -199,7 +238,7 @@ async def write_calls(desk: Desk) -> None:
     "Stage 2: make the covered calls durable and let them leave."
     if not desk.records(stage=2):
         m, wishes = desk.mandate, {wish.contract: wish.limit_price for wish in stored_plan(desk).calls}
-        orders, _ = covered_call_orders(wishes, desk.book.positions, m.account, m.portfolio, desk.session, len(desk.records()) + 1)
+        orders, _ = covered_call_orders(wishes, desk.book.positions, m.account, m.portfolio, desk.session, len(desk.records()) + 1, selling=being_sold(desk))
         desk.book = enqueue(desk.store, desk.book, orders, desk.session, 2, desk.now)
     await let_leave(desk, stage=2)
 
@@ -270,11 +309,11 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     check_sequence(desk.store, desk.mandate.portfolio, session)
     await reach_session(desk, session)
     if desk.mandate.portfolio not in desk.store.portfolios():
-        begin_portfolio(desk)
+        await begin_portfolio(desk)
     settle_missed_expiries(desk, session)
     await take_up(desk)
     if desk.store.plan(desk.mandate.portfolio, session) is None:
-        check_not_over(desk)
+        check_before_open(desk)
         await check_against_broker(desk)
         await make_plan(desk)
     await let_leave(desk, stage=1)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from ..book.ledger import book_commission, book_fill
 from ..core.errors import CheckFailed
 from otsport.core.records import (
-    BrokerReport, Commission, Decision, Fill, Order, OrderEvent, OrderRecord, OrderState, Position, Quote,
+    Booking, BrokerReport, Commission, Decision, Fill, Order, OrderEvent, OrderRecord, OrderState, Position, Quote,
 )
 from ..data.plain import plain
 from ..data.store import Store, Unit
@@ -47,12 +47,20 @@ def load_book(store: Store, account: str, portfolio: str) -> Book:
     )
 
 # %% ../../nbs/desk/79_outbox.ipynb #c007
+def _written(new: bool, booking: Booking) -> None:
+    "Refuse to go on as if booked when the store has that transaction already, from other hands."
+    if not new:
+        e = booking.transaction
+        raise CheckFailed(f"account {e.account}: {e.kind} {e.ref} is in the store already, but not in this portfolio's book: "
+                          "the broker's execution ids repeat; begin another book with another OTSPORT_HOME")
+
+
 def _book_fill(unit: Unit, book: Book, fill: Fill) -> Book:
     "Book one execution and move its order on."
     record = book.orders[fill.order_ref]
     key = fill.contract.key
     booking = book_fill(fill, book.portfolio, book.positions.get(key), record.order.strategy)
-    unit.book(booking, fill=fill)
+    _written(unit.book(booking, fill=fill), booking)
     moved = next_state(record, fill)
     unit.set_order_state(fill.order_ref, moved.state, moved.filled_qty, moved.perm_id, moved.message)
     return replace(
@@ -66,7 +74,7 @@ def _book_commission(unit: Unit, book: Book, commission: Commission, now: dateti
     fill = book.fills[commission.exec_id]
     key = fill.contract.key
     booking = book_commission(commission, fill, book.portfolio, book.positions[key], now)
-    unit.book(booking, commission=commission)
+    _written(unit.book(booking, commission=commission), booking)
     early = {k: c for k, c in book.early.items() if k != commission.exec_id}
     return replace(
         book, cash=book.cash + booking.transaction.cash, positions=book.positions | {key: booking.after},
@@ -184,7 +192,7 @@ def recover(store: Store, book: Book, report: BrokerReport, session: date, now: 
     book = absorb(store, book, [*report.fills, *report.commissions, *report.orders], now)
     heard = {message.order_ref for message in (*report.orders, *report.fills)}
     silent = [r for r in book.in_session(session) if not r.state.done and r.state is not OrderState.CREATED and r.order.order_ref not in heard]
-    lost = [r for r in silent if r.state is not OrderState.UNKNOWN]
+    lost = [r for r in silent if r.state is not OrderState.UNKNOWN or r.perm_id]
     if lost:
         raise CheckFailed(
             f"account {book.account}: the broker no longer knows {', '.join(f'{r.order.order_ref} ({r.state}, {r.order})' for r in lost)}: "

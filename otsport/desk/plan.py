@@ -37,6 +37,7 @@ class Mandate:
     capital: Decimal  # dollars, deposited when the portfolio begins
     settings: Settings
     top: int = 8  # stocks that momentum wishes for
+    rules: tuple[tuple[str, str], ...] = ()  # names and values that a finished day must have been traded with
 
 # %% ../../nbs/desk/78_plan.ipynb #c007
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Plan:
     vol: float  # of the wished weights, annual, decimal of NAV
     orders: tuple[Order, ...]  # stage 1: stocks, sent before the open
     calls: tuple[CallWish, ...] = ()  # stage 2: sent once the shares are held
+    rules: tuple[tuple[str, str], ...] = ()  # of the mandate, by which the day was decided
 
 # %% ../../nbs/desk/78_plan.ipynb #c009
 COVARIANCE_SESSIONS = 504  # two years of daily returns
@@ -108,7 +110,7 @@ def plan_stocks(
     tags = {v.contract.symbol: v.sources[0][0] for v in views}
     orders, traded = plan_orders(targets, positions, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
     earned, vol = (best.expected_return, best.vol) if best else (0.0, 0.0)
-    return Plan(session, as_of, nav, signals, outcomes, views, caps, wished, targets, (*sized, *limited, *traded), earned, vol, orders)
+    return Plan(session, as_of, nav, signals, outcomes, views, caps, wished, targets, (*sized, *limited, *traded), earned, vol, orders, rules=mandate.rules)
 
 # %% ../../nbs/desk/78_plan.ipynb #c014
 def shares_after(positions: Mapping[str, Position], orders: Sequence[Order]) -> dict[str, Decimal]:

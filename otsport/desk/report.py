@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PICTURE_DPI', 'Picture', 'headline', 'performance', 'nav_chart', 'drawdown_chart', 'days_table', 'plan_frame',
            'plan_table', 'rules_table', 'calls_table', 'orders_table', 'fills_table', 'slippage_chart',
-           'positions_table', 'pnl_chart', 'weights_chart', 'exposure_chart', 'risk_chart', 'risk_table', 'check_day',
-           'summary']
+           'positions_table', 'expiries_table', 'pnl_chart', 'weights_chart', 'exposure_chart', 'risk_chart',
+           'risk_table', 'greeks_table', 'vol_note', 'check_day', 'summary']
 
 # %% ../../nbs/desk/85_report.ipynb #c002
 from collections.abc import Sequence
@@ -20,12 +20,13 @@ from otsport.book.figures import (
     png_bytes, positions_frame, signed, slippage_figure, var_figure, weights_figure, weights_frame,
 )
 from ..book.ledger import positions_from, trial_balance
-from ..book.tables import Table, fills_frame, order_counts, orders_frame, summary_frame, table
+from ..book.tables import Table, fills_frame, order_counts, orders_frame, refusals, summary_frame, table
 from ..core.errors import CheckFailed
 from ..core.records import Verdict
 from ..core.units import from_float, stock_tick
+from ..data.market import History
 from ..data.store import Store
-from .day import Day
+from .day import Day, greeks_frame
 
 PICTURE_DPI = 110
 
@@ -117,9 +118,20 @@ def slippage_chart(day: Day) -> Picture:
 
 # %% ../../nbs/desk/85_report.ipynb #c019
 def positions_table(day: Day) -> Table:
-    "What is held at the close."
-    frame = positions_frame(day.snapshot).drop(columns=["symbol"])
-    return table(frame, f"{len(frame)} positions at the close, worth {dollars(day.snapshot.exposure, 2)}", "nothing is held")
+    "What is held at the close, what was closed today, and the total."
+    s, held = day.snapshot, positions_frame(day.snapshot).drop(columns=["symbol"])
+    closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl) for p in s.positions if not p.qty]
+    total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl)]
+    frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *total], columns=held.columns)
+    what = f"{len(held)} positions at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
+    return table(frame, what, "nothing is held")
+
+
+def expiries_table(day: Day) -> Table:
+    "Options that ended today, and the shares that were called away or delivered."
+    rows = [(e.contract.key, str(e.kind), e.qty, e.price if e.price else None, e.cash) for e in day.expiries]
+    frame = pd.DataFrame(rows, columns=["contract", "what happened", "qty", "price", "cash"])
+    return table(frame, "Expiries and assignments (shares move at the strike)", "no option expired today")
 
 
 def pnl_chart(day: Day) -> Picture:
@@ -149,7 +161,30 @@ def risk_table(day: Day) -> Table:
     frame.loc[len(frame)] = ("total", day.risk.var_95)
     return table(frame, f"Parts of the one-day VaR 95%; expected shortfall 95% {dollars(day.risk.es_95)}")
 
-# %% ../../nbs/desk/85_report.ipynb #c025
+# %% ../../nbs/desk/85_report.ipynb #c024
+def greeks_table(day: Day) -> Table:
+    "Delta and vega by symbol: shares and what the options on them move like."
+    frame, s = greeks_frame(day.snapshot, day.risk), day.snapshot
+    options = frame["vol"].notna()
+    rows = []
+    for symbol, part in frame.groupby("symbol"):
+        shares, moved = part.loc[~options, "delta_shares"].sum(), part.loc[options, "delta_shares"].sum()
+        days = part.loc[options, "days"]
+        net = (shares + moved) * day.risk.spots[symbol]
+        rows.append((symbol, f"{shares:,.0f}", f"{moved:,.0f}", f"{shares + moved:,.0f}", dollars(net), f"{net / float(s.nav):.1%}",
+                     f"{part['vega_point'].sum():+,.2f}", f"{days.min():.0f}" if len(days) else "–"))
+    columns = ["symbol", "shares held", "delta of options (shares)", "net delta (shares)", "net delta", "of NAV", "vega ($ a vol point)", "next expiry (days)"]
+    return table(pd.DataFrame(rows, columns=columns), "What the book moves like", "nothing is held")
+
+
+def vol_note(day: Day, history: History) -> str:
+    "Where the vols of the simulated gateway's option quotes come from on this day."
+    vix = history.vix_at(day.plan.as_of)
+    if vix == vix:
+        return f"Option quotes of the simulated gateway: Black-Scholes; VIX {vix:.2f} at the previous close, scaled by each stock's realized vol over the index's."
+    return "Option quotes of the simulated gateway: Black-Scholes at each stock's 60-day realized vol, since the bundled VIX data have no value for the previous close."
+
+# %% ../../nbs/desk/85_report.ipynb #c027
 def check_day(day: Day, store: Store) -> Table:
     "Check the finished day against the store; a `CheckFailed` with both numbers when something differs."
     s = day.snapshot
@@ -170,15 +205,15 @@ def check_day(day: Day, store: Store) -> Table:
     rows = [(what, f"{a:,f}", f"{b:,f}", "equal") for what, a, b in facts] + [("audit chain", f"{store.verify() > 0}", "True", "unbroken")]
     return table(pd.DataFrame(rows, columns=["what must agree", "one side", "other side", "result"]), f"{len(rows)} checks passed")
 
-# %% ../../nbs/desk/85_report.ipynb #c027
+# %% ../../nbs/desk/85_report.ipynb #c029
 def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and the numbers
     "The run in a few lines: NAV, P&L, orders, fills, refusals, risk."
     last, first = days[-1], days[0]
     s, p = last.snapshot, performance(last).iloc[-1]
-    refused = [f"{r.order}: {r.message}" for d in days for r in d.refused()]
+    refused = [r for d in days for r in d.refused()]
     unfilled = [f"{r.order}: {r.filled_qty:f} filled, {r.state}" for d in days for r in d.unfilled()]
     counts = {"orders": sum(len(d.orders) for d in days), "fills": sum(len(d.fills) for d in days), "refused": len(refused), "unfilled": len(unfilled)}
-    paid = sum((c for d in days for c in d.commissions.values()), Decimal(0))
+    paid, ended = sum((c for d in days for c in d.commissions.values()), Decimal(0)), sum(e.contract.is_option for d in days for e in d.expiries)
     shown = lambda texts: "none" if not texts else "; ".join(texts[:3]) + (f" ... and {len(texts) - 3} more" if len(texts) > 3 else "")
     rows = [
         ("Date", f"{s.session:%A} {s.session}" + (f", {len(days)} sessions from {first.session}" if len(days) > 1 else "")),
@@ -186,7 +221,7 @@ def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and th
         ("Day P&L", f"{signed(s.day_pnl, 2)} ({percent(last.day_return)}; S&P 500 {percent(last.index_return)})"),
         ("Since inception", f"{percent(p['growth'])}; S&P 500 {percent(p['index_growth'])}"),
         ("Orders", order_counts([r for d in days for r in d.orders])), ("Fills", f"{counts['fills']}, commissions {dollars(paid, 2)}"),
-        ("Refused", shown(refused)), ("Not filled", shown(unfilled)),
+        ("Refused", refusals(refused)), ("Not filled", shown(unfilled)), ("Options that ended", f"{ended}" if ended else "none"),
         ("VaR, one day", f"95% {dollars(last.risk.var_95)}, 99% {dollars(last.risk.var_99)} (losses); {len([q for q in s.positions if q.qty])} positions"),
     ]
     numbers = {"session": str(s.session), "nav": str(s.nav), "day_pnl": str(s.day_pnl), "var_95": round(last.risk.var_95, 2), **counts}

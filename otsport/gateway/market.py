@@ -38,7 +38,8 @@ def session_steps(day: date) -> tuple[datetime, ...]:
     opening, closing = session_open(day), session_close(day)
     trading = [opening + i * STEP for i in range((closing - opening) // STEP)]
     after = [closing + timedelta(minutes=i + 1) for i in range(AFTER_CLOSE_MINUTES)]
-    return (opening - PRE_OPEN, *trading, closing, *after)
+    before = [opening - PRE_OPEN + i * STEP for i in range(PRE_OPEN // STEP)]
+    return (*before, *trading, closing, *after)
 
 # %% ../../nbs/gateway/62_market.ipynb #c008
 OVERNIGHT = 0.2  # share of a day's variance that falls before the open
@@ -156,13 +157,14 @@ def session_model(history: History, seed: int, day: date) -> SessionModel:
     previous, close = official_closes(history, previous_session(day)), official_closes(history, day)
     daily_vol = realized_vols(history.closes(before, sessions=PATH_SESSIONS + 1).to_numpy(), PATH_SESSIONS)
     vols, vix = option_vols(history, before)
-    clock = variance_clock(len(steps) - 1 - AFTER_CLOSE_MINUTES)
+    first = PRE_OPEN // STEP  # step of the open
+    clock = variance_clock(len(steps) - first - AFTER_CLOSE_MINUTES)
     last = np.empty((len(close), len(steps)))
     for i, symbol in enumerate(history.symbols):
         rng = np.random.default_rng([seed, day.toordinal(), *symbol.encode()])
-        last[i, 1 : 1 + len(clock)] = on_ticks(bridge(previous[i], close[i], daily_vol[i], clock, rng))
-    last[:, 0] = previous
-    last[:, len(clock) :] = close[:, None]
+        last[i, first : first + len(clock)] = on_ticks(bridge(previous[i], close[i], daily_vol[i], clock, rng))
+    last[:, :first] = previous[:, None]
+    last[:, first + len(clock) - 1 :] = close[:, None]
     return SessionModel(day, steps, previous, close, daily_vol, vols, vix, last)
 
 # %% ../../nbs/gateway/62_market.ipynb #c027

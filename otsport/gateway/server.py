@@ -112,6 +112,10 @@ class Gateway:
         elif session := self.sessions.get(message.ticket.client_id):
             send_update(session, self.exchange, message)
 
+    def driver(self) -> Session | None:
+        "Whose questions for the time move the heartbeat clock: of the clients that ask for it, the one with the lowest id."
+        return next((self.sessions[n] for n in sorted(self.sessions) if self.sessions[n].knows_time), None)
+
     def step(self) -> None:
         "Move the clock one step; every client hears what that brought."
         self.exchange.advance()
@@ -280,8 +284,8 @@ def on_ids(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
 
 # %% ../../nbs/gateway/63_server.ipynb #c020
 def on_current_time(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
-    "49: the time of the exchange; with the heartbeat clock after the step that the question causes, except the first of a connection."
-    if gateway.clock == "heartbeat" and session.knows_time:
+    "49: the time of the exchange; with the heartbeat clock after the step that the driver's question causes, except the first of a connection."
+    if gateway.clock == "heartbeat" and session.knows_time and session is gateway.driver():
         gateway.step()
     session.knows_time = True
     session.send("currentTime", time=int(gateway.exchange.now.timestamp()))

@@ -198,9 +198,10 @@ def covered_call_orders(
     session: date,
     first_number: int,  # of the first reference; the stock orders of the session come before
     strategy: str = "covered_call",
+    selling: Mapping[str, Decimal] | None = None,  # shares under working sell orders, by symbol: they cover nothing
 ) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:  # by contract key; refusals
     "Orders to sell calls, as many as the free shares cover; one call contract a symbol."
-    shares = {s: p.qty for s, p in positions.items() if not p.contract.is_option}
+    shares = {s: p.qty - (selling or {}).get(s, Decimal(0)) for s, p in positions.items() if not p.contract.is_option}
     free, orders, refused = coverable_calls(shares, positions), [], []
     for contract, limit in sorted(calls.items(), key=lambda item: item[0].key):
         if contract.right is not Right.CALL:

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_ORDER_QTY', 'STOCK_COLLAR', 'OPTION_COLLAR', 'MIN_COLLAR', 'CHECKS', 'Reason', 'Circumstances', 'check_account',
-           'check_contract', 'check_quote', 'check_price', 'order_value', 'check_size', 'check_order']
+           'check_contract', 'check_quote', 'check_price', 'check_cover', 'order_value', 'check_size', 'check_order']
 
 # %% ../../nbs/trading/51_gate.ipynb #c002
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ class Reason(StrEnum):
     LIVE_NOT_ARMED = "LIVE_NOT_ARMED"  # live orders need arming, which does not exist yet
     DUPLICATE = "DUPLICATE"  # the order_ref was sent before
     SYMBOL = "SYMBOL"  # not an allowed symbol
+    UNCOVERED = "UNCOVERED"  # a call sold without shares that are free to cover it
     EXPIRED = "EXPIRED"  # the option's last day is over
     QUANTITY = "QUANTITY"  # more units than any order may have
     SESSION_CLOSED = "SESSION_CLOSED"  # a day order after the close of its session
@@ -57,6 +58,7 @@ class Circumstances:
     known_symbols: Collection[str]  # symbols that may be traded
     sent_refs: Collection[str] = ()  # order_refs that have left before
     closes: datetime | None = None  # end of the session, UTC; None: not checked
+    free_shares: Mapping[str, Decimal] | None = None  # by symbol, neither pledged nor being sold; None: not checked
 
 # %% ../../nbs/trading/51_gate.ipynb #c009
 def _refuse(order: Order, reason: Reason, message: str, measured: float = NAN, bound: float = NAN) -> Decision:
@@ -130,6 +132,16 @@ def check_price(order: Order, at: Circumstances) -> Decision | None:
     return _refuse(order, Reason.PRICE_COLLAR, f"{order.side} {order.contract} at {order.limit_price} is through the mid {mid:.4f} by more than {room:.4f}", limit, bound)
 
 # %% ../../nbs/trading/51_gate.ipynb #c023
+def check_cover(order: Order, at: Circumstances) -> Decision | None:
+    "Refuse to sell a call without free shares below it."
+    if at.free_shares is None or order.contract.right != "C" or order.side is Side.BUY:
+        return None
+    free, needed = at.free_shares.get(order.contract.symbol, Decimal(0)), order.qty * order.contract.multiplier
+    if needed <= free:
+        return None
+    return _refuse(order, Reason.UNCOVERED, f"{order.qty:f} calls need {needed:,f} shares of {order.contract.symbol}, {max(free, Decimal(0)):,f} are free", float(needed), float(free))
+
+# %% ../../nbs/trading/51_gate.ipynb #c026
 def order_value(order: Order, quote: Quote) -> Decimal:
     "Dollars that the order may move, positive; premium, not delta, for options."
     touch = Decimal(repr(float(quote.ask if order.side is Side.BUY else quote.bid)))
@@ -152,8 +164,8 @@ def check_size(order: Order, at: Circumstances) -> Decision | None:
         return _refuse(order, Reason.ORDER_WEIGHT, f"{order} is {weight:.2%} of NAV {at.nav:,.2f}, at most {share:.2%}", weight, share)
     return None
 
-# %% ../../nbs/trading/51_gate.ipynb #c026
-CHECKS = (check_account, check_contract, check_quote, check_price, check_size)
+# %% ../../nbs/trading/51_gate.ipynb #c029
+CHECKS = (check_account, check_contract, check_quote, check_price, check_cover, check_size)
 
 
 def check_order(
@@ -168,9 +180,10 @@ def check_order(
     known_symbols: Collection[str],  # symbols that may be traded
     sent_refs: Collection[str] = (),  # order_refs that have left before
     closes: datetime | None = None,  # end of the session, UTC; None: not checked
+    free_shares: Mapping[str, Decimal] | None = None,  # by symbol, that may cover calls; None: not checked
 ) -> Decision:  # accepted, or refused with a `Reason` and its numbers
     "Whether the order may leave now."
-    at = Circumstances(profile, served, nav, quote, now, limits, known_symbols, sent_refs, closes)
+    at = Circumstances(profile, served, nav, quote, now, limits, known_symbols, sent_refs, closes, free_shares)
     for check in CHECKS:
         refusal = check(order, at)
         if refusal is not None:
