@@ -45,7 +45,7 @@ def _collocation(name: str, fast: bool, scheme: str, floor: float, tolerance: fl
     from otsport.analytics.american import american as price
 
     o = list(options().values())
-    peer = f"QuantLib QdFp {scheme}, {PART} options scaled"
+    peer = f"QuantLib QdFp {scheme} (on {PART})"
     return Job(name, f"{SIZE:,} options", lambda: price(*o, fast=fast)[0],
                {peer: Part(lambda: quantlib(lambda ql, p: ql.QdFpAmericanEngine(p, getattr(ql.QdFpAmericanEngine, f"{scheme}Scheme")())), SIZE / PART)},
                difference, tolerance, {peer: floor}, lambda: quantlib(lambda ql, p: ql.QdFpAmericanEngine(p, ql.QdFpAmericanEngine.highPrecisionScheme())))
@@ -71,7 +71,7 @@ def _approximation(name: str, method: str, engine: str, tolerance: float) -> Job
     from otsport.analytics.american import american_approx
 
     o = list(options().values())
-    peer = f"QuantLib {engine}, {PART} options scaled"
+    peer = f"QuantLib {engine} (on {PART})"
     run = Part(lambda: quantlib(lambda ql, p: getattr(ql, f"{engine}ApproximationEngine")(p)), SIZE / PART)
     return Job(name, f"{SIZE:,} options", lambda: american_approx(*o, method), {peer: run}, difference, tolerance, {peer: 60.0})
 
