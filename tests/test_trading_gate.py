@@ -35,7 +35,10 @@ def quote(**change) -> dict:
 
 
 # reason, what is refused, and its control: the nearest thing that passes
+SOLD_CALL = {"order": replace(ORDER, contract=CALL, side=Side.SELL, limit_price=Decimal("2.60"), qty=Decimal(2))} | quote(contract=CALL, bid=2.6, ask=2.7)
 CASES = [
+    ("UNCOVERED", SOLD_CALL | {"free_shares": {CALL.symbol: Decimal(199)}}, SOLD_CALL | {"free_shares": {CALL.symbol: Decimal(200)}}),
+    ("UNCOVERED", SOLD_CALL | {"free_shares": {}}, {"free_shares": {}}),
     ("ACCOUNT", order(account=" "), {}),
     ("ACCOUNT", order(account="DU999999"), {}),
     ("ACCOUNT", {"served": ("DU777777",)}, {"served": ("DU777777", "DU123456")}),
