@@ -13,7 +13,6 @@ import pytest
 import otsport
 from run_support import FAULTLESS, ROOT, environment, free_port, left_behind, run_folder, status, trading_day, verdict
 
-pytestmark = pytest.mark.xdist_group("package")
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 NOT_SOURCE = shutil.ignore_patterns(".git", ".venv*", ".otsport", "__pycache__", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", "build", "dist", "*.egg-info")
 PROBE = """

@@ -15,7 +15,6 @@ from run_support import (
     trading_day, verdict, wait_for,
 )
 
-pytestmark = pytest.mark.xdist_group("trading_day_bad_input")
 CODE = {name: error.exit_code for name, error in all_errors().items()}
 
 
@@ -63,7 +62,7 @@ def test_each_kind_of_failure_has_an_exit_code_of_its_own():
     (["-p", "capital=nan"], "ParameterError", ["capital = 'nan'", "finite number"]),
     (["-p", "account=12"], "ParameterError", ["account = '12'", "pattern"]),
     (["-p", "start_gateway=perhaps"], "ParameterError", ["start_gateway = 'perhaps'", "valid boolean"]),
-], ids=lambda value: " ".join(value[1::2]) if isinstance(value, list) and "-p" in value else "")
+], ids=lambda value: " ".join(value[1::2]) if isinstance(value, list) and "-p" in value else "refused")
 def test_bad_parameter_is_refused_before_anything_is_written(tmp_path, arguments, error, words):
     home = tmp_path / "home"
     check_refused(otsport(home, "run", "trading_day", *arguments), error, *words)

@@ -9,8 +9,6 @@ import pytest
 from otsport.data.store import open_store
 from run_support import FAULTLESS, end_all, finished_runs, free_port, left_behind, listens, otsport, run_folder, status, trading_day, verdict
 
-pytestmark = pytest.mark.xdist_group("trading_day_full_disk")
-
 
 def mount(*words) -> subprocess.CompletedProcess:
     return subprocess.run(["mount", *map(str, words)], capture_output=True, text=True)

@@ -1,18 +1,11 @@
-"""`kill -9` at any moment, then run again: nothing is sent twice, nothing is lost, by the gateway's own record; a writer without an outbox is found out."""
+"""`kill -9` of the trading process at any moment, then again: nothing is sent twice, nothing is lost, by the gateway's own record; a writer without an outbox is found out."""
 import json
-import random
 import subprocess
 import sys
-import time
 
-import psutil
-import pytest
+from run_support import ROOT, environment, free_port
 
-from run_support import (
-    FAULTLESS, ROOT, alive, command, day_arguments, end_all, environment, finished_runs, free_port, left_behind, listens, run_folder, status, trading_day, verdict,
-)
-
-KILLS, CONTROL_KILLS, SOAK_KILLS = 50, 8, 50
+KILLS, CONTROL_KILLS = 50, 8
 
 
 def killer(home, kills: int, *more: str, seconds=560) -> dict:
@@ -24,7 +17,6 @@ def killer(home, kills: int, *more: str, seconds=560) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.xdist_group("trading_day_kill")
 def test_fifty_kills_lose_nothing_and_send_nothing_twice(tmp_path):
     found = killer(tmp_path / "home", KILLS)
     assert found["killed"] == KILLS and found["days_finished"] >= KILLS
@@ -33,83 +25,7 @@ def test_fifty_kills_lose_nothing_and_send_nothing_twice(tmp_path):
     assert found["orders"] > 5 * KILLS and found["fills"] >= 5 * KILLS and found["audit_rows"] > 50 * KILLS
 
 
-@pytest.mark.xdist_group("trading_day_kill")
 def test_writer_without_an_outbox_is_found_out(tmp_path):
     found = killer(tmp_path / "home", CONTROL_KILLS, "--no-outbox")
     assert found["killed"] == CONTROL_KILLS
     assert found["sent_twice"] > 0 and (found["fills_lost"] > 0 or found["not_taken_up"] > 0), found
-
-
-# The complete `otsport run` with its kernel
-
-def victims(home) -> list[psutil.Process]:
-    """The command line and its kernel; the gateway has a session of its own and lives on, as TWS would."""
-    return [p for p in alive(home) if "gateway" not in p.cmdline()]
-
-
-def kill_run_after(home, port: int, seconds: float, only_command: bool, **parameters) -> bool:
-    """Start a run and kill it by SIGKILL after so many seconds; False when it had ended before."""
-    process = subprocess.Popen(command(*day_arguments(port, **parameters)), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        hit = [psutil.Process(process.pid)] if only_command else victims(home)
-    for p in hit:
-        try:
-            p.kill()
-        except psutil.NoSuchProcess:  # it was faster
-            continue
-    process.wait()
-    return True
-
-
-def check_taken_up(home, port: int, **parameters) -> None:
-    """Run again what was killed, and compare with the gateway's record."""
-    done = trading_day(home, port, **parameters)
-    assert done.returncode == 0, done.stderr
-    assert verdict(home) == FAULTLESS
-    assert status(finished_runs(home)[-1])["status"] == "done" and not list((home / "runs" / "trading_day").glob("*.partial"))
-    assert left_behind(home) == [] and not listens(port)
-
-
-@pytest.mark.xdist_group("trading_day_kill_run")
-@pytest.mark.parametrize("only_command", [False, True], ids=["run_and_kernel", "only_the_command"])
-def test_killed_run_is_taken_up(tmp_path, only_command):
-    """Killed in the middle of the session, by what its progress says; the kernel that loses its command ends by itself."""
-    home, port = tmp_path / "home", free_port()
-    process = subprocess.Popen(command(*day_arguments(port)), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 120
-        while not any(p.stat().st_size > 12_000 for p in home.glob("gateway/simulated.jsonl")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
-        for p in [psutil.Process(process.pid)] if only_command else victims(home):
-            p.kill()
-        process.wait()
-        assert finished_runs(home) == []
-        check_taken_up(home, port)
-        assert status(run_folder(home))["summary"]["numbers"]["fills"] == 14
-    finally:
-        end_all(home)
-
-
-@pytest.mark.soak
-def test_fifty_kills_of_the_complete_run(tmp_path):
-    """A session each, on one portfolio and one gateway: killed at a random moment of its life, run again, compared."""
-    from datetime import date
-
-    from otsport.core.calendars import last_sessions
-
-    home, port, rng, killed, length = tmp_path / "home", free_port(), random.Random(20221228), 0, 12.0
-    try:
-        for day in last_sessions(date(2022, 12, 28), SOAK_KILLS + 10):
-            if killed == SOAK_KILLS:
-                break
-            killed += kill_run_after(home, port, rng.uniform(0.0, length), only_command=rng.random() < 0.3, run_date=day)
-            start = time.monotonic()
-            check_taken_up(home, port, run_date=day)
-            length = 0.7 * length + 0.3 * (time.monotonic() - start)
-    finally:
-        end_all(home)
-    assert killed == SOAK_KILLS

@@ -17,7 +17,6 @@ from run_support import (
     contents, finished_runs, free_port, left_behind, listens, otsport, run_folder, status, tables, trading_day, verdict, FAULTLESS,
 )
 
-pytestmark = pytest.mark.xdist_group("trading_day_run")
 SECTIONS = ["A trading day", "The day at a glance", "Why these orders", "Orders and fills", "The book tonight", "What it may lose", "Checks"]
 FIGURES = {  # what the report shows of one day, in this order
     "nav": report.nav_chart, "slippage": report.slippage_chart, "pnl": report.pnl_chart,

@@ -3,7 +3,6 @@ import pytest
 
 from run_support import contents, free_port, run_folder, status, tables, trading_day
 
-pytestmark = pytest.mark.xdist_group("trading_day_same_bytes")
 TIMES = {"started", "finished"}
 
 

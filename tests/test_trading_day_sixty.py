@@ -16,7 +16,6 @@ from otsport.data.store import open_store
 from otsport.gateway.exchange import Clock, CommissionNote, Execution, Opened, OptionExpiry, read_journal
 from run_support import FAULTLESS, contents, free_port, left_behind, listens, run_folder, status, trading_day, verdict
 
-pytestmark = pytest.mark.xdist_group("trading_day_sixty")
 SESSIONS = last_sessions(date(2022, 12, 28), 60)
 
 
