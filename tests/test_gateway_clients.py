@@ -140,7 +140,18 @@ def test_time_is_told_once_then_steps():
         told = [raw.beat()[-1][1]["time"] for _ in range(3)]
         again = Raw(server.port, 2).beat()[-1][1]["time"]
     opened = int(session_open(SESSION).timestamp())
-    assert told == [opened - 1800, opened, opened + 300] and again == told[-1]
+    assert told == [opened - 1800, opened - 1500, opened - 1200] and again == told[-1]
+
+
+def test_only_the_lowest_client_id_that_asks_moves_the_clock():
+    with running(exchange(ACCOUNT)) as server:
+        first, second = Raw(server.port, 1), Raw(server.port, 7)
+        start = first.beat()[-1][1]["time"]
+        assert {second.beat()[-1][1]["time"] for _ in range(4)} == {start}
+        assert first.beat()[-1][1]["time"] == start + 300
+        first.sock.close()
+        time.sleep(0.2)
+        assert second.beat()[-1][1]["time"] == start + 600
 
 
 def test_step_messages_come_before_the_time():
@@ -149,7 +160,8 @@ def test_step_messages_come_before_the_time():
         raw.beat()
         raw.say(ask(176, "reqPositions"), ask(176, "reqAccountUpdates", subscribe=True, account=ACCOUNT), order(7))
         assert [v["status"] for n, v in raw.until("orderStatus") if n in ("openOrder", "orderStatus")] == ["PreSubmitted", "PreSubmitted"]
-        names = [n for n, _ in raw.beat()]
+        raw.beat(5)
+        names = [n for n, _ in raw.beat()]  # the open
     trading = [n for n in names if n in ("openOrder", "orderStatus", "execDetails", "commissionReport", "currentTime")]
     assert trading == ["openOrder", "orderStatus", "execDetails", "openOrder", "orderStatus", "commissionReport", "currentTime"]
     assert names.count("position") == 1 and names.count("portfolioValue") >= 1 and names[-1] == "currentTime"
@@ -246,7 +258,7 @@ def test_option_that_expires_leaves_positions_and_quotes():
     about = {"symbol": "KO", "secType": "OPT", "expiry": "20221216", "strike": call.strike, "right": "C"}
     with running(served) as server:
         raw = Raw(server.port)
-        raw.beat(2)
+        raw.beat(7)  # the open
         raw.say(ask(176, "reqPositions"), ask(176, "reqMktData", reqId=9, **about), order(8, qty=1, limit="0.05", **about))
         raw.until("position")
         heard = []
@@ -440,7 +452,7 @@ def test_run_gateway_killed_and_started_again_knows_its_orders(tmp_path):
     process.communicate()
     process, line = started(tmp_path, 0)
     again = Raw(int(line.split(",")[0].rsplit(":", 1)[1]))
-    assert again.beat()[-1][1]["time"] == int(session_open(SESSION).timestamp()) + 300
+    assert again.beat()[-1][1]["time"] == int(session_open(SESSION).timestamp()) - 1200
     again.say(ask(176, "reqOpenOrders"))
     assert [v["orderRef"] for n, v in again.until("openOrderEnd") if n == "openOrder"] == ["ref-7"]
     process.terminate()
