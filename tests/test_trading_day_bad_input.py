@@ -10,6 +10,7 @@ import pytest
 
 from otsport.app.production import find_paper
 from otsport.core.errors import all_errors
+from otsport.gateway.wire import WireError
 from run_support import (
     FAULTLESS, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, run_folder, status,
     trading_day, verdict, wait_for,
@@ -39,6 +40,7 @@ def check_nothing_done(home) -> None:
 
 def test_each_kind_of_failure_has_an_exit_code_of_its_own():
     assert len(set(CODE.values())) == len(CODE) and 0 not in CODE.values()
+    assert CODE["WireError"] == WireError.exit_code  # an error may live outside core, with a code of its own all the same
     kinds = ["ParameterError", "NotebookError", "NotASession", "NoPrices", "AccountNotServed", "BrokerUnreachable", "DiskFull", "StoreError", "AuditBroken", "RunLocked"]
     assert len({CODE[kind] for kind in kinds}) == len(kinds)
 
