@@ -234,6 +234,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'otsport.analytics.var._checked_levels': ( 'analytics/var.html#_checked_levels',
                                                                                   'otsport/analytics/var.py'),
                                        'otsport.analytics.var._expansion': ('analytics/var.html#_expansion', 'otsport/analytics/var.py'),
+                                       'otsport.analytics.var._numbered': ('analytics/var.html#_numbered', 'otsport/analytics/var.py'),
                                        'otsport.analytics.var._scaled': ('analytics/var.html#_scaled', 'otsport/analytics/var.py'),
                                        'otsport.analytics.var._slope_is_positive': ( 'analytics/var.html#_slope_is_positive',
                                                                                      'otsport/analytics/var.py'),

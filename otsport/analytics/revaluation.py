@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from .options import bsm
 from .risk import historical_var
-from .var import BookTail, _checked_levels, _scaled
+from .var import BookTail, _checked_levels, _numbered, _scaled
 from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels import revaluation, tail
@@ -135,7 +135,7 @@ def book_tail(
     weights[:, 1] = scratch
     parts = -(found.pnl @ weights)
     parts_var = parts[:, 0] if np.ptp(total) == 0 else _scaled(parts[:, 0], var[0])
-    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or tuple(map(str, range(len(parts)))))
+    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or _numbered(len(parts)))
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c016
 def delta_gamma_pnl(

@@ -9,6 +9,7 @@ __all__ = ['EWMA_DECAY', 'parametric_var', 'parametric_es', 'cornish_fisher_var'
 # %% ../../nbs/analytics/25_var.ipynb #c002
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -198,6 +199,12 @@ def _bad_cell(matrix: np.ndarray, what: str) -> DataError:
     return DataError(f"{what} in row {row}, column {column} is {matrix[row, column]}: fill or drop it before measuring")
 
 
+@lru_cache(maxsize=16)
+def _numbered(n: int) -> tuple[str, ...]:
+    "The names 0, 1, 2 ... of positions that have none; making 500 of them takes a sixth of a whole value at risk."
+    return tuple(map(str, range(n)))
+
+
 def linear_var(
     returns: ArrayLike | pd.DataFrame,  # (T, n) simple returns, one row a scenario
     exposures: ArrayLike | pd.Series,  # (n,) dollars, signed; a Series is aligned with the columns of a frame
@@ -218,7 +225,7 @@ def linear_var(
     if not np.isfinite(pnl).all():  # a return that is not finite makes its scenario's sum not finite
         raise _bad_cell(x, "return")
     parts_var = -w * x.mean(axis=0) if np.isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
-    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or tuple(map(str, range(n))))
+    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or _numbered(n))
 
 # %% ../../nbs/analytics/25_var.ipynb #c024
 def incremental_var(
