@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUIREMENTS := settings.ini setup.py constraints.txt
 
-.PHONY: run test lab soak notebooks readme
+.PHONY: run test lab soak bench notebooks readme
 
 run: .venv/installed
 	@$(BIN)/otsport run trading_day $(ARGS)
@@ -16,6 +16,12 @@ lab: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(BIN)/python -m pytest -m soak -v $(ARGS)
+
+bench: .venv/installed-dev
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/otsport bench --json bench/results.json
+	@$(BIN)/python bench/readme.py
+	@$(MAKE) -s readme
 
 notebooks: .venv/installed-dev
 	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n-workers 2

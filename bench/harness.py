@@ -4,6 +4,7 @@ A peer whose answer differs from ours by more than the job's tolerance is an err
 """
 import gc
 import importlib
+import math
 import pkgutil
 import statistics
 import time
@@ -35,7 +36,8 @@ class Job:
     `error(ours, theirs)` is the largest difference of two answers in the unit that `size` or the job's docstring names. `tolerance`
     is one bound, or one for each peer. `reference` gives the answer that the reported error is measured against; without it the
     reported error is the largest difference from a peer. `faster` holds variants of ours that should beat `ours` (two threads):
-    their ratio is ours / variant. `floors` are the ratios to reach, by peer or variant.
+    their ratio is ours / variant. `floors` are the ratios to reach, by peer or variant. `limits` are promises without a peer
+    (bytes, nanoseconds): each gives what is promised and what was measured, its ratio is promised / measured and has to reach 1.
     """
     name: str
     size: str
@@ -46,6 +48,7 @@ class Job:
     floors: dict[str, float] = field(default_factory=dict)
     reference: Run | None = None
     faster: dict[str, Run] = field(default_factory=dict)
+    limits: dict[str, Callable[[], tuple[float, float]]] = field(default_factory=dict)
 
 
 def jobs() -> dict[str, Callable[[], Job]]:
@@ -129,7 +132,11 @@ def measure(job: Job, seconds: float = 3.0) -> dict:
     scale = {name: run.times if isinstance(run, Part) else 1.0 for name, run in others.items()}
     peer_ms = {name: 1e3 * t * scale[name] for name, t in took.items()}
     ratio = {name: ours * 1e3 / ms if name in job.faster else ms / (ours * 1e3) for name, ms in peer_ms.items()}
-    return {"ours_ms": 1e3 * ours, "error": error, "ratio": ratio, "floor": dict(job.floors), "peer_ms": peer_ms, "size": job.size}
+    for name, limit in job.limits.items():
+        promised, measured = limit()
+        ratio[name] = promised / measured
+    floors = job.floors | dict.fromkeys(job.limits, 1.0)
+    return {"ours_ms": 1e3 * ours, "error": error, "ratio": ratio, "floor": floors, "peer_ms": peer_ms, "size": job.size}
 
 
 def plain(results: dict[str, dict]) -> dict[str, dict]:
@@ -139,25 +146,41 @@ def plain(results: dict[str, dict]) -> dict[str, dict]:
 
 def time_text(ms: float) -> str:
     """Milliseconds in the unit that reads best."""
-    return f"{ms * 1e3:.3g} us" if ms < 1 else f"{ms:.3g} ms" if ms < 1e3 else f"{ms / 1e3:.3g} s"
+    return f"{ms * 1e3:.3g} us" if ms < 1 else f"{ms:.3g} ms" if ms < 1e3 else f"{ms / 1e3:.3g} s" if ms < 1e6 else f"{ms / 1e3:,.0f} s"
+
+
+HEADS = ("job, and what it is measured against", "time", "ours is", "at least", "error")
 
 
 def rows(results: dict[str, dict]) -> list[tuple[str, ...]]:
-    """job, size, ours, peer, its time, ratio, at least, error; one row for each peer, texts with units."""
+    """Texts under `HEADS`: a row for each job with our time, then one for each peer, variant and limit with its own."""
     found = []
     for name, r in results.items():
-        for i, (peer, times) in enumerate(r["ratio"].items()):
+        found.append((f"{name}: {r['size']}", time_text(r["ours_ms"]), "", "", f"{r['error']:.1e}"))
+        for peer, times in r["ratio"].items():
             floor = r["floor"].get(peer)
             at_least = "" if floor is None else f"{floor:g}x {'reached' if times >= floor else 'MISSED'}"
-            head = (name, r["size"], time_text(r["ours_ms"])) if i == 0 else ("", "", "")
-            found.append((*head, peer, time_text(r["peer_ms"][peer]), f"{times:,.1f}x", at_least, f"{r['error']:.1e}" if i == 0 else ""))
+            found.append((f"   {peer}", time_text(r["peer_ms"][peer]) if peer in r["peer_ms"] else "", times_text(times), at_least, ""))
     return found
 
 
-HEADS = ("job", "size", "ours", "peer", "its time", "ratio", "at least", "error")
+def nanoseconds(run: Run, per: int) -> float:
+    """Median nanoseconds of a run for each of its `per` parts."""
+    return 1e9 * _medians({"": run}, 1.0)[""] / per
 
 
-def markdown(results: dict[str, dict]) -> str:
-    """The table for a README."""
-    lines = [HEADS, ("---",) * len(HEADS), *rows(results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def times_text(ratio: float) -> str:
+    """A ratio, never rounded up to one that was not reached."""
+    digits = 0 if ratio >= 100 else 1
+    return f"{math.floor(ratio * 10**digits) / 10**digits:,.{digits}f}x"
+
+
+def markdown(measured: dict[str, dict]) -> str:
+    """The table of a README, from what `--json` wrote: a row for each job, every peer with our speed over its."""
+    lines = ["| job | what | our time | times as fast as | error |", "|---|---|---|---|---|"]
+    for name, make in jobs().items():
+        if name in measured:
+            r, what = measured[name], " ".join((make.__doc__ or "").split())
+            peers = ", ".join(f"{peer} **{times_text(times)}**" for peer, times in r["ratio"].items())
+            lines.append(f"| `{name}` | {what} | {time_text(r['ours_ms'])} | {peers} | {r['error']:.0e} |")
+    return "\n".join(lines)

@@ -1,11 +1,14 @@
 """The bench harness: a time counts only after the answers were compared."""
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from otsport.bench.harness import Job, Part, chosen, markdown, measure, plain
+from otsport.bench.harness import Job, Part, chosen, jobs, markdown, measure, plain, rows, times_text
 from otsport.core.errors import CheckFailed, InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def slow(seconds, answer):
@@ -47,10 +50,26 @@ def test_tolerance_by_peer_and_error_against_the_reference():
         measure(job(peers={"rough": slow(0, 1.01)}, tolerance={"other": 0.1}), 0.0)
 
 
+def test_limit_without_a_peer_has_to_reach_one():
+    got = measure(job(limits={"36 bytes": lambda: (36.0, 18.0), "10 ns": lambda: (10.0, 20.0)}), 0.0)
+    assert got["ratio"]["36 bytes"] == 2 and got["floor"]["10 ns"] == 1
+    assert [row[3] for row in rows({"wait": got})] == ["", "2x reached", "1x reached", "1x MISSED"]
+
+
 def test_json_holds_three_fields_and_the_table_says_missed():
     results = {"wait": measure(job(floors={"slow": 1e9}), 0.0)}
     assert set(json.loads(json.dumps(plain(results)))["wait"]) == {"ours_ms", "error", "ratio"}
-    assert "MISSED" in markdown(results)
+    assert rows(results)[1][3].endswith("MISSED")
+
+
+def test_ratio_is_never_rounded_up():
+    assert [times_text(x) for x in (1.79, 44.99, 399.9, 15163.2)] == ["1.7x", "44.9x", "399x", "15,163x"]
+
+
+def test_table_of_the_readme_is_that_of_the_last_measurement():
+    measured = json.loads((ROOT / "bench" / "results.json").read_text())
+    assert set(measured) == set(jobs())
+    assert markdown(measured) in (ROOT / "README.md").read_text()
 
 
 def test_unknown_job_is_named():

@@ -170,16 +170,16 @@ def upgrade() -> None:
 
 # %% ../../nbs/app/99_cli.ipynb #c021
 def print_bench(results: dict[str, dict]) -> None:
-    "Print one table of all jobs measured: ours, peer, ratio, the least ratio wanted, error."
+    "Print one table: each job with our time and error, and below it each peer with its time, our speed over it, and the least wanted."
     from otsport.bench.harness import HEADS, rows
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
     for head in HEADS:
-        table.add_column(head, justify="left" if head in ("job", "size", "peer") else "right", overflow="fold")
+        table.add_column(head, justify="left" if head == HEADS[0] else "right", overflow="fold", no_wrap=head != HEADS[0])
     for row in rows(results):
-        table.add_row(*row, style="bold red" if "MISSED" in row[6] else None)
+        table.add_row(*row, style="bold red" if "MISSED" in row[3] else None if row[2] else "bold")
     Console(highlight=False).print(table)
 
 
