@@ -9,6 +9,8 @@ neither gain nor drawdown. Twin: the same lines in NumPy. Nothing is allocated: 
 """
 import math
 
+import numba
+
 from ._jit import kernel
 
 # rows of `book`, one column a position: what the caller writes ...
@@ -64,6 +66,31 @@ def _sectors(value, sector, exposure):
 
 
 @kernel
+def _positions(book, sector, exposure, a, z):
+    """Values, extremes and sectors of the positions a to z - 1, and their sums."""
+    value, unrealized = book[VALUE, a:z], book[UNREALIZED, a:z]
+    _fill(book[QTY, a:z], book[MULTIPLIER, a:z], book[MARK, a:z], book[COST, a:z], value, unrealized)
+    sums = _totals(value, unrealized, book[PREVIOUS, a:z], book[MOVED, a:z], book[REALIZED, a:z], book[DAY, a:z])
+    _extremes(unrealized, book[MFE, a:z], book[MAE, a:z])
+    _sectors(value, sector[a:z], exposure)
+    return sums
+
+
+@kernel
+def _close(net, gross, state):
+    """NAV, long, short, unit value and drawdown from the sums of the book."""
+    nav, base = state[CASH] + net, state[LAST_NAV] + state[FLOW]
+    state[NAV], state[LONG], state[SHORT] = nav, 0.5 * (gross + net), 0.5 * (gross - net)
+    state[DRAWDOWN] = math.nan
+    if nav == nav and base > 0.0:
+        state[UNIT] *= nav / base
+        state[PEAK] = state[UNIT] if state[UNIT] > state[PEAK] else state[PEAK]
+        state[DRAWDOWN] = state[UNIT] / state[PEAK] - 1.0
+    if nav == nav:
+        state[LAST_NAV], state[FLOW] = nav, 0.0
+
+
+@kernel
 def snapshot(book, sector, state, exposure):
     """Value every position and the whole.
 
@@ -79,17 +106,22 @@ def snapshot(book, sector, state, exposure):
     A position whose mark is NaN makes its own values, its sector and the totals NaN. The drawdown is NaN where the last NAV
     and the flow are together not positive; UNIT and PEAK then keep their values.
     """
-    _fill(book[QTY], book[MULTIPLIER], book[MARK], book[COST], book[VALUE], book[UNREALIZED])
-    net, gross, state[SUM_UNREALIZED], state[SUM_DAY], state[SUM_REALIZED] = _totals(
-        book[VALUE], book[UNREALIZED], book[PREVIOUS], book[MOVED], book[REALIZED], book[DAY])
-    _extremes(book[UNREALIZED], book[MFE], book[MAE])
-    _sectors(book[VALUE], sector, exposure)
-    nav, base = state[CASH] + net, state[LAST_NAV] + state[FLOW]
-    state[NAV], state[LONG], state[SHORT] = nav, 0.5 * (gross + net), 0.5 * (gross - net)
-    state[DRAWDOWN] = math.nan
-    if nav == nav and base > 0.0:
-        state[UNIT] *= nav / base
-        state[PEAK] = state[UNIT] if state[UNIT] > state[PEAK] else state[PEAK]
-        state[DRAWDOWN] = state[UNIT] / state[PEAK] - 1.0
-    if nav == nav:
-        state[LAST_NAV], state[FLOW] = nav, 0.0
+    net, gross, state[SUM_UNREALIZED], state[SUM_DAY], state[SUM_REALIZED] = _positions(book, sector, exposure, 0, sector.size)
+    _close(net, gross, state)
+
+
+@kernel(parallel=True)
+def snapshot_parallel(book, sector, state, exposure, sums, exposures):
+    """`snapshot` on all threads, for books of more than about 100,000 positions; its totals do not depend on how many threads there are.
+
+    sums (b, 5) and exposures (b, 2, m) are scratch: the positions are taken in b blocks, whose totals are then added in order.
+    """
+    blocks, n = sums.shape[0], sector.size
+    for b in numba.prange(blocks):
+        sums[b, 0], sums[b, 1], sums[b, 2], sums[b, 3], sums[b, 4] = _positions(book, sector, exposures[b], b * n // blocks, (b + 1) * n // blocks)
+    for b in range(1, blocks):
+        sums[0] += sums[b]
+        exposures[0] += exposures[b]
+    exposure[:] = exposures[0]
+    state[SUM_UNREALIZED], state[SUM_DAY], state[SUM_REALIZED] = sums[0, 2], sums[0, 3], sums[0, 4]
+    _close(sums[0, 0], sums[0, 1], state)

@@ -1,6 +1,9 @@
 """The live book against NumPy, and that it allocates nothing; conflated ticks against a dictionary."""
 import tracemalloc
+from datetime import UTC, datetime
+from decimal import Decimal
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,8 @@ from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python as nrt
 from numba.core.runtime import rtsys
 
+from otsport.analytics.live import PARALLEL_FROM, LiveBook
+from otsport.core.records import Lot, Position, stock
 from otsport.data.ticks import TickBuffer
 from otsport.kernels import snapshot as kernel
 
@@ -98,6 +103,29 @@ def test_snapshot_allocates_nothing():
     nrt.memsys_disable_stats()
     assert after.alloc - before.alloc == 100 * len(arguments)  # numba's handle of each argument, whatever its size, and nothing else
     assert grown < 1000
+
+
+def test_snapshot_on_all_threads_is_the_same_on_any_number_of_them():
+    found = []
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        b, sector, state, exposure = book(10_007)
+        numba.set_num_threads(threads)
+        kernel.snapshot_parallel(b, sector, state, exposure, np.full((16, 5), np.nan), np.full((16, 2, 11), np.nan))
+        found.append((b, state, exposure))
+    one = book(10_007)
+    kernel.snapshot(*one)
+    for first, second, serial in zip(*found, (one[0], one[2], one[3])):
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(first, serial, rtol=1e-11, atol=1e-4)
+
+
+def test_live_book_of_100000_positions_is_valued_on_all_threads():
+    opened = datetime(2022, 12, 28, 15, tzinfo=UTC)
+    positions = [Position("DU1", "main", stock(f"S{i}"), (Lot(Decimal(i % 7 + 1), Decimal(10), opened),)) for i in range(PARALLEL_FROM)]
+    live = LiveBook(positions, 1e9)
+    figures = live.update(np.full(PARALLEL_FROM, 12.0))
+    held = sum(i % 7 + 1 for i in range(PARALLEL_FROM))
+    assert live._blocks and (figures.nav, figures.unrealized) == (1e9 + 12.0 * held, 2.0 * held)
 
 
 def test_snapshot_compiled_equals_interpreted():
