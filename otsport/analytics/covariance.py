@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance', 'noise_edge',
-           'denoised_covariance', 'factor_covariance', 'repaired_covariance']
+           'denoised_covariance', 'factor_covariance', 'usable_covariance', 'repaired_covariance']
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c002
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arrays import check_labels, floats, labels, number, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c005
 def usable_returns(returns: ArrayLike, fewest: int = 2) -> np.ndarray:
     "The returns as a float64 (T, n) array; a NaN, or fewer than `fewest` rows, is an error that says where."
-    x = np.asarray(returns, dtype=np.float64)
-    if x.ndim != 2:
-        raise InputError(f"returns have shape {x.shape}: give sessions by assets, (T, n)")
+    x = floats(returns, "returns")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise InputError(f"returns have shape {x.shape}: give sessions by assets, (T, n), at least one asset")
     if len(x) < fewest:
         raise DataError(f"{len(x)} sessions of returns are too few: at least {fewest} are needed, ask for a longer history")
     if not np.isfinite(x).all():
@@ -66,7 +67,7 @@ def ewma_covariance(
     decay: float = 0.94,  # weight of a session relative to the next one
 ) -> np.ndarray:  # (n, n) annual covariance, decimal squared
     "The RiskMetrics covariance, mean zero, annualized."
-    if not 0 < decay < 1:
+    if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
     x = usable_returns(returns, 1)
     weights = (1 - decay) * decay ** np.arange(len(x) - 1.0, -1.0, -1.0)
@@ -88,6 +89,10 @@ def noise_edge(
     sessions: int,
 ) -> float:  # eigenvalues at or below it are taken for noise
     "The upper Marchenko-Pastur edge, with the variance of the noise estimated from the eigenvalues below it."
+    eigenvalues = floats(eigenvalues, "eigenvalues")
+    if eigenvalues.ndim != 1 or len(eigenvalues) == 0 or not np.isfinite(eigenvalues).all():
+        raise InputError(f"eigenvalues have shape {eigenvalues.shape}, {np.sum(~np.isfinite(eigenvalues))} of them not finite: give (n,) of a correlation")
+    sessions = whole(sessions, "sessions", 1)
     spread, edge = (1 + np.sqrt(len(eigenvalues) / sessions)) ** 2, np.inf
     for _ in range(len(eigenvalues) + 1):  # each step drops at least one eigenvalue
         below = eigenvalues[eigenvalues <= edge]
@@ -119,13 +124,14 @@ def factor_covariance(
     "Covariance from factors plus the assets' own variance; the total variances are the sample's."
     x = usable_returns(returns)
     x = x - x.mean(axis=0)
-    if isinstance(factors, (int, np.integer)):
+    if isinstance(factors, (int, np.integer)) and not isinstance(factors, bool):
         if not 1 <= factors <= min(x.shape):
             raise InputError(f"{factors} factors of {x.shape[1]} assets in {len(x)} sessions: give a number from 1 to {min(x.shape)}")
         left, sizes, right = np.linalg.svd(x, full_matrices=False)
         common = (left[:, :factors] * sizes[:factors]) @ right[:factors]
     else:
         f = usable_returns(factors)
+        check_labels({"the asset returns": labels(returns), "the factor returns": labels(factors)})
         if len(f) != len(x) or f.shape[1] >= len(f):
             raise InputError(f"factor returns have shape {f.shape}, asset returns {x.shape}: give the same sessions, more of them than factors")
         f = f - f.mean(axis=0)
@@ -134,6 +140,20 @@ def factor_covariance(
     return SESSIONS_PER_YEAR / (len(x) - 1) * (common.T @ common + np.diag(np.einsum("ti,ti->i", rest, rest)))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c025
+def usable_covariance(cov: ArrayLike) -> np.ndarray:
+    "The covariance as a float64 (n, n) array; one that is not square, finite and symmetric, or has a variance below 0, is an error that says where."
+    given = floats(cov, "covariance")
+    if given.ndim != 2 or given.shape[0] != given.shape[1] or given.size == 0 or not np.isfinite(given).all():
+        raise DataError(f"covariance of shape {given.shape} with {np.sum(~np.isfinite(given))} values that are not finite: give a finite square matrix")
+    if np.abs(given - given.T).max() > 1e-8 * np.abs(given).max():
+        i, j = np.unravel_index(np.argmax(np.abs(given - given.T)), given.shape)
+        raise DataError(f"the covariance is not symmetric: ({i}, {j}) is {given[i, j]:.6g}, ({j}, {i}) is {given[j, i]:.6g}")
+    if np.diag(given).min() < 0:
+        raise DataError(f"variance {np.argmin(np.diag(given))} is {np.diag(given).min():.6g}, below 0: no repair keeps it")
+    check_labels({"the covariance's rows": labels(cov), "the covariance's columns": labels(cov, 1)})
+    return given
+
+# %% ../../nbs/analytics/20_covariance.ipynb #c028
 def _nearest_correlation(corr: np.ndarray, lowest: float, steps: int) -> np.ndarray:
     "Alternating projections with Dykstra's correction."
     y, correction = corr, np.zeros_like(corr)
@@ -155,15 +175,9 @@ def repaired_covariance(
     steps: int = 500,  # projections at most
 ) -> np.ndarray:  # (n, n) positive definite, same variances; `cov` itself where nothing is to repair
     "The covariance with the nearest correlation matrix whose eigenvalues are at least `lowest`."
-    given = np.asarray(cov, dtype=np.float64)
-    if given.ndim != 2 or given.shape[0] != given.shape[1] or not np.isfinite(given).all():
-        raise DataError(f"covariance of shape {given.shape} with {np.sum(~np.isfinite(given))} values that are not finite: give a finite square matrix")
-    if np.abs(given - given.T).max(initial=0.0) > 1e-8 * np.abs(given).max(initial=0.0):
-        i, j = np.unravel_index(np.argmax(np.abs(given - given.T)), given.shape)
-        raise DataError(f"the covariance is not symmetric: ({i}, {j}) is {given[i, j]:.6g}, ({j}, {i}) is {given[j, i]:.6g}")
-    if np.diag(given).min(initial=0.0) < 0:
-        raise DataError(f"variance {np.argmin(np.diag(given))} is {np.diag(given).min():.6g}, below 0: no repair keeps it")
-    if not 0 < lowest < 1:
+    given = usable_covariance(cov)
+    steps = whole(steps, "steps", 1)
+    if not 0 < number(lowest, "lowest") < 1:
         raise InputError(f"lowest is {lowest}: an eigenvalue between 0 and 1, for example 1e-8")
     corr, vols = _correlation(0.5 * (given + given.T))
     if np.linalg.eigvalsh(corr)[0] >= lowest:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .var import _checked_levels, _scaled
+from .covariance import usable_covariance
+from ..core.arrays import check_labels, floats, labels, number, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import elementary, montecarlo, tail
@@ -35,9 +37,25 @@ class Factors:
     loadings: np.ndarray  # (n, n) asset returns per factor
 
 
+def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Delta, gamma and covariance as float64 arrays that fit together, all finite, the matrices symmetric."
+    check_labels({"delta": labels(delta), "gamma": labels(gamma), "the columns of gamma": labels(gamma, 1), "the covariance": labels(cov)})
+    delta, gamma, sigma = floats(delta, "delta"), floats(gamma, "gamma"), floats(cov, "covariance")
+    n = delta.size
+    if delta.ndim != 1 or n == 0 or gamma.shape not in ((n,), (n, n)) or sigma.shape != (n, n):
+        raise InputError(f"delta has shape {delta.shape}, gamma {gamma.shape}, covariance {sigma.shape}: give (n,), (n,) or (n, n), and (n, n)")
+    if not (np.isfinite(delta).all() and np.isfinite(gamma).all()):
+        raise DataError("delta and gamma must be finite: leave out what has no Greeks, or value it first")
+    if gamma.ndim == 2 and np.abs(gamma - gamma.T).max() > 1e-8 * np.abs(gamma).max():
+        raise DataError("gamma is not symmetric: the change of delta i with spot j is that of delta j with spot i")
+    return delta, gamma, usable_covariance(cov)
+
+
 def book_factors(delta: ArrayLike, gamma: ArrayLike, cov: np.ndarray, drift: float = 0.0) -> Factors:
     "The rotation in which the book is a sum over factors; `delta` (n,) and `gamma` (n,) or (n, n) in dollars, `cov` of the horizon."
-    delta, gamma = np.asarray(delta, dtype=np.float64), np.asarray(gamma, dtype=np.float64)
+    delta, gamma, cov = _checked_book(delta, gamma, cov)
+    if not np.isfinite(number(drift, "drift")):
+        raise DataError(f"drift is {drift}: give finite dollars")
     root = _root(cov)
     square = root.T @ (gamma[:, None] * root if gamma.ndim == 1 else gamma @ root)
     c, rotation = np.linalg.eigh(0.25 * (square + square.T))
@@ -66,8 +84,8 @@ def _mixing(count: int, df: float | None, seed: int) -> np.ndarray:
     "Factors m of each draw: 1, or those that make normal returns Student-t of the same covariance."
     if df is None:
         return np.ones(count)
-    if not df > 2:
-        raise InputError(f"df is {df}: Student's distribution has a covariance only above 2 degrees of freedom")
+    if not 2 < number(df, "df") < np.inf:
+        raise InputError(f"df is {df}: Student's distribution has a covariance only above 2 degrees of freedom; None is the normal")
     from scipy.special import gammaincinv
     uniform, normal = np.empty(count), np.empty(count)
     elementary.normals(seed, 2**40, normal)  # a stream that no chunk uses
@@ -121,21 +139,22 @@ def monte_carlo(
     parts: bool = False,  # Euler parts as well
 ) -> Simulation:
     "Value at risk and expected shortfall of a delta-gamma book by simulation, with standard errors."
-    delta, gamma, sigma = (np.asarray(v, dtype=np.float64) for v in (delta, gamma, cov))
-    n = delta.size
-    if delta.ndim != 1 or gamma.shape not in ((n,), (n, n)) or sigma.shape != (n, n):
-        raise InputError(f"delta has shape {delta.shape}, gamma {gamma.shape}, covariance {sigma.shape}: give (n,), (n,) or (n, n), and (n, n)")
-    if not (np.isfinite(delta).all() and np.isfinite(gamma).all() and np.isfinite(sigma).all() and sessions > 0):
-        raise DataError(f"delta, gamma and covariance must be finite and sessions ({sessions}) above 0")
-    wanted = _checked_levels(levels, max(scenarios // BATCHES, 1))
+    delta, gamma, sigma = _checked_book(delta, gamma, cov)
+    n, scenarios, seed = delta.size, whole(scenarios, "scenarios", BATCHES), whole(seed, "seed", 0)
+    if not 0 < number(sessions, "sessions") < np.inf:
+        raise DataError(f"sessions is {sessions}: the horizon lies ahead, give a finite number above 0")
+    wanted = _checked_levels(levels, scenarios // BATCHES)
     scenarios -= scenarios % 2 if antithetic else 0
-    drifts = np.broadcast_to(np.asarray(drift, dtype=np.float64), delta.shape)
+    drifts = floats(drift, "drift")
+    if drifts.shape not in ((), delta.shape) or not np.isfinite(drifts).all():
+        raise DataError(f"drift has shape {drifts.shape} for {n} positions: give one finite number, or one each")
+    drifts = np.broadcast_to(drifts, delta.shape)
     f = book_factors(delta, gamma, sigma * (sessions / SESSIONS_PER_YEAR), drifts.sum())
     mixing, pnl, scratch = _mixing(scenarios // 2 if antithetic else scenarios, df, seed), np.empty(scenarios), np.empty(scenarios)
     montecarlo.simulate(seed, f.drift, f.b, f.c, mixing, antithetic, pnl, np.empty(n * montecarlo.CHUNK), np.empty(montecarlo.CHUNK), np.empty(montecarlo.CHUNK))
     (var, es), (var_error, es_error) = _tails(pnl, wanted, scratch), _errors(pnl, wanted, scratch)
     own = _parts(f, delta, gamma, drifts, mixing, antithetic, seed, pnl, var[0], es[0]) if parts else (None, None)
-    return Simulation(tuple(levels), *(tuple(v.tolist()) for v in (var, es, var_error, es_error)), pnl, *own, seed)
+    return Simulation(tuple(wanted.tolist()), *(tuple(v.tolist()) for v in (var, es, var_error, es_error)), pnl, *own, seed)
 
 # %% ../../nbs/analytics/27_montecarlo.ipynb #c017
 def copula_scenarios(
@@ -145,8 +164,8 @@ def copula_scenarios(
     df: float | None = None,  # degrees of freedom of the Student copula, None: Gaussian
 ) -> np.ndarray:  # (scenarios, n) simple returns
     "Seeded returns with each asset's historical distribution and the rank correlation of the past."
-    past = np.asarray(past_returns, dtype=np.float64)
-    if past.ndim != 2 or len(past) < 3 or not np.isfinite(past).all():
+    past, scenarios, seed = floats(past_returns, "past returns"), whole(scenarios, "scenarios", 1), whole(seed, "seed", 0)
+    if past.ndim != 2 or len(past) < 3 or past.shape[1] == 0 or not np.isfinite(past).all():
         raise DataError(f"past returns have shape {past.shape}, {np.sum(~np.isfinite(past))} not finite: give at least 3 sessions by assets, all finite")
     from scipy.special import stdtr
     count, n = past.shape

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from .options import bsm
 from .risk import historical_var
 from .var import BookTail, _checked_levels, _numbered, _scaled
+from ..core.arrays import check_labels, floats, labels, number
 from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels import revaluation, tail
@@ -55,12 +56,18 @@ def make_book(
     multiplier: ArrayLike = 100.0,  # units of underlying per contract; shares count one each
 ) -> Book:
     "A checked book; a negative, missing or infinite number of an option is named with its position."
-    given = np.atleast_1d(np.asarray(right)).astype(str)
+    given = np.asarray(right).astype(str)
     if wrong := [r for r in given.ravel() if r not in RIGHTS]:
         raise InputError(f"right {str(wrong[0])!r} is not known: use 'C', 'P' or 'S' (shares)")
-    sign = np.array([RIGHTS[r] for r in given.ravel()])
-    *floats, rows = np.broadcast_arrays(qty, spot, strike, tau, rate, div_yield, vol, sign, multiplier, underlying)
-    qty, spot, strike, tau, rate, div_yield, vol, sign, multiplier = (np.array(f, dtype=np.float64) for f in floats)
+    inputs = dict(qty=qty, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right, multiplier=multiplier, underlying=underlying)
+    check_labels({name: labels(value) for name, value in inputs.items()})
+    inputs["right"] = np.array([RIGHTS[r] for r in given.ravel()]).reshape(given.shape)
+    arrays = [np.atleast_1d(floats(value, name)) for name, value in inputs.items()]
+    if max(a.ndim for a in arrays) > 1 or len({a.size for a in arrays} - {1}) > 1:
+        raise InputError(f"the shapes do not fit together: {', '.join(f'{name} {a.shape}' for name, a in zip(inputs, arrays) if a.size != 1)}; give one number, or one for each position")
+    qty, spot, strike, tau, rate, div_yield, vol, sign, multiplier, rows = (np.array(a) for a in np.broadcast_arrays(*arrays))
+    if np.any((rows != np.floor(rows)) | ~(rows >= 0)):
+        raise InputError(f"underlying is {rows[(rows != np.floor(rows)) | ~(rows >= 0)][0]:g}: give whole numbers from 0, the columns of the scenarios")
     option = sign != 0
     for name, column, needed in (("qty", qty, option | ~option), ("spot", spot, option | ~option), ("strike", strike, option), ("tau", tau, option),
                                  ("vol", vol, option), ("rate", rate, option), ("div_yield", div_yield, option), ("multiplier", multiplier, option)):
@@ -79,8 +86,10 @@ class Revaluation:
 
 def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     "1 + returns and vol shifts, (m, T) each, checked against the book."
-    growth = 1 + np.ascontiguousarray(np.asarray(spot_returns, dtype=np.float64).T)
-    shift = np.zeros_like(growth) if vol_shifts is None else np.ascontiguousarray(np.asarray(vol_shifts, dtype=np.float64).T)
+    for axis, what in enumerate(("scenarios", "underlyings")):
+        check_labels({f"the {what} of the spot returns": labels(spot_returns, axis), f"the {what} of the vol shifts": labels(vol_shifts, axis)})
+    growth = 1 + np.ascontiguousarray(floats(spot_returns, "spot return").T)
+    shift = np.zeros_like(growth) if vol_shifts is None else np.ascontiguousarray(floats(vol_shifts, "vol shift").T)
     if growth.ndim != 2 or shift.shape != growth.shape:
         raise InputError(f"spot returns have shape {growth.T.shape}, vol shifts {shift.T.shape}: give scenarios by underlyings, (T, m), for both")
     if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < len(growth)):
@@ -96,6 +105,13 @@ def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None
     return growth, shift
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c009
+def _years(days: float) -> float:
+    "Years of the calendar days that pass."
+    if not 0 <= number(days, "days") < np.inf:
+        raise InputError(f"days is {days}: time passes forward, give 0 or more calendar days")
+    return float(days) / DAYS_PER_YEAR
+
+
 def full_revaluation(
     book: Book,
     spot_returns: ArrayLike,  # (T, m) simple returns, one row a scenario
@@ -104,16 +120,15 @@ def full_revaluation(
     out: np.ndarray | None = None,  # (n, T) float64 array that takes the P&L, for books valued again and again; None: a new one
 ) -> Revaluation:
     "Every position priced again in every scenario; an option that expires within the horizon is worth its intrinsic value."
-    if not days >= 0:
-        raise InputError(f"days is {days}: time passes forward, give 0 or more calendar days")
+    years = _years(days)
     growth, shift = _scenarios(book, spot_returns, vol_shifts)
     with np.errstate(divide="ignore"):  # a spot of 0 has the logarithm -inf, which the kernel understands
         log_growth = np.log(growth)
     shape = (len(book.scale), growth.shape[1])
-    if out is not None and not (out.shape == shape and out.dtype == np.float64 and out.flags.c_contiguous):
-        raise InputError(f"out has shape {out.shape} and type {out.dtype}: the P&L needs {shape}, float64, row by row")
+    if out is not None and not (type(out) is np.ndarray and out.shape == shape and out.dtype == np.float64 and out.flags.c_contiguous and out.flags.writeable):
+        raise InputError(f"out has shape {np.shape(out)} and type {getattr(out, 'dtype', type(out).__name__)}: the P&L needs {shape}, float64, row by row, writable")
     pnl, total = np.empty(shape) if out is None else out, np.empty(shape[1])
-    revaluation.revalue(*book.columns(), days / DAYS_PER_YEAR, book.underlying, growth, log_growth, shift, pnl, total)
+    revaluation.revalue(*book.columns(), years, book.underlying, growth, log_growth, shift, pnl, total)
     return Revaluation(pnl, total)
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c013
@@ -126,6 +141,8 @@ def book_tail(
     wanted, total = _checked_levels(levels, len(found.total)), found.total
     if not np.isfinite(total).all():
         raise DataError(f"P&L of scenario {np.argmin(np.isfinite(total))} is not finite: check the book and the scenarios")
+    if len(names) not in (0, len(found.pnl)):
+        raise InputError(f"{len(names)} names for {len(found.pnl)} positions: give one each, or none")
     var, es, weights = np.empty(len(wanted)), np.empty(len(wanted)), np.empty((len(total), 2))
     scratch = np.empty(len(total))
     tail.tails(total, wanted, var, es, scratch)
@@ -135,7 +152,7 @@ def book_tail(
     weights[:, 1] = scratch
     parts = -(found.pnl @ weights)
     parts_var = parts[:, 0] if np.ptp(total) == 0 else _scaled(parts[:, 0], var[0])
-    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or _numbered(len(parts)))
+    return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or _numbered(len(parts)))
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c016
 def delta_gamma_pnl(
@@ -145,7 +162,7 @@ def delta_gamma_pnl(
     days: float = 0.0,  # calendar days that pass
 ) -> Revaluation:
     "The P&L that today's Greeks predict: an approximation, whose error `delta_gamma_error` shows."
-    growth, shift = _scenarios(book, spot_returns, vol_shifts)
+    (growth, shift), years = _scenarios(book, spot_returns, vol_shifts), _years(days)
     option = book.sign != 0
     greeks = np.zeros((5, len(book.scale)))  # price, delta, vega, gamma, theta
     greeks[1] = 1.0  # shares
@@ -157,7 +174,7 @@ def delta_gamma_pnl(
     greeks[:, option] = price, delta, vega, gamma, theta
     _, delta, vega, gamma, theta = (g[:, None] for g in greeks)
     move = book.spot[:, None] * (growth[book.underlying] - 1)
-    pnl = book.scale[:, None] * (delta * move + 0.5 * gamma * move**2 + vega * shift[book.underlying] + theta * (days / DAYS_PER_YEAR))
+    pnl = book.scale[:, None] * (delta * move + 0.5 * gamma * move**2 + vega * shift[book.underlying] + theta * years)
     return Revaluation(pnl, pnl.sum(axis=0))
 
 

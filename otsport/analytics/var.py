@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .risk import historical_var
+from .covariance import usable_covariance
+from .risk import _level, historical_var, usable_pnl
+from ..core.arrays import check_labels, floats, labels, number
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import tail
@@ -24,9 +26,8 @@ from ..kernels import tail
 # %% ../../nbs/analytics/25_var.ipynb #c005
 def _checked(level: float, vol: float, mean: float) -> None:
     "Level, standard deviation and mean that a formula can use."
-    if not 0.5 <= level < 1:
-        raise InputError(f"level is {level}: a confidence level lies between 0.5 and 1, for example 0.95")
-    if not (vol >= 0 and np.isfinite(vol) and np.isfinite(mean)):
+    _level(level)
+    if not (0 <= number(vol, "vol") < np.inf and np.isfinite(number(mean, "mean"))):
         raise InputError(f"vol is {vol}, mean is {mean}: both must be finite, and the vol not negative")
 
 
@@ -35,8 +36,8 @@ def _tail_constants(level: float, df: float | None) -> tuple[float, float]:
     if df is None:
         z = NormalDist().inv_cdf(level)
         return z, NormalDist().pdf(z) / (1 - level)
-    if not df > 2:
-        raise InputError(f"df is {df}: Student's distribution has a standard deviation only above 2 degrees of freedom")
+    if not 2 < number(df, "df") < np.inf:
+        raise InputError(f"df is {df}: Student's distribution has a standard deviation only above 2 degrees of freedom; None is the normal")
     from scipy.special import gammaln, stdtrit
     t, scale = float(stdtrit(df, level)), ((df - 2) / df) ** 0.5
     density = np.exp(gammaln((df + 1) / 2) - gammaln(df / 2)) / (df * np.pi) ** 0.5 * (1 + t * t / df) ** (-(df + 1) / 2)
@@ -68,7 +69,7 @@ def _slope_is_positive(skewness: float, kurtosis: float) -> bool:
 
 def _expansion(skewness: float, kurtosis: float, level: float) -> float:
     "The normal quantile at 1 - level, or an error where the expansion is no quantile."
-    if not _slope_is_positive(skewness, kurtosis):
+    if not _slope_is_positive(number(skewness, "skewness"), number(kurtosis, "kurtosis")):
         raise DataError(f"skewness {skewness:.3g} with excess kurtosis {kurtosis:.3g} lies where the Cornish-Fisher expansion falls instead of rising: "
                         "use the historical value at risk, or Student's distribution")
     return -NormalDist().inv_cdf(level)
@@ -104,13 +105,13 @@ def ewma_variances(
     decay: float = EWMA_DECAY,  # weight of the variance before, between 0 and 1
 ) -> np.ndarray:  # (T,) variance of one session as known after each return
     "The RiskMetrics recursion, seeded with the first squared return."
-    x = np.ascontiguousarray(returns, dtype=np.float64)
-    if not 0 < decay < 1:
+    x = np.asarray(floats(returns, "returns"), order="C")
+    if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
     if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
         raise DataError(f"returns of shape {x.shape} with {np.sum(~np.isfinite(x))} that are not finite: give one finite number a session")
     variances = np.empty(len(x))
-    tail.ewma(x, decay, variances)
+    tail.ewma(x, float(decay), variances)
     return variances
 
 
@@ -143,10 +144,17 @@ def parametric_parts(
     df: float | None = None,  # degrees of freedom of Student's distribution, None: normal
 ) -> ParametricParts:
     "Value at risk, expected shortfall and their Euler parts from a covariance."
-    w, sigma = np.asarray(exposures, dtype=np.float64), np.asarray(cov, dtype=np.float64) * (sessions / SESSIONS_PER_YEAR)
-    if w.ndim != 1 or sigma.shape != (len(w), len(w)) or not (np.isfinite(w).all() and np.isfinite(sigma).all()):
+    check_labels({"exposures": labels(exposures), "the covariance": labels(cov), "mean": labels(mean)})
+    w, sigma = floats(exposures, "exposures"), usable_covariance(cov)
+    if w.ndim != 1 or sigma.shape != (len(w), len(w)) or not np.isfinite(w).all():
         raise InputError(f"exposures have shape {w.shape}, the covariance {sigma.shape}: give (n,) and (n, n), all finite")
-    mu, variance = np.broadcast_to(np.asarray(mean, dtype=np.float64), w.shape), float(w @ sigma @ w)
+    if not 0 < number(sessions, "sessions") < np.inf:
+        raise InputError(f"sessions is {sessions}: the horizon lies ahead, give a finite number above 0")
+    mu = floats(mean, "mean")
+    if mu.shape not in ((), w.shape) or not np.isfinite(mu).all():
+        raise InputError(f"mean has shape {mu.shape} for {len(w)} positions: give one finite number, or one each")
+    sigma, mu = sigma * (float(sessions) / SESSIONS_PER_YEAR), np.broadcast_to(mu, w.shape)
+    variance = float(w @ sigma @ w)
     if variance < -1e-12 * np.sum(np.abs(np.outer(w, w) * sigma)):
         raise DataError(f"the variance of the book is {variance:.3g}: the covariance is not positive semidefinite, repair it (analytics.covariance)")
     vol = max(variance, 0.0) ** 0.5
@@ -175,14 +183,14 @@ class BookTail:
 
 def _checked_levels(levels: Sequence[float], scenarios: int) -> np.ndarray:
     "The levels as an array; each lies between 0.5 and 1 and has at least one scenario in its tail."
-    for level in levels:
-        if not 0.5 <= level < 1:
-            raise InputError(f"level is {level}: a confidence level lies between 0.5 and 1, for example 0.95")
+    if np.ndim(levels) != 1:
+        raise InputError(f"levels is {levels!r}: give several, for example (0.95, 0.99), or (0.95,)")
+    for level in map(_level, levels):
         if scenarios * (1 - level) < 1 - 1e-9:
             raise DataError(f"{scenarios} observations say nothing about a {level:.0%} loss: at least {np.ceil(1 / (1 - level) - 1e-9):.0f} are needed")
     if not len(levels):
         raise InputError("no level is given: name at least one, for example 0.95")
-    return np.array(levels, dtype=np.float64)
+    return floats(list(levels), "levels")
 
 
 def _scaled(parts_var: np.ndarray, var: float) -> np.ndarray:
@@ -195,6 +203,8 @@ def _scaled(parts_var: np.ndarray, var: float) -> np.ndarray:
 # %% ../../nbs/analytics/25_var.ipynb #c020
 def _bad_cell(matrix: np.ndarray, what: str) -> DataError:
     "The error that names the first number that is not finite."
+    if np.isfinite(matrix).all():
+        return DataError("the P&L of the book is too large for float64: give the exposures in a larger unit")
     row, column = np.argwhere(~np.isfinite(matrix))[0]
     return DataError(f"{what} in row {row}, column {column} is {matrix[row, column]}: fill or drop it before measuring")
 
@@ -212,10 +222,12 @@ def linear_var(
 ) -> BookTail:
     "Value at risk and expected shortfall of linear positions at each level, with the parts at the first."
     if isinstance(returns, pd.DataFrame) and isinstance(exposures, pd.Series):
+        if len(lost := exposures.index.difference(returns.columns)) or not (exposures.index.is_unique and returns.columns.is_unique):
+            raise InputError(f"exposures to {list(map(str, lost))} without a column of returns, or a name that stands twice: give each position once, with its returns")
         exposures = exposures.reindex(returns.columns)  # a missing exposure becomes NaN, and is named below
     names = tuple(map(str, returns.columns)) if isinstance(returns, pd.DataFrame) else ()
-    x, w = np.ascontiguousarray(returns, dtype=np.float64), np.ascontiguousarray(exposures, dtype=np.float64)
-    if x.ndim != 2 or w.shape != x.shape[1:]:
+    x, w = np.asarray(floats(returns, "returns"), order="C"), np.asarray(floats(exposures, "exposures"), order="C")
+    if x.ndim != 2 or w.shape != x.shape[1:] or len(w) == 0:
         raise InputError(f"returns have shape {x.shape}, exposures {w.shape}: give scenarios by positions, (T, n), and (n,)")
     if not np.isfinite(w).all():
         raise DataError(f"exposure {np.argmin(np.isfinite(w))} is {w[np.argmin(np.isfinite(w))]}: every column of returns needs a finite one")
@@ -225,7 +237,7 @@ def linear_var(
     if not np.isfinite(pnl).all():  # a return that is not finite makes its scenario's sum not finite
         raise _bad_cell(x, "return")
     parts_var = -w * x.mean(axis=0) if np.isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
-    return BookTail(tuple(levels), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or _numbered(n))
+    return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or _numbered(n))
 
 # %% ../../nbs/analytics/25_var.ipynb #c024
 def incremental_var(
@@ -233,7 +245,8 @@ def incremental_var(
     level: float = 0.95,  # confidence level
 ) -> pd.Series:  # dollars by column
     "Value at risk of the book less that of the book without each position, by full recomputation."
-    x = np.ascontiguousarray(pnl.to_numpy(dtype=np.float64).T)
+    pnl, level = usable_pnl(pnl), _level(level)
+    x = np.ascontiguousarray(pnl.to_numpy().T)
     total = x.sum(axis=0)
     whole = historical_var(total, level)
     without = np.empty(len(x))
