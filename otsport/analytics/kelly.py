@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arrays import check_labels, floats, labels, number
 from ..core.errors import DataError, InputError, SolverError
 
 from ..kernels.kelly import NO_CONVERGENCE, NOT_FINITE, OK, UNBOUNDED, fraction, growth, weights
@@ -21,6 +22,7 @@ def kelly_binary(
     payoff: float,  # gain per unit staked when the bet is won, positive
 ) -> float:  # share of wealth, 0 to 1
     "The growth-optimal stake of a bet that is won or lost; 0 without an edge."
+    win_probability, payoff = number(win_probability, "win_probability"), number(payoff, "payoff")
     if not 0 <= win_probability <= 1:
         raise InputError(f"win_probability is {win_probability}: it must be 0 to 1")
     if not 0 < payoff < float("inf"):
@@ -28,13 +30,22 @@ def kelly_binary(
     return max(0.0, win_probability - (1 - win_probability) / payoff)
 
 # %% ../../nbs/analytics/18_kelly.ipynb #c009
+def _one_by_one(values: ArrayLike, what: str) -> np.ndarray:
+    "A sample as a contiguous float64 vector."
+    x = floats(values, what)
+    if x.ndim != 1:
+        raise InputError(f"{what}s have shape {x.shape}: give one sample, (n,); many assets at once are for kelly_many")
+    return np.ascontiguousarray(x)
+
+
 def _exact_fraction(x: np.ndarray, what: str) -> float:
     value, status = fraction(x)
     if status == OK:
         return value
     if status == NOT_FINITE:
         bad = np.flatnonzero(~np.isfinite(x))
-        raise DataError(f"{what} {bad[0]} of {len(x)} is {x[bad[0]]}: leave gaps out before sizing" if len(bad) else f"no {what} that could be used: {len(x)} given")
+        raise DataError(f"{what} {bad[0]} of {len(x)} is {x[bad[0]]}: leave gaps out before sizing" if len(bad) else f"no {what} that could be used: {len(x)} given" if len(x) == 0
+                        else f"the {what}s reach {np.abs(x).max():g}: their fourth powers leave float64, give them in a larger unit")
     if status == UNBOUNDED:
         raise DataError(f"no {what} among {len(x)} is a loss, the least is {x.min():g}: growth has no maximum; use a longer sample or a cap")
     raise SolverError(f"no maximum was found for {len(x)} {what}s between {x.min():g} and {x.max():g}")
@@ -44,7 +55,7 @@ def kelly(
     returns: ArrayLike,  # (n,) simple returns per unit staked
 ) -> float:  # share of wealth; above 1 means borrowing
     "The share of wealth that would have grown fastest over a sample of returns; 0 when their mean is not positive."
-    return _exact_fraction(np.ascontiguousarray(returns, dtype=np.float64).ravel(), "return")
+    return _exact_fraction(_one_by_one(returns, "return"), "return")
 
 # %% ../../nbs/analytics/18_kelly.ipynb #c013
 def growth_rate(
@@ -52,7 +63,9 @@ def growth_rate(
     share: float,  # of wealth
 ) -> float:  # mean of log(1 + share * return); minus infinity where a loss takes all
     "Log growth a period of a constant share of wealth."
-    x = np.ascontiguousarray(returns, dtype=np.float64).ravel()
+    x, share = _one_by_one(returns, "return"), number(share, "share")
+    if len(x) == 0 or not (np.isfinite(x).all() and np.isfinite(share)):
+        raise DataError(f"{len(x)} returns, {np.sum(~np.isfinite(x))} of them not finite, and a share of {share:g}: growth needs at least one, all finite")
     if 1 + share * x.min() <= 0 or 1 + share * x.max() <= 0:
         return -np.inf
     return float(growth(x, share))
@@ -62,7 +75,7 @@ def optimal_f(
     trades: ArrayLike,  # (n,) profit or loss of each trade, any one unit
 ) -> float:  # share of wealth put at risk, the worst loss being the risk; 0 to 1
     "Vince's optimal f of a list of trades; 0 when they did not earn."
-    x = np.ascontiguousarray(trades, dtype=np.float64).ravel()
+    x = _one_by_one(trades, "trade")
     share = _exact_fraction(x, "trade")
     return share * -float(x.min()) if share > 0 else 0.0
 
@@ -82,15 +95,19 @@ def kelly_many(
     gross: float = 1.0,  # largest sum of weights; above 1 means borrowing
 ) -> KellyWeights:
     "The weights that would have grown fastest over a sample of returns."
-    rows = np.ascontiguousarray(np.asarray(returns, dtype=np.float64).T)
+    rows = np.ascontiguousarray(floats(returns, "returns").T)
     if rows.ndim != 2 or rows.size == 0:
         raise InputError(f"returns have shape {np.shape(returns)}: (periods, assets) are needed")
     if not np.isfinite(rows).all():
         asset, period = np.argwhere(~np.isfinite(rows))[0]
         raise DataError(f"the return in row {period}, column {asset} is {rows[asset, period]}: leave gaps out before sizing")
-    if not 0 < gross < float("inf"):
+    if not 0 < number(gross, "gross") < float("inf"):
         raise InputError(f"gross is {gross}: the largest sum of weights must be positive and finite")
-    limit = np.minimum(np.broadcast_to(np.asarray(upper, dtype=np.float64), len(rows)), gross)
+    check_labels({"the columns of returns": labels(returns, 1), "upper": labels(upper)})
+    limit = floats(upper, "upper")
+    if limit.shape not in ((), (len(rows),)):
+        raise InputError(f"upper has shape {limit.shape} for {len(rows)} assets: give one bound, or one each")
+    limit = np.minimum(np.broadcast_to(limit, len(rows)), float(gross))
     if not (limit >= 0).all():
         raise InputError(f"upper bound {limit[~(limit >= 0)][0]} of asset {np.flatnonzero(~(limit >= 0))[0]}: it must be 0 or more")
     w = np.empty(len(rows))

@@ -12,23 +12,36 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ..core.arrays import floats, number, whole
 from ..core.errors import DataError, InputError
 from ..core.records import NAN
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c005
+def _series(returns: ArrayLike) -> np.ndarray:
+    "Simple returns as a float64 vector, none below -1; NaN stays."
+    x = floats(returns, "returns")
+    if x.ndim != 1:
+        raise InputError(f"returns have shape {x.shape}: give one series, (n,)")
+    if np.any(x < -1):
+        raise DataError(f"return {np.argmax(x < -1)} of {len(x)} is {x[np.argmax(x < -1)]:g}, below -1: simple returns as decimals are needed, and none can lose more than all")
+    return x
+
+
 def drawdowns(
     returns: ArrayLike,  # (n,) simple returns
-) -> np.ndarray:  # (n,) 0 or negative, decimal of the peak so far
+) -> np.ndarray:  # (n,) 0 or negative, decimal of the peak so far; NaN from a missing return on
     "Distance from the running peak after each return; the first peak is the start."
-    value = np.cumprod(1 + np.asarray(returns, dtype=np.float64))
+    value = np.cumprod(1 + _series(returns))
     return value / np.maximum(np.maximum.accumulate(value), 1.0) - 1 if len(value) else value
 
 
 def longest_drawdown(returns: ArrayLike) -> int:
-    "The longest run of sessions below a peak."
+    "The longest run of sessions below a peak; a NaN among the returns is an error."
+    if np.isnan(depths := drawdowns(returns)).any():
+        raise DataError(f"return {np.argmax(np.isnan(depths))} of {len(depths)} is not finite: where the value stands after it is not known")
     longest = run = 0
-    for below in drawdowns(returns) < 0:
+    for below in depths < 0:
         run = run + 1 if below else 0
         longest = max(longest, run)
     return longest
@@ -60,6 +73,13 @@ class Metrics:
         return pd.DataFrame(rows, columns=["measure", "value"]).set_index("measure")
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c010
+def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
+    "Annual rate and returns per year that compound."
+    if not (-1 < number(rate, "rate") < np.inf and 0 < number(periods, "periods") < np.inf):
+        raise InputError(f"rate is {rate} and periods {periods}: the rate must be above -1, the returns per year positive")
+    return float(rate), float(periods)
+
+
 def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom > 0 else NAN
 
@@ -82,7 +102,7 @@ def metrics(
     periods: int = SESSIONS_PER_YEAR,  # returns per year
 ) -> Metrics:
     "The twelve measures; fewer than two returns give NaN with a note, a NaN among the returns is an error."
-    x = np.asarray(returns, dtype=np.float64)
+    x, rate, periods = _series(returns), *_checked_rate(rate, periods)
     if not np.isfinite(x).all():
         raise DataError(f"return {np.flatnonzero(~np.isfinite(x))[0]} of {len(x)} is not finite: measures of a series with gaps mean nothing")
     if len(x) < 2:
@@ -133,12 +153,17 @@ def rolling_metrics(
     "The twelve measures (with the profit factor) of every window; a window with a return that is not finite is NaN."
     from otsport.kernels.metrics import MEASURES, rolling_many
 
-    table = returns if isinstance(returns, pd.DataFrame) else pd.DataFrame(returns)
-    rows = np.ascontiguousarray(table.to_numpy(dtype=np.float64).T)
-    if not 2 <= window <= rows.shape[1]:
+    table = returns if isinstance(returns, (pd.DataFrame, pd.Series)) else floats(returns, "returns")
+    if table.ndim not in (1, 2):
+        raise InputError(f"returns have shape {table.shape}: give (n,) or (n, series)")
+    table, (rate, periods) = pd.DataFrame(table), _checked_rate(rate, periods)
+    rows = np.ascontiguousarray(floats(table, "returns").T)
+    window = whole(window, "window", 2, max(rows.shape[1], 2))
+    if window > rows.shape[1]:
         raise InputError(f"window is {window} sessions: it must be 2 to {rows.shape[1]}, the number of returns")
-    if not (rate > -1 and periods > 0):
-        raise InputError(f"rate is {rate} and periods {periods}: the rate must be above -1, the returns per year positive")
+    if (low := rows < -1).any():
+        series, session = np.argwhere(low)[0]
+        raise DataError(f"return {session} of {table.columns[series]} is {rows[series, session]:g}, below -1: simple returns as decimals are needed, and none can lose more than all")
     values = np.empty((len(rows), MEASURES, rows.shape[1] - window + 1))
     rolling_many(rows, window, (1 + rate) ** (1 / periods) - 1, float(periods), 0.05, values)
     return RollingMetrics(values, table.columns, table.index[window - 1 :], window)

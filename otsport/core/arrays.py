@@ -41,7 +41,7 @@ def floats(
         return np.array([_as_number(v, name) for v in given.ravel()], dtype=np.float64).reshape(given.shape)
     if given.dtype.kind not in "iuf":
         raise InputError(f"{name} holds {given.dtype.name}, for example {given.ravel()[:1].tolist()}: give numbers, and NaN where one is missing")
-    return given.astype(np.float64)
+    return given.astype(np.float64, copy=False)
 
 # %% ../../nbs/core/05_arrays.ipynb #c008
 def number(
