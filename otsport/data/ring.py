@@ -7,6 +7,7 @@ __all__ = ['tick_grid', 'encode', 'decode', 'SnapshotRing']
 
 # %% ../../nbs/data/14_ring.ipynb #c002
 import struct
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ import pandas as pd
 import zstandard
 from numpy.typing import ArrayLike
 
+from ..core.arrays import floats, labels, number, whole
 from ..core.errors import DataError, InputError
 from ..core.units import utc
 from ..kernels.ring import PLAN, pack, unpack
@@ -34,15 +36,23 @@ def tick_grid(
     ticks = dict(ticks or {})
     if unknown := sorted(set(ticks) - set(fields)):
         raise InputError(f"tick for {unknown[0]!r}, which is no field: the fields are {', '.join(fields)}")
-    steps = {name: Fraction(str(tick)) for name, tick in ticks.items()}
+    try:
+        steps = {name: Fraction(str(tick)) for name, tick in ticks.items()}
+    except ValueError as error:
+        raise InputError(f"ticks {ticks}: each is a positive decimal as text, for example '0.01'") from error
     for name, step in steps.items():
         if step <= 0 or max(step.numerator, step.denominator) > _MOST:
             raise InputError(f"tick {ticks[name]} of {name}: a positive decimal of at most nine places is needed")
     return np.array([(s.numerator, s.denominator) if (s := steps.get(f)) else _EXACT for f in fields], dtype=np.int64).reshape(-1, 2)
 
 # %% ../../nbs/data/14_ring.ipynb #c008
-_HEAD = struct.Struct("<4sIIQ")  # mark, rows, fields, bytes before compression
-_MARK = b"otr1"
+_HEAD = struct.Struct("<4sIIQI")  # mark, rows, fields, bytes before compression, checksum of these
+_MARK = b"otr2"
+
+
+def _head(n: int, m: int, used: int) -> bytes:
+    start = _HEAD.pack(_MARK, n, m, used, 0)
+    return _HEAD.pack(_MARK, n, m, used, zlib.crc32(start))
 
 
 def encode(
@@ -51,24 +61,28 @@ def encode(
     level: int = 3,  # of Zstandard
 ) -> bytes:
     "Compress snapshots."
-    table = np.asarray(rows, dtype=np.float64)
+    table = floats(rows, "rows")
     if table.ndim != 2 or table.size == 0:
         raise InputError(f"rows have shape {table.shape}: (snapshots, fields) are needed, at least one of each")
     n, m = table.shape
-    grid = np.full((m, 2), _EXACT, dtype=np.int64) if grid is None else grid
-    if grid.shape != (m, 2):
-        raise InputError(f"the grid has shape {grid.shape} for {m} fields: make it with tick_grid")
+    grid = np.full((m, 2), _EXACT, dtype=np.int64) if grid is None else np.asarray(grid)
+    if grid.shape != (m, 2) or grid.dtype != np.int64 or np.any(grid < _EXACT):
+        raise InputError(f"the grid has shape {grid.shape} and type {grid.dtype} for {m} fields: make it with tick_grid")
     plan, planes = np.empty((m, PLAN), dtype=np.int64), np.empty(9 * n * m, dtype=np.uint8)
     used = pack(np.ascontiguousarray(table.T), grid, plan, planes)
-    packer = zstandard.ZstdCompressor(level=level, write_checksum=True)
-    return _HEAD.pack(_MARK, n, m, used) + packer.compress(plan.tobytes() + planes[:used].tobytes())
+    packer = zstandard.ZstdCompressor(level=whole(level, "level", 1, 22), write_checksum=True)
+    return _head(n, m, used) + packer.compress(plan.tobytes() + planes[:used].tobytes())
 
 
 def decode(data: bytes) -> np.ndarray:  # (n, m) float64, a transposed view: columns are contiguous
     "The snapshots of `encode`."
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise InputError(f"a {type(data).__name__} is no chunk of snapshots: give the bytes that encode made")
     if len(data) < _HEAD.size or data[:4] != _MARK:
         raise DataError(f"{len(data)} bytes that begin with {bytes(data[:4])!r} are no chunk of snapshots")
-    _mark, n, m, used = _HEAD.unpack_from(data)
+    _mark, n, m, used, _sum = _HEAD.unpack_from(data)
+    if bytes(data[: _HEAD.size]) != _head(n, m, used):
+        raise DataError(f"a chunk of snapshots is damaged: its head says {n} rows of {m} fields, and its checksum something else")
     try:
         raw = zstandard.ZstdDecompressor().decompress(memoryview(data)[_HEAD.size :])
     except zstandard.ZstdError as error:
@@ -86,6 +100,8 @@ _SECONDS_PER_DAY = 86_400
 
 
 def _instant(ts: datetime) -> int:
+    if not isinstance(ts, datetime):
+        raise InputError(f"{ts!r} is a {type(ts).__name__}: give a datetime with its time zone")
     return round(utc(ts).timestamp() * _MICROSECONDS)
 
 
@@ -99,7 +115,8 @@ class SnapshotRing:
         ticks: Mapping[str, str] | None = None,  # declared steps; a field without one is kept bit by bit
         chunk: int = 3600,  # snapshots that are compressed together
     ):
-        if not (days > 0 and chunk >= 1 and len(fields) and len(set(fields)) == len(fields)):
+        whole(chunk, "chunk", 1, 2**31 - 1)
+        if not 0 < number(days, "days") < 1e6 or isinstance(fields, str) or not len(fields) or len(set(fields)) != len(fields):
             raise InputError(f"days {days}, chunk {chunk}, fields {list(fields)}: positive numbers and distinct fields are needed")
         self.fields, self.grid = tuple(fields), tick_grid(fields, ticks)
         self._kept = round(days * _SECONDS_PER_DAY * _MICROSECONDS)
@@ -112,8 +129,11 @@ class SnapshotRing:
         now = _instant(ts)
         if self._newest is not None and now <= self._newest:
             raise InputError(f"snapshot of {utc(ts).isoformat()} is not after the newest one: instants must rise")
-        if len(values) != len(self.fields):
-            raise InputError(f"{len(values)} values for {len(self.fields)} fields: {', '.join(self.fields)}")
+        names, values = labels(values), floats(values, "values")
+        if values.shape != (len(self.fields),):
+            raise InputError(f"{values.size} values for {len(self.fields)} fields: {', '.join(self.fields)}")
+        if names is not None and tuple(names) != self.fields:
+            raise InputError(f"values are labelled {', '.join(map(str, names))}, the fields are {', '.join(self.fields)}: bring them into this order")
         self._times[self._open], self._rows[self._open] = now, values
         self._open, self._newest = self._open + 1, now
         if self._open == len(self._times):

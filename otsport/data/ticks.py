@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.arrays import number, whole
 from ..core.errors import InputError
 from ..kernels.ticks import conflate
 
@@ -19,7 +20,8 @@ class TickBuffer:
 
     def __init__(self, keys: Sequence[str], fields: Sequence[str], capacity: int = 4096):
         self.keys, self.fields = tuple(keys), tuple(fields)
-        if capacity < 1 or len(set(keys)) != len(keys) or len(set(fields)) != len(fields):
+        whole(capacity, "capacity", 1, 2**31 - 1)
+        if isinstance(keys, str) or isinstance(fields, str) or len(set(keys)) != len(keys) or len(set(fields)) != len(fields):
             raise InputError(f"capacity {capacity}, {len(keys)} keys and {len(fields)} fields: a positive capacity and distinct names are needed")
         self._slot, self._field = {k: i for i, k in enumerate(keys)}, {f: i for i, f in enumerate(fields)}
         self._ticks = np.empty((2, capacity), dtype=np.int64)
@@ -30,10 +32,14 @@ class TickBuffer:
 
     def push(self, key: str, field: str, value: float) -> None:
         "Take a tick; an unknown key or field is refused."
-        if key not in self._slot or field not in self._field:
-            raise InputError(f"tick {key!r} {field!r}: the buffer knows {len(self.keys)} keys and the fields {', '.join(self.fields)}")
+        try:
+            slot, column = self._slot[key], self._field[field]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"tick {key!r} {field!r}: the buffer knows {len(self.keys)} keys and the fields {', '.join(self.fields)}") from error
+        if type(value) is not float:
+            value = number(value, f"tick {key} {field}")
         i = self._count
-        self._ticks[0, i], self._ticks[1, i], self._values[i] = self._slot[key], self._field[field], value
+        self._ticks[0, i], self._ticks[1, i], self._values[i] = slot, column, value
         self._count = i + 1
         if self._count == len(self._values):
             self._conflate()
