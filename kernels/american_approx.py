@@ -36,7 +36,7 @@ def _european(S, K, tau, r, q, sigma, phi):
 
 @kernel
 def _usable(S, K, tau, r, q, sigma, phi):
-    return S > 0.0 and K > 0.0 and tau > 0.0 and sigma > 0.0 and r >= 0.0 and q == q and phi == phi
+    return 0.0 < S < math.inf and 0.0 < K < math.inf and 0.0 < tau < math.inf and 0.0 < sigma < math.inf and 0.0 <= r < math.inf and q - q == 0.0 and phi == phi
 
 
 @kernel(forceinline=True)
@@ -88,7 +88,8 @@ def _baw_from(edge, S, K, tau, r, q, sigma, phi):
     price = price if abs(gap) <= TOLERANCE * K else math.nan
     never = (phi > 0.0 and q <= NO_YIELD) or (phi < 0.0 and r <= NO_YIELD and q >= 0.0)
     price = value if never else price
-    usable = S > 0.0 and K > 0.0 and tau > 0.0 and sigma > 0.0 and r >= 0.0 and q == q and phi == phi
+    finite = 0.0 * (S + K + tau + sigma + r + q) == 0.0
+    usable = finite and S > 0.0 and K > 0.0 and tau > 0.0 and sigma > 0.0 and r >= 0.0 and phi == phi
     return (price if usable else math.nan), reached
 
 

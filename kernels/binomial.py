@@ -50,7 +50,7 @@ def binomial(S, K, tau, r, q, sigma, phi, steps, american, smooth, times, amount
 
     Notes
     -----
-    NaN where the tree cannot be built: any NaN, S or K not above 0, a negative tau or sigma, dividends worth more than the spot, or a
+    NaN where the tree cannot be built: any NaN, S or K not above 0, a negative tau or sigma, dividends worth more than the spot, more than float64 holds at a node, or a
     probability outside 0..1 (too few steps for the drift at this vol). tau or sigma so small that sigma * sqrt(tau) is 0 is NaN too.
     """
     net = S
@@ -84,7 +84,7 @@ def binomial(S, K, tau, r, q, sigma, phi, steps, american, smooth, times, amount
                 spot[j] /= down
                 gain = phi * (spot[j] + later - K)
                 value[j] = gain if gain > value[j] else value[j]
-    return value[0]
+    return value[0] if value[0] < math.inf else math.nan
 
 
 @kernel

@@ -94,7 +94,7 @@ def fraction(r):
         step = s1 * s2 / (s2 * s2 - s1 * s3)
         f += step
         if abs(step) <= CLOSE * f and below <= f <= above or above - below <= 4e-16 * above:
-            return f, OK
+            return (f if f == f else below), OK  # no step, only halves, where squares of tiny returns are 0
     return math.nan, NO_CONVERGENCE
 
 

@@ -63,7 +63,7 @@ def _regular(S, K, tau, r, q, sigma, phi):
     dq = exp(-q * tau)
     sq = math.sqrt(tau)
     sd = sigma * sq
-    sd = (sd if sd > 0.0 else math.nan) + 0.0 * phi
+    sd = (sd if sd > 0.0 else math.nan) + 0.0 * (phi + tau + r + q)  # what is not finite makes NaN
     isd = 1.0 / sd
     return _values(S, tau, r, q, sigma, phi, dq, S * dq, K * exp(-r * tau), sq, sd, isd, (log_ratio(S, K) + (r - q) * tau) * isd)
 
@@ -73,7 +73,7 @@ def _any(S, K, tau, r, q, sigma, phi):
     """All nine of one option, the limits included."""
     dq, sq = exp(-q * tau), math.sqrt(tau)
     forward, present, sd = S * dq, K * exp(-r * tau), sigma * sq
-    if not (S >= 0.0 and K >= 0.0 and tau >= 0.0 and sigma >= 0.0 and r == r and q == q and phi == phi):
+    if not (S >= 0.0 and K >= 0.0 and 0.0 <= tau < math.inf and 0.0 <= sigma < math.inf and r - r == 0.0 and q - q == 0.0 and phi == phi):
         return math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan
     x = log_ratio(S, K) + (r - q) * tau if S > 0.0 and K > 0.0 else (0.0 if S == K else (math.inf if S > K else -math.inf))
     if sd > 0.0 and x - x == 0.0:
@@ -95,7 +95,7 @@ def bsm(S, K, tau, r, q, sigma, phi):
 
     Notes
     -----
-    Any NaN, or a negative S, K, tau or sigma, gives NaN in all. Where sigma * sqrt(tau) is 0 the limits are exact:
+    Anything that is not finite, or a negative S, K, tau or sigma, gives NaN in all. Where sigma * sqrt(tau) is 0 the limits are exact:
     discounted intrinsic value, delta phi * exp(-q * tau) in the money, half of it at the money, 0 outside; vega is 0
     except at the money with tau > 0, where it is S * exp(-q * tau) * sqrt(tau / (2 * pi)).
     """
@@ -248,7 +248,7 @@ def _normalized(target, S, K, tau, r, q, phi):
     x = abs(log_ratio(S, K) + (r - q) * tau)
     root = exp(-0.5 * x)
     scale = (forward if forward > present else present) * root
-    usable = (S > 0.0) & (K > 0.0) & (tau > 0.0) & (phi == phi) & (above == above) & (x == x)
+    usable = (S > 0.0) & (K > 0.0) & (tau > 0.0) & (phi == phi) & (above == above) & (x - x == 0.0)
     status = 0 if (above > 0.0) & (below > 0.0) else (2 if above > 0.0 else 1)
     return x, root, scale, above / scale, below / scale, (status if usable else 3)
 
@@ -327,7 +327,7 @@ def implied_vol(target, S, K, tau, r, q, phi):
     Notes
     -----
     Status 1: at or below discounted intrinsic value. 2: at or above the upper bound (S exp(-q tau) for a call,
-    K exp(-r tau) for a put). 3: NaN or negative input, or tau 0. 4: no convergence. 5: the vol is given, but rounding
+    K exp(-r tau) for a put). 3: NaN, infinite or negative input, or tau 0. 4: no convergence. 5: the vol is given, but rounding
     of the price in float64 moves it by more than 1e-10 (deep in the money, where vega is lost beside intrinsic value).
     """
     vol, status = _vol(target, S, K, tau, r, q, phi)
