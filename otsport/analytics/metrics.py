@@ -161,7 +161,7 @@ def rolling_metrics(
     window = whole(window, "window", 2, max(rows.shape[1], 2))
     if window > rows.shape[1]:
         raise InputError(f"window is {window} sessions: it must be 2 to {rows.shape[1]}, the number of returns")
-    if (low := rows < -1).any():
+    if (low := (rows < -1) & (rows > -np.inf)).any():
         series, session = np.argwhere(low)[0]
         raise DataError(f"return {session} of {table.columns[series]} is {rows[series, session]:g}, below -1: simple returns as decimals are needed, and none can lose more than all")
     values = np.empty((len(rows), MEASURES, rows.shape[1] - window + 1))

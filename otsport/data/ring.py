@@ -150,6 +150,8 @@ class SnapshotRing:
     def read(self, start: datetime, end: datetime) -> pd.DataFrame:
         "The snapshots from `start` to `end`, both included; index in UTC."
         low, high = _instant(start), _instant(end)
+        if high < low:
+            raise InputError(f"start {utc(start).isoformat()} is after end {utc(end).isoformat()}: exchange them")
         parts = [(_times(packed), decode(data)) for first, last, _n, packed, data in self._closed if last >= low and first <= high]
         parts.append((self._times[: self._open], self._rows[: self._open]))
         times = np.concatenate([t for t, _ in parts])
