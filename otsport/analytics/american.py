@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .options import _flat, right_sign
+from .options import _flat, _within_tick, right_sign
 from ..core.errors import InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels.american import ACCURATE, FAST, american_arrays, american_vol_arrays
@@ -74,7 +74,8 @@ def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
     return AmericanGreeks(*(x.reshape(shape)[()] for x in (price, delta, gamma, vega, theta, rho, flag)))
 
 # %% ../../nbs/analytics/23_american.ipynb #c014
-AMERICAN_VOL_FLAGS = {0: "ok", 1: "at or below exercise value", 2: "above the value at the largest vol", 3: "input not usable"}
+AMERICAN_VOL_FLAGS = {0: "ok", 1: "at or below exercise value", 2: "above the value at the largest vol", 3: "input not usable", 4: "within a tick of exercise value",
+                      5: "below the value at the least vol"}
 LEAST_VOL, MOST_VOL = 1e-3, 8.0  # annual decimals; the search stays between
 
 
@@ -87,11 +88,16 @@ def american_vol(
     div_yield: ArrayLike,  # annual, continuous, decimal
     right: ArrayLike,  # "C" or "P", or +1 or -1
     fast: bool = False,  # the fast engine
+    tick: float = 0.0,  # dollars, the smallest price step; 0 inverts every price that has a vol
 ) -> tuple[np.ndarray, np.ndarray]:  # vol (annual, decimal, NaN where there is none), flag (key of AMERICAN_VOL_FLAGS)
     "The vol at which the American value is the price; NaN and a flag where no vol between LEAST_VOL and MOST_VOL gives it."
     columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, sign=right_sign(right))
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_vol_arrays(*columns, FAST if fast else ACCURATE, LEAST_VOL, MOST_VOL, vol, flag)
+    floor = american(*columns[1:6], 0.0, columns[6], fast)[0]
+    flag[(flag == 1) & (columns[0] > floor)] = 5
+    near = _within_tick(columns[0], floor, tick)
+    vol[near], flag[near] = np.nan, 4
     unusable = ~np.isfinite(columns[0]) | (columns[3] == 0)
     vol[unusable], flag[unusable] = np.nan, 3
     return vol.reshape(shape)[()], flag.reshape(shape)[()]
