@@ -1,55 +1,118 @@
 """Surfaces of the real AAPL and TWX chains of June 2014, and the parts they are made of."""
-import os
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from otsport.analytics.american import american
+from otsport.analytics.options import IV_FLAGS, bsm_price, implied_vol
 from otsport.analytics.surface import (
-    NO_ARBITRAGE, VOL_REASONS, Smile, butterfly_violation, calendar_violation, fit_mixture, fit_svi, implied_forward, inside_share, quote_reasons, vol_surface,
+    NO_ARBITRAGE, QUOTE_REASONS, VOL_REASONS, Smile, butterfly_violation, calendar_violation, fit_mixture, fit_svi, implied_forward, inside_share, quote_reasons,
+    vol_surface,
 )
 from otsport.core.errors import InputError
 
-DATA = Path(os.environ.get("OTSPORT_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RATE = 0.0025  # annual: the discount-window rate of 0.75 % less the usual half a point
+TICK = 0.01  # dollars
 NEW_YORK = "America/New_York"
+NO_VOL = {reason for flag, reason in VOL_REASONS.items() if flag}
 
 
-def real_chain(symbol, hour):
+@cache
+def table(folder, name):
+    return pd.read_parquet(folder / f"{name}.parquet")
+
+
+def spot_before(folder, symbol, end):
+    stock = table(folder, "equity_minute_quotes")
+    last = stock[(stock.symbol == symbol) & (stock.time < end)].iloc[-1]
+    return (last.bid_close + last.ask_close) / 2
+
+
+def with_tau(quotes, end):
+    """The columns of a chain; contracts that have expired by then have tau 0 or less."""
+    tau = (quotes.expiry.dt.tz_localize(NEW_YORK) + pd.Timedelta(hours=16) - end) / pd.Timedelta(days=365)
+    chain = pd.DataFrame({"tau": tau, "strike": quotes.strike, "right": quotes.right.astype(str), "bid": quotes.bid_close, "ask": quotes.ask_close})
+    return chain.reset_index(drop=True)
+
+
+def hours(folder, symbol):
+    return sorted(table(folder, f"{symbol.lower()}_option_hour_quotes").time.unique())
+
+
+def hour_chain(folder, symbol, start):
     """Quotes at the end of an hourly bar, and the stock's mid at that instant."""
-    if not DATA.exists():
-        pytest.skip("the folder of shared market data is absent")
-    quotes, stock = (pd.read_parquet(DATA / name) for name in (f"{symbol.lower()}_option_hour_quotes.parquet", "equity_minute_quotes.parquet"))
-    start = pd.Timestamp(hour, tz=NEW_YORK)
+    quotes, start = table(folder, f"{symbol.lower()}_option_hour_quotes"), pd.Timestamp(start)
+    start = start if start.tzinfo else start.tz_localize(NEW_YORK)
     end = start + pd.Timedelta(hours=1)
-    q, s = quotes[quotes.time == start], stock[(stock.symbol == symbol) & (stock.time < end)].iloc[-1]
-    tau = (q.expiry.dt.tz_localize(NEW_YORK) + pd.Timedelta(hours=16) - end) / pd.Timedelta(days=365)
-    chain = pd.DataFrame({"tau": tau, "strike": q.strike, "right": q.right.astype(str), "bid": q.bid_close, "ask": q.ask_close})
-    return chain.reset_index(drop=True), (s.bid_close + s.ask_close) / 2
+    chain = with_tau(quotes[quotes.time == start], end)
+    return chain[chain.tau > 0], spot_before(folder, symbol, end)
 
 
-@pytest.fixture(scope="module", params=[("TWX", "2014-06-06 11:00"), ("AAPL", "2014-06-06 11:00")], ids=["TWX", "AAPL"])
-def real(request):
-    chain, spot = real_chain(*request.param)
+def minute_chain(folder, day, start):
+    """TWX: the last bid and the last ask of every contract up to the end of a minute bar, and the stock's mid."""
+    quotes, end = table(folder, f"twx_option_minute_quotes_{day}"), start + pd.Timedelta(minutes=1)
+    known = quotes[quotes.time < end].astype({"right": str}).groupby(["expiry", "strike", "right"])[["bid_close", "ask_close"]].last().reset_index()
+    return with_tau(known, end), spot_before(folder, "TWX", end)
+
+
+def two_sided(q):
+    return (q.bid > 0) & (q.ask > q.bid)
+
+
+def check_reasons(q, chain, spot):
+    """Every vol that is missing has a reason, and the reason is true."""
+    assert len(q) == len(chain)
+    two, mid = two_sided(q), (q.bid + q.ask) / 2
+    assert set(q.reason[~two]) <= set(QUOTE_REASONS[1:]) and set(q.reason[two]) <= {"ok"} | NO_VOL
+    for vol, reason in ((q.bid_vol, q.bid_reason), (q.mid_vol, q.reason), (q.ask_vol, q.ask_reason)):
+        assert np.array_equal(vol.notna(), reason == "ok")
+    exercise = american(spot, q.strike, q.tau, RATE, q.div_yield, 0.0, q.right.to_numpy(dtype=str))[0]
+    for price, reason in ((q.bid, q.bid_reason), (mid, q.reason), (q.ask, q.ask_reason)):
+        gap = (price - exercise) / TICK
+        assert (gap[reason == VOL_REASONS[1]] < -1 + 1e-6).all() and gap[reason == VOL_REASONS[4]].between(-1 - 1e-6, 1 + 1e-6).all()
+    assert not q.otm[two & (q.reason != "ok")].any()  # only in the money
+
+
+def check_surface(surface):
+    """Inside bid and ask, and free of arbitrage; returns quotes and quotes inside by expiry."""
+    counts, before = [], None
+    for smile in surface.smiles:
+        q = surface.quotes[surface.quotes.tau == smile.tau]
+        two, strikes = two_sided(q) & q.otm, q.strike[q.fitted]
+        counts.append((int(two.sum()), int(q.inside[two].sum())))  # of all two-sided out-of-the-money quotes, fitted or not
+        assert counts[-1][1] >= 0.95 * counts[-1][0], f"tau {smile.tau:.4f}: {counts[-1][1]} of {counts[-1][0]} inside bid and ask"
+        low, high = np.log(strikes.min() / smile.forward), np.log(strikes.max() / smile.forward)
+        assert butterfly_violation(smile, low, high) <= NO_ARBITRAGE
+        assert before is None or calendar_violation(before, smile, low, high) <= NO_ARBITRAGE
+        before = smile
+    return np.array(counts)
+
+
+def check_chain(chain, spot):
+    surface = vol_surface(chain, spot, RATE)
+    assert surface.left_out == {}
+    check_reasons(surface.quotes, chain, spot)
+    return check_surface(surface)
+
+
+SAMPLE = [("TWX", "2014-06-06 11:00"), ("AAPL", "2014-06-06 11:00"), ("AAPL", "2014-06-09 12:00")]  # AAPL split 7 for 1 between the two days
+
+
+@pytest.fixture(scope="module", params=SAMPLE, ids=["TWX", "AAPL", "AAPL-split"])
+def real(request, shared_data):
+    chain, spot = hour_chain(shared_data, *request.param)
     return chain, spot, vol_surface(chain, spot, RATE)
 
 
-@pytest.mark.xdist_group("surface")
-def test_every_two_sided_quote_has_a_vol_or_a_reason(real):
+def test_every_quote_has_a_vol_or_a_true_reason(real):
     chain, spot, surface = real
-    q = surface.quotes
-    assert len(q) == len(chain)
-    two = (q.bid > 0) & (q.ask > q.bid)
-    assert np.array_equal(q.mid_vol.notna(), q.reason == "ok") and set(q.reason[two]) <= {"ok", VOL_REASONS[1]}
-    left = q[two & q.mid_vol.isna()]  # only deep in the money, where the mid leaves no time value over exercise now
-    gain = np.where(left.right == "C", spot - left.strike, left.strike - spot)
-    assert len(left) < 0.12 * two.sum() and np.all((left.bid + left.ask) / 2 <= gain + 0.02 * left.strike)
-    assert not left.otm.any()
+    assert surface.left_out == {}
+    check_reasons(surface.quotes, chain, spot)
+    assert surface.quotes.mid_vol.notna().sum() > 0.75 * two_sided(surface.quotes).sum()  # wide quotes deep in the money have their mid below exercise value
 
 
-@pytest.mark.xdist_group("surface")
 def test_vols_give_the_mids_back(real):
     _, spot, surface = real
     q = surface.quotes[surface.quotes.reason == "ok"].iloc[::7]
@@ -57,29 +120,13 @@ def test_vols_give_the_mids_back(real):
     np.testing.assert_allclose(back, (q.bid + q.ask) / 2, atol=1e-7)
 
 
-@pytest.mark.xdist_group("surface")
-def test_fits_lie_inside_bid_and_ask(real):
-    _, _, surface = real
-    q, summary = surface.quotes, surface.summary()
-    two = (q.bid > 0) & (q.ask > q.bid) & q.otm
-    assert q.inside[two].mean() >= 0.95  # of all two-sided out-of-the-money quotes, fitted or not
-    assert (summary.inside >= 0.95).all()
+def test_fits_lie_inside_bid_and_ask_without_arbitrage(real):
+    surface = real[2]
+    check_surface(surface)
+    summary = surface.summary()
     assert (summary.rms_vol_points < 2.5).all() and (summary.rms_vol_points[summary.tau > 0.01] < 1).all()
 
 
-@pytest.mark.xdist_group("surface")
-def test_surface_is_free_of_arbitrage(real):
-    _, _, surface = real
-    ranges = []
-    for smile in surface.smiles:
-        strikes = surface.quotes.strike[(surface.quotes.tau == smile.tau) & surface.quotes.fitted]
-        ranges.append((np.log(strikes.min() / smile.forward), np.log(strikes.max() / smile.forward)))
-        assert butterfly_violation(smile, *ranges[-1]) <= NO_ARBITRAGE
-    for i in range(1, len(ranges)):
-        assert calendar_violation(surface.smiles[i - 1], surface.smiles[i], *ranges[i]) <= 2e-5  # between the points where it is imposed; of the forward
-
-
-@pytest.mark.xdist_group("surface")
 def test_forwards_carry_spot_and_dividends(real):
     """Both paid about 2 % a year; near expiries end before the next ex-date of August 2014."""
     _, spot, surface = real
@@ -87,6 +134,70 @@ def test_forwards_carry_spot_and_dividends(real):
     assert np.allclose(summary.forward[summary.tau < 0.15], spot, rtol=1.5e-3)
     assert summary.div_yield[summary.tau > 0.5].between(0.008, 0.025).all()
     assert (summary.forward[summary.tau > 0.3].diff().dropna() < 0).all()  # dividends outweigh the rate
+
+
+def test_a_quote_off_the_curve_is_not_inside(real):
+    """Negative control: one bid and ask 40 % too dear ends outside, and the rest inside."""
+    chain, spot, surface = real
+    at = surface.quotes[two_sided(surface.quotes) & surface.quotes.otm & (surface.quotes.tau == surface.smiles[2].tau)].bid.idxmax()
+    dear = chain[chain.tau == surface.smiles[2].tau].copy()
+    dear.loc[at, ["bid", "ask"]] *= 1.4
+    q = vol_surface(dear, spot, RATE).quotes
+    two = two_sided(q) & q.otm
+    assert not q.inside[at] and q.inside[two].mean() > 0.8
+
+
+@pytest.mark.parametrize("symbol", ["TWX", "AAPL"])
+def test_every_hour_inverted_as_european_or_the_reason_given(symbol, shared_data):
+    """All hours at once through `implied_vol`; as European, with no dividends, calls and puts near exercise have more reasons than as American."""
+    frames = [chain.assign(spot=spot) for chain, spot in (hour_chain(shared_data, symbol, start) for start in hours(shared_data, symbol))]
+    q = pd.concat(frames, ignore_index=True)
+    reason, mid = quote_reasons(q.bid, q.ask), ((q.bid + q.ask) / 2).to_numpy()
+    assert len(q) > {"TWX": 2_500, "AAPL": 31_000}[symbol] and set(reason) <= set(QUOTE_REASONS)
+    vol, flag = implied_vol(mid, q.spot, q.strike, q.tau, RATE, 0.0, q.right.to_numpy(dtype=str), tick=TICK)
+    two = reason == "ok"
+    assert np.array_equal(np.isfinite(vol), np.isin(flag, [0, 5])) and set(flag[two]) <= {0, 1, 6} and set(flag) <= set(IV_FLAGS)
+    assert np.isnan(mid[flag == 3]).all() and not two[flag == 3].any()
+    intrinsic = bsm_price(q.spot, q.strike, q.tau, RATE, 0.0, 0.0, q.right.to_numpy(dtype=str))
+    gap = (mid - intrinsic) / TICK
+    assert (gap[two & (flag == 1)] < -1 + 1e-6).all() and (np.abs(gap[two & (flag == 6)]) <= 1 + 1e-6).all() and (gap[two & (flag == 0)] > 1 - 1e-6).all()
+    good = two & (flag == 0)
+    back = bsm_price(q.spot[good], q.strike[good], q.tau[good], RATE, 0.0, vol[good], q.right[good].to_numpy(dtype=str))
+    np.testing.assert_allclose(back, mid[good], rtol=1e-10)
+    out = two & np.where(q.right == "C", q.strike > 1.01 * q.spot, q.strike < 0.99 * q.spot)
+    assert (flag[out] == 0).all()  # every out-of-the-money mid has a vol
+
+
+def test_every_twx_hour_fits(shared_data):
+    counts = np.concatenate([check_chain(*hour_chain(shared_data, "TWX", start)) for start in hours(shared_data, "TWX")[::2]])
+    assert counts[:, 1].sum() >= 0.99 * counts[:, 0].sum() and len(counts) == 35
+
+
+@pytest.mark.parametrize("day", ["20140605", "20140606"])
+def test_twx_minutes_fit(day, shared_data):
+    """Every two hours of the day, and its last minute."""
+    minutes = sorted(table(shared_data, f"twx_option_minute_quotes_{day}").time.unique())[:390]
+    counts = np.concatenate([check_chain(*minute_chain(shared_data, day, start)) for start in [*minutes[5::120], minutes[-1]]])
+    assert counts[:, 1].sum() >= 0.99 * counts[:, 0].sum()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("symbol", ["TWX", "AAPL"])
+def test_the_whole_chain_fits(symbol, shared_data):
+    """Every hour and expiry."""
+    counts = np.concatenate([check_chain(*hour_chain(shared_data, symbol, start)) for start in hours(shared_data, symbol)])
+    print(f"{symbol}: {counts[:, 1].sum() / counts[:, 0].sum():.4f} inside over {len(counts)} expiries, at least {(counts[:, 1] / counts[:, 0]).min():.4f}")
+    assert len(counts) == {"TWX": 70, "AAPL": 174}[symbol]
+    assert counts[:, 1].sum() >= 0.99 * counts[:, 0].sum()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("day", ["20140605", "20140606"])
+def test_the_whole_minute_days_fit(day, shared_data):
+    minutes = sorted(table(shared_data, f"twx_option_minute_quotes_{day}").time.unique())[:390]
+    counts = np.concatenate([check_chain(*minute_chain(shared_data, day, start)) for start in minutes[1::6]])
+    print(f"TWX {day}: {counts[:, 1].sum() / counts[:, 0].sum():.4f} inside over {len(counts)} expiries, at least {(counts[:, 1] / counts[:, 0]).min():.4f}")
+    assert counts[:, 1].sum() >= 0.99 * counts[:, 0].sum()
 
 
 K = np.linspace(-0.4, 0.3, 15)
@@ -119,9 +230,67 @@ def test_forward_needs_a_pair():
         implied_forward(100, 0.5, 0.01, np.array([50.0]), np.array([49.0]), np.array([0.0]), np.array([0.1]))
 
 
-def test_quote_reasons_and_bad_input():
-    assert quote_reasons(2.0, 1.0) == "crossed or locked"
-    with pytest.raises(InputError, match="not negative"):
+VEE = Smile(0.25, 100.0, "svi", np.array([-0.04, 2.5, 0.0, 0.0, 0.02]))  # wings steeper than Lee's bound
+LATER = Smile(1.0, 100.0, "svi", np.array([0.01, 0.1, -0.4, 0.02, 0.15]) * [1.5, 1, 1, 1, 1])
+
+
+def test_butterfly_check_sees_a_negative_density_and_no_other():
+    assert butterfly_violation(VEE, -0.5, 0.5) > 1e-3
+    assert butterfly_violation(TRUTH, K[0], K[-1]) < 1e-9
+
+
+def test_calendar_check_sees_a_nearer_call_above_and_no_other():
+    assert calendar_violation(LATER, TRUTH, K[0], K[-1]) > 1e-4  # the two expiries the wrong way round
+    assert calendar_violation(TRUTH, LATER, K[0], K[-1]) == 0
+
+
+def test_surface_removes_the_arbitrage_that_quotes_hold():
+    """Negative control of the whole: quotes of a later expiry cheaper than the nearer one's, and a put dearer than a higher strike's."""
+    strikes = np.arange(80.0, 121, 2.5)
+
+    def quoted(tau, vol):
+        sides = [pd.DataFrame({"tau": tau, "strike": strikes, "right": right, "mid": american(100, strikes, tau, RATE, 0.0, vol, right)[0]}) for right in "CP"]
+        return pd.concat(sides).assign(bid=lambda q: (q.mid - 0.03).clip(0), ask=lambda q: q.mid + 0.03)
+
+    bump = 0.3 + 0.15 * (strikes == 90)
+    surface = vol_surface(pd.concat([quoted(0.25, bump), quoted(0.5, 0.18)], ignore_index=True), 100, RATE)
+    near, far = surface.smiles
+    raw = [Smile(s.tau, s.forward, "svi", np.array([v * v * s.tau, 0, 0, 0, 0.1])) for s, v in ((near, 0.3), (far, 0.18))]
+    low, high = np.log(0.8), np.log(1.2)
+    assert calendar_violation(*raw, low, high) > 1e-3
+    assert calendar_violation(near, far, low, high) <= NO_ARBITRAGE and max(butterfly_violation(s, low, high) for s in (near, far)) <= NO_ARBITRAGE
+    assert surface.quotes.inside[surface.quotes.fitted].mean() < 0.9  # what cannot be met is not said to be
+
+
+def test_quote_reasons_each_case():
+    bid, ask = [1, np.nan, 1, np.nan, 0, 2, 2], [1.1, np.nan, np.nan, 1, 1, 1, 2]
+    assert tuple(quote_reasons(bid, ask)) == QUOTE_REASONS
+    with pytest.raises(InputError, match="bid is -0.01: quotes are not negative"):
         quote_reasons([-0.01], [1.0])
-    with pytest.raises(InputError, match="'bid'"):
-        vol_surface(pd.DataFrame({"tau": [], "strike": [], "right": [], "ask": []}), 100, 0.01)
+
+
+CHAIN = pd.DataFrame({"tau": 0.5, "strike": [90.0, 100.0, 110.0] * 2, "right": list("CCCPPP"), "bid": [11.0, 4.9, 1.4, 1.0, 4.8, 11.2], "ask": [11.3, 5.1, 1.5, 1.1, 5.0, 11.5]})
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"bid": None}, "'bid'"), ({"tau": 0.0}, "tau is 0.*expired"), ({"tau": -0.1}, "tau is -0.1"), ({"strike": np.nan}, "strike is nan"),
+    ({"strike": 100.0}, "quoted twice"), ({"right": ["C", "C", "C", "P", "P", "X"]}, "right X is neither call nor put"), ({"ask": -1.0}, "ask is -1"), ({"bid": np.nan}, "no expiry has a smile"),
+])
+def test_chain_that_cannot_be_is_named(change, match):
+    name, value = next(iter(change.items()))
+    with pytest.raises(InputError, match=match):
+        vol_surface(CHAIN.drop(columns=name) if value is None else CHAIN.assign(**change), 100, 0.01)
+
+
+@pytest.mark.parametrize("spot", [0.0, -1.0, np.nan, np.inf])
+def test_spot_that_cannot_be_is_named(spot):
+    with pytest.raises(InputError, match=f"spot {spot:g}"):
+        vol_surface(CHAIN, spot, 0.01)
+
+
+def test_an_expiry_without_pairs_is_left_out_and_the_others_fit():
+    broken = CHAIN.assign(tau=0.75, bid=CHAIN.bid.where(CHAIN.right == "C", 0.0))
+    surface = vol_surface(pd.concat([CHAIN, broken], ignore_index=True), 100, 0.01)
+    assert [s.tau for s in surface.smiles] == [0.5] and list(surface.left_out) == [0.75]
+    rest = surface.quotes[surface.quotes.tau == 0.75]
+    assert set(rest.reason) == {"zero bid", "no forward from parity"} and rest.mid_vol.isna().all() and not rest.inside.any()
