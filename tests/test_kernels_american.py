@@ -261,4 +261,4 @@ def test_american_vol_round_trip(S, tau, r, q, sigma, right):
     if flag == 0:
         assert american(S, 100.0, tau, r, q, vol, right)[0] == pytest.approx(price, abs=1e-8)
     else:  # only a price without time value has none
-        assert flag == 1 and price <= american(S, 100.0, tau, r, q, 1e-3, right)[0] + 1e-9
+        assert flag in (1, 5) and price <= american(S, 100.0, tau, r, q, 1e-3, right)[0] + 1e-9

@@ -1,6 +1,7 @@
 """The branch-free elementary functions against NumPy and SciPy, at their ends, and the counter-based normals."""
 import math
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,3 +110,69 @@ def test_normals_of_any_size(size):
     z = np.full(size, np.nan)
     kernel.normals(1, 1, z)
     assert np.isfinite(z).all()
+
+
+kernel_expm1, kernel_npdf = kernel.expm1, kernel.npdf
+
+
+@numba.njit(fastmath={"contract"}, error_model="numpy")
+def expm1_array(x, out):
+    for i in range(x.size):
+        out[i] = kernel_expm1(x[i])
+
+
+@numba.njit(fastmath={"contract"}, error_model="numpy")
+def npdf_array(x, out):
+    for i in range(x.size):
+        out[i] = kernel_npdf(x[i])
+
+
+@pytest.mark.parametrize("x", [RNG.uniform(-1, 1, 5_000), 10.0 ** RNG.uniform(-300, 0, 5_000), -(10.0 ** RNG.uniform(-300, 0, 5_000)), RNG.uniform(-700, 709, 5_000)], ids=["near", "tiny", "tiny negative", "all"])
+def test_expm1_equals_numpys(x):
+    np.testing.assert_allclose(on(expm1_array, x), np.expm1(x), rtol=7e-16)
+
+
+def test_expm1_keeps_what_exp_loses():  # negative control: exp(x) - 1 would not pass the test above
+    x = np.array([1e-12])
+    assert abs((on(kernel.exp_array, x) - 1) / np.expm1(x) - 1)[0] > 1e-6 > abs(on(expm1_array, x) / np.expm1(x) - 1)[0]
+
+
+def test_expm1_at_its_ends():
+    np.testing.assert_array_equal(on(expm1_array, [-np.inf, -800.0, 0.0, 710.0, np.inf, np.nan]), [-1, -1, 0, np.inf, np.inf, np.nan])
+
+
+def test_npdf_equals_scipy_in_the_wings():
+    x = np.concatenate([np.linspace(-37, 37, 2_001), [0.0, -0.0]])
+    exact = np.array([float(stats.norm.pdf(0) * np.exp(-np.longdouble(v) ** 2 / 2)) for v in x])  # longdouble: the square of x keeps its digits
+    np.testing.assert_allclose(on(npdf_array, x), exact, rtol=2e-15)
+    assert np.isnan(on(npdf_array, [np.nan]))[0] and on(npdf_array, [np.inf, -np.inf]).max() < 1e-300
+
+
+def splitmix(counter):
+    """SplitMix64 on Python integers."""
+    mask = 2**64 - 1
+    z = counter * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_mix_equals_python_integers(counter):
+    bits = int(kernel.mix(np.uint64(counter)))
+    assert bits == splitmix(counter)
+    assert kernel.uniform(np.uint64(bits)) == ((bits >> 12) + 0.5) / 2**52
+
+
+def test_splitmix_published_values():  # the first numbers of the reference generator with seed 0, whose state steps by the odd constant
+    assert [splitmix(k) for k in (1, 2, 3)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_normals_equal_box_and_muller():
+    z = np.empty(6)
+    kernel.normals(11, 5, z)
+    key = splitmix(splitmix(11) ^ (5 + 0x6A09E667F3BCC909) & (2**64 - 1))
+    for i in range(3):
+        u, v = (((splitmix((key + 2 * i + j) & (2**64 - 1)) >> 12) + 0.5) / 2**52 for j in (0, 1))
+        radius = math.sqrt(-2 * math.log(u))
+        assert (z[i], z[3 + i]) == pytest.approx((radius * math.cos(2 * math.pi * v), radius * math.sin(2 * math.pi * v)), abs=1e-14)

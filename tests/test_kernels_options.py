@@ -276,3 +276,72 @@ def test_implied_vol_unsettled_quotes_in_an_array():
     assert good.mean() > 0.6
     np.testing.assert_allclose(vol[good], columns[5][good], rtol=2e-10)
     assert not np.any(flag == 4)
+
+
+@pytest.mark.parametrize("position", range(6))
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_input_that_is_not_finite_is_nan_and_flagged(position, value):
+    inputs = [100.0, 95.0, 0.3, 0.02, 0.01, 0.25, 1.0]
+    inputs[position] = value
+    one = [np.array([x]) for x in inputs]
+    for answers in (kernel.greeks(*inputs), kernel.second_order(*inputs), by_arrays(kernel.greeks_arrays, one, 6), by_arrays(kernel.second_order_arrays, one, 3), by_arrays(kernel.bsm_arrays, one, 3)):
+        assert np.isnan(answers).all()
+    if position < 5:  # no vol is given to its search
+        assert kernel.implied_vol(8.0, *inputs[:5], 1.0)[1] == 3
+
+
+@given(**options, phi=st.sampled_from([1.0, -1.0]), width=st.floats(0.001, 0.3))
+def test_bsm_convex_and_monotone_in_strike_and_spot(S, K, tau, r, q, sigma, phi, width):
+    tiny = 1e-11 * max(S, K)
+    low, middle, high = (kernel.bsm(S, K * k, tau, r, q, sigma, phi)[0] for k in (1 - width, 1.0, 1 + width))
+    assert phi * (low - high) >= -tiny and low + high - 2 * middle >= -tiny  # a butterfly never costs less than nothing
+    assert phi * (low - high) <= 2 * width * K * np.exp(-r * tau) + tiny  # nor a vertical spread more than its width
+    low, middle, high = (kernel.bsm(S * k, K, tau, r, q, sigma, phi)[0] for k in (1 - width, 1.0, 1 + width))
+    assert phi * (high - low) >= -tiny and low + high - 2 * middle >= -tiny
+
+
+@given(**options, more=st.floats(0.001, 2))
+def test_bsm_monotone_in_time_without_carry(S, K, tau, r, q, sigma, more):
+    for phi in (1.0, -1.0):
+        assert kernel.bsm(S, K, tau + more, 0.0, 0.0, sigma, phi)[0] >= kernel.bsm(S, K, tau, 0.0, 0.0, sigma, phi)[0] - 1e-12 * max(S, K)
+    shorter, longer = (kernel.bsm(S, K, t, max(r, 0.0), 0.0, sigma, 1.0)[0] for t in (tau, tau + more))
+    assert longer >= shorter - 1e-12 * max(S, K)  # a call without dividends; a deep put with interest does fall with time:
+    assert kernel.bsm(50.0, 100.0, 2.0, 0.1, 0.0, 0.1, -1.0)[0] < kernel.bsm(50.0, 100.0, 1.0, 0.1, 0.0, 0.1, -1.0)[0]  # negative control
+
+
+@given(**options)
+def test_greeks_put_call_relations(S, K, tau, r, q, sigma):
+    (c, p), (c2, p2) = ([f(S, K, tau, r, q, sigma, phi) for phi in (1.0, -1.0)] for f in (kernel.greeks, kernel.second_order))
+    dq, bond = np.exp(-q * tau), K * np.exp(-r * tau)
+    assert c[2] == pytest.approx(p[2], rel=1e-9, abs=1e-300) and c[3] == pytest.approx(p[3], rel=1e-9, abs=1e-300)
+    assert c[4] - p[4] == pytest.approx((q * S * dq - r * bond) / 365, abs=1e-11 * max(S, K))
+    assert c[5] - p[5] == pytest.approx(tau * bond, rel=1e-11)
+    assert c2[0] == pytest.approx(p2[0], rel=1e-9, abs=1e-300) and c2[1] == pytest.approx(p2[1], rel=1e-9, abs=1e-300)
+    assert c2[2] - p2[2] == pytest.approx(q * dq / 365, abs=1e-12)
+
+
+@given(**options, phi=st.sampled_from([1.0, -1.0]))
+def test_greeks_obey_the_equation_of_black_and_scholes(S, K, tau, r, q, sigma, phi):
+    price, delta, gamma, vega, theta, _ = kernel.greeks(S, K, tau, r, q, sigma, phi)
+    left = 365 * theta + 0.5 * sigma**2 * S**2 * gamma + (r - q) * S * delta
+    assert left == pytest.approx(r * price, abs=1e-11 * max(S, K))
+    assert vega == pytest.approx(S**2 * sigma * tau * gamma, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("spot", [80.0, 100.0, 120.0])
+@pytest.mark.parametrize("tau, sigma", [(0.0, 0.2), (0.0, 0.0), (1.0, 0.0)])
+def test_second_order_without_width_is_never_nan(spot, tau, sigma):
+    for phi in (1.0, -1.0):
+        vanna, volga, charm = kernel.second_order(spot, 100.0, tau, 0.0, 0.0, sigma, phi)
+        assert volga == 0.0 and charm == 0.0
+        assert vanna == pytest.approx(0.5 / np.sqrt(2 * np.pi) * np.sqrt(tau) if spot == 100.0 else 0.0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_arrays_of_any_size(n):
+    columns = [c[:n].copy() for c in random_book(8)]
+    assert [len(x) for x in by_arrays(kernel.greeks_arrays, columns, 6)] == [n] * 6
+    vol, flag = np.empty(n), np.empty(n, np.int64)
+    kernel.implied_vol_arrays(by_arrays(kernel.bsm_arrays, columns, 3)[0], *columns[:5], columns[6], vol, flag)
+    good = flag == 0
+    np.testing.assert_allclose(vol[good], columns[5][good], rtol=1e-9)
