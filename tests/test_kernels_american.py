@@ -225,7 +225,7 @@ def test_bad_method_tree_and_steps_are_named():
         american_approx(100, 100, 1, 0, 0, 0.2, "C", "binomial")
     with pytest.raises(InputError, match="trinomial"):
         american_tree(100, 100, 1, 0, 0, 0.2, "C", tree="trinomial")
-    with pytest.raises(InputError, match="dividend of -1"):
+    with pytest.raises(InputError, match="not negative; one that is past"):
         american_tree(100, 100, 1, 0, 0, 0.2, "C", ((0.5, -1.0),))
 
 

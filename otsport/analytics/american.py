@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .options import _flat, _within_tick, right_sign
+from .options import _flat, _within_tick
+from ..core.arrays import floats, whole
 from ..core.errors import InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels.american import ACCURATE, FAST, american_arrays, american_vol_arrays
@@ -35,7 +36,7 @@ def american(
     fast: bool = False,  # 8 points of the boundary (1e-3 of a dollar at spot 100) instead of 12 (1e-5)
 ) -> tuple[np.ndarray, np.ndarray]:  # price (dollars), flag (key of AMERICAN_FLAGS)
     "Value of American options; broadcasts, NaN in NaN out, exact at expiry and at zero vol."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     price, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_arrays(*columns, FAST if fast else ACCURATE, price, flag)
     return price.reshape(shape)[()], flag.reshape(shape)[()]
@@ -59,18 +60,21 @@ BUMP_SPOT, BUMP_VOL, BUMP_RATE = 2e-3, 1e-3, 1e-4  # of the spot; of vol 1.00; o
 def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike,
                     right: ArrayLike) -> AmericanGreeks:  # inputs as in `american`, vol above BUMP_VOL
     "Value and Greeks of American options."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     S, K, t, r, q, v, sign = columns
     if np.any(v <= BUMP_VOL):
         raise InputError(f"vol is {v[v <= BUMP_VOL][0]:g}: Greeks by differences need more than {BUMP_VOL:g}")
+    if np.any(S == 0):
+        raise InputError(f"spot {np.argmax(S == 0)} is 0: Greeks by differences need a price above 0")
+    S = np.where(np.isfinite(S), S, np.nan)
     h = BUMP_SPOT * S
     price, flag = american(S, K, t, r, q, v, sign)
     up, down = american(S + h, K, t, r, q, v, sign)[0], american(S - h, K, t, r, q, v, sign)[0]
-    delta, gamma = (up - down) / (2 * h), (up - 2 * price + down) / h**2
+    delta, gamma = (up - down) / (2 * h), (up - 2 * price + down) / h / h
     vega = (american(S, K, t, r, q, v + BUMP_VOL, sign)[0] - american(S, K, t, r, q, v - BUMP_VOL, sign)[0]) / (2 * BUMP_VOL)
     rho = (american(S, K, t, r + BUMP_RATE, q, v, sign)[0] - american(S, K, t, r - BUMP_RATE, q, v, sign)[0]) / (2 * BUMP_RATE)
-    kept = price > sign * (S - K)
-    theta = np.where(kept, r * price - (r - q) * S * delta - 0.5 * v**2 * S**2 * gamma, 0.0) / DAYS_PER_YEAR
+    kept = ~(price <= sign * (S - K))  # where the price is NaN, theta is too
+    theta = np.where(kept, r * price - (r - q) * S * delta - 0.5 * v * S * (v * S * gamma), 0.0) / DAYS_PER_YEAR
     return AmericanGreeks(*(x.reshape(shape)[()] for x in (price, delta, gamma, vega, theta, rho, flag)))
 
 # %% ../../nbs/analytics/23_american.ipynb #c014
@@ -91,7 +95,7 @@ def american_vol(
     tick: float = 0.0,  # dollars, the smallest price step; 0 inverts every price that has a vol
 ) -> tuple[np.ndarray, np.ndarray]:  # vol (annual, decimal, NaN where there is none), flag (key of AMERICAN_VOL_FLAGS)
     "The vol at which the American value is the price; NaN and a flag where no vol between LEAST_VOL and MOST_VOL gives it."
-    columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, sign=right_sign(right))
+    columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, right=right)
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_vol_arrays(*columns, FAST if fast else ACCURATE, LEAST_VOL, MOST_VOL, vol, flag)
     floor = american(*columns[1:6], 0.0, columns[6], fast)[0]
@@ -110,7 +114,7 @@ def american_approx(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
                     method: str = "bjerksund_stensland_2002",  # one of APPROXIMATIONS
                     ) -> np.ndarray:  # dollars per unit of underlying
     "Approximate value of American options, inputs as in `american` with tau and vol above 0; NaN where the method has no answer (a negative rate)."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     price = np.empty(columns[0].size)
     if method == "baw":
         baw_arrays(*columns, price)
@@ -131,12 +135,16 @@ def american_tree(
     "Binomial value with cash dividends, the slow reference."
     if tree not in ("leisen-reimer", "cox-ross-rubinstein") or exercise not in ("american", "european"):
         raise InputError(f"tree {tree!r}, exercise {exercise!r}: use 'leisen-reimer' or 'cox-ross-rubinstein', 'american' or 'european'")
-    if steps < 1 or (tree == "leisen-reimer" and steps % 2 == 0):
+    steps = whole(steps, "steps", 1, 1_000_000)
+    if tree == "leisen-reimer" and steps % 2 == 0:
         raise InputError(f"steps is {steps}: at least 1, and odd for Leisen-Reimer")
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
-    times, amounts = np.array(dividends, dtype=np.float64).reshape(-1, 2).T.copy()
-    if np.any(amounts < 0):
-        raise InputError(f"dividend of {amounts[amounts < 0][0]:g} dollars: cash dividends are not negative")
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
+    schedule = floats(dividends, "dividends")
+    if schedule.shape != (0,) and (schedule.ndim != 2 or schedule.shape[1] != 2):
+        raise InputError(f"dividends have shape {schedule.shape}: give a (years from now, dollars) pair for each")
+    if not np.all((schedule >= 0) & (schedule < np.inf)):
+        raise InputError(f"dividends {schedule.tolist()}: years from now and dollars are finite and not negative; one that is past is in the spot already")
+    times, amounts = schedule.reshape(-1, 2).T.copy()
     price = np.empty(columns[0].size)
     binomial_arrays(*columns, steps, exercise == "american", tree == "leisen-reimer", times, amounts, price)
     return price.reshape(shape)[()]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ..core.arrays import floats, labels, number
 from ..core.errors import InputError
 from ..core.records import Position, Snapshot
 from ..kernels import snapshot as kernel
@@ -51,14 +52,18 @@ class LiveBook:
     ):
         if len({p.contract.key for p in positions}) != len(positions):
             raise InputError("a contract stands twice among the positions: merge its lots first")
+        if not np.isfinite(number(cash, "cash")):
+            raise InputError(f"cash is {cash}: give finite dollars")
+        values = {m.contract.key: float(m.value) for m in previous.positions if m.value} if previous else {}
+        if strange := sorted({*values, *(moved or {})} - {p.contract.key for p in positions}):
+            raise InputError(f"{strange[0]} moved cash or was held before, but is not among the positions: pass it with quantity 0, or its part of the day is lost")
         names = [(sectors or {}).get(p.contract.symbol, "") for p in positions]
         self.keys, self.sectors = tuple(p.contract.key for p in positions), tuple(sorted(set(names))) or ("",)
         self._sector = np.array([self.sectors.index(name) for name in names], dtype=np.int64)
-        values = {m.contract.key: float(m.value) for m in previous.positions} if previous else {}
         self._book, self._state = np.zeros((kernel.BOOK_ROWS, len(positions))), np.zeros(kernel.STATE_SIZE)
         for i, p in enumerate(positions):
             key = p.contract.key
-            self._book[:7, i] = float(p.qty), p.contract.multiplier, np.nan, float(p.cost), values.get(key, 0.0), (moved or {}).get(key, 0.0), float(p.realized)
+            self._book[:7, i] = float(p.qty), p.contract.multiplier, np.nan, float(p.cost), values.get(key, 0.0), number((moved or {}).get(key, 0.0), f"cash moved by {key}"), float(p.realized)
         self._state[[kernel.CASH, kernel.LAST_NAV, kernel.UNIT, kernel.PEAK]] = cash, float(previous.nav) if previous else np.nan, 1.0, 1.0
         self._exposure = np.zeros((2, len(self.sectors)))
         self._blocks = (np.zeros((BLOCKS, 5)), np.zeros((BLOCKS, *self._exposure.shape))) if len(positions) >= PARALLEL_FROM else ()
@@ -70,9 +75,15 @@ class LiveBook:
     ) -> LiveFigures:
         "Value the book at these prices."
         state = self._state
-        if np.shape(marks) != (len(self.keys),):
-            raise InputError(f"marks have shape {np.shape(marks)} for {len(self.keys)} positions: give one price each, in the order of keys")
-        self._book[kernel.MARK] = marks
+        names, prices, flow = labels(marks), floats(marks, "marks"), number(flow, "flow")
+        if prices.shape != (len(self.keys),):
+            raise InputError(f"marks have shape {prices.shape} for {len(self.keys)} positions: give one price each, in the order of keys")
+        if names is not None and tuple(names) != self.keys:
+            raise InputError(f"marks are labelled {names[0]} first, the first key is {self.keys[0]}: reindex them to `keys`")
+        if ((prices < 0) | (prices == np.inf)).any() or not np.isfinite(flow):
+            bad = np.flatnonzero((prices < 0) | (prices == np.inf))
+            raise InputError(f"mark of {self.keys[bad[0]]} is {prices[bad[0]]:g}: a price is finite and not negative, NaN where there is none" if len(bad) else f"flow is {flow}: give finite dollars")
+        self._book[kernel.MARK] = prices
         state[kernel.CASH] += flow
         state[kernel.FLOW] += flow
         if np.isnan(state[kernel.LAST_NAV]):  # the first value of a book without a Snapshot is where its unit value begins

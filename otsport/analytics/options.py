@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.arrays import check_labels, floats, labels, number
 from ..core.errors import InputError
 from otsport.kernels.options import (
     bsm_arrays, greeks_arrays, greeks_parallel, implied_vol_arrays, implied_vol_parallel, second_order_arrays,
@@ -23,8 +24,10 @@ def right_sign(
 ) -> np.ndarray:  # float64, +1 call, -1 put
     "The sign of a call or put in the formula; anything else is an `InputError`."
     given = np.asarray(right)
-    if given.dtype.kind == "O":
+    if given.dtype.kind == "O" and all(isinstance(r, str) for r in given.ravel()):
         given = given.astype(str)
+    if given.dtype.kind != "U":
+        given = floats(right, "right")
     call, put = ("C", "P") if given.dtype.kind == "U" else (1, -1)
     bad = (given != call) & (given != put)
     if np.any(bad):
@@ -34,17 +37,19 @@ def right_sign(
 # %% ../../nbs/analytics/22_options.ipynb #c008
 def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
     "The inputs as float64 vectors of one length, in order, and the shape they broadcast to; negatives where none may be are refused."
-    arrays = [np.asarray(v, dtype=np.float64) for v in inputs.values()]
+    check_labels({name: labels(v) for name, v in inputs.items()})
+    arrays = [right_sign(v) if name == "right" else floats(v, name) for name, v in inputs.items()]
     try:
-        wide = np.broadcast_arrays(*arrays)
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError as error:
         shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(inputs, arrays) if a.ndim)
         raise InputError(f"the shapes do not fit together: {shapes}; give equal lengths, or scalars") from error
-    for name, value in zip(inputs, wide):
+    for name, value in zip(inputs, arrays):
         if name in ("spot", "forward", "strike", "tau", "vol") and np.any(value < 0):
             hint = ": the expiry precedes the instant of the prices" if name == "tau" else ""
             raise InputError(f"{name} is {value[value < 0].flat[0]:g}, below 0{hint}")
-    return [np.ascontiguousarray(v).ravel() for v in wide], wide[0].shape
+    # numba compiles anew for each mixture of read-only arrays, so none is passed on
+    return [(a if a.shape == shape and a.flags.writeable else np.array(np.broadcast_to(a, shape))).ravel() for a in arrays], shape
 
 # %% ../../nbs/analytics/22_options.ipynb #c010
 def bsm(
@@ -57,7 +62,7 @@ def bsm(
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # price (dollars), delta (per dollar), vega (dollars per 1.00 of vol)
     "Value of European options and how it moves with spot and vol; broadcasts, NaN in NaN out, exact at expiry and at zero vol."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(3)]
     bsm_arrays(*columns, *out)
     return tuple(o.reshape(shape)[()] for o in out)
@@ -99,7 +104,7 @@ def bsm_greeks(
     parallel: bool = False,  # on all cores; pays from some thousand options
 ) -> Greeks:  # arrays of the broadcast shape
     "Price, delta, gamma, vega, theta and rho in one pass; at expiry and at zero vol the limits (gamma inf exactly at the money)."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(6)]
     (greeks_parallel if parallel else greeks_arrays)(*columns, *out)
     return Greeks(*(o.reshape(shape)[()] for o in out))
@@ -122,7 +127,7 @@ def bsm_second_order(
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> SecondOrder:  # arrays of the broadcast shape
     "Vanna, volga and charm; NaN in NaN out."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, sign=right_sign(right))
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(3)]
     second_order_arrays(*columns, *out)
     return SecondOrder(*(o.reshape(shape)[()] for o in out))
@@ -137,8 +142,11 @@ def black76(
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> Greeks:  # arrays of the broadcast shape; delta and gamma by the forward
     "Price and Greeks of options on a forward or future."
-    found = bsm_greeks(forward, strike, tau, rate, rate, vol, right)
-    return found._replace(rho=-np.asarray(tau, dtype=np.float64) * found.price)
+    (F, K, t, r, v, sign), shape = _flat(forward=forward, strike=strike, tau=tau, rate=rate, vol=vol, right=right)
+    out = [np.empty(F.size) for _ in range(6)]
+    greeks_arrays(F, K, t, r, r, v, sign, *out)
+    out[5] = -t * out[0]
+    return Greeks(*(x.reshape(shape)[()] for x in out))
 
 # %% ../../nbs/analytics/22_options.ipynb #c029
 IV_FLAGS = {0: "ok", 1: "at or below intrinsic value", 2: "at or above the upper bound", 3: "input not usable", 4: "vol not found",
@@ -148,7 +156,7 @@ TICK_SLACK = 1e-9  # of a tick, for decimal prices held in binary
 
 def _within_tick(price: np.ndarray, floor: np.ndarray, tick: float) -> np.ndarray:
     "Where a price is less than one tick above its value without vol, or at most one below."
-    if not tick >= 0:
+    if not 0 <= number(tick, "tick") < np.inf:
         raise InputError(f"tick is {tick:g}: the smallest price step in dollars, or 0 for none")
     slack, gap = TICK_SLACK * tick, price - floor
     return (tick > 0) & (gap < tick - slack) & (gap >= -tick - slack)
@@ -166,7 +174,7 @@ def implied_vol(
     tick: float = 0.0,  # dollars, the smallest price step; 0 inverts every price that has a vol
 ) -> tuple[np.ndarray, np.ndarray]:  # vol (annual, decimal, NaN where there is none), flag (key of IV_FLAGS)
     "The vol at which Black-Scholes-Merton gives the price; NaN and a flag where no vol does."
-    columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, sign=right_sign(right))
+    columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, right=right)
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     (implied_vol_parallel if parallel else implied_vol_arrays)(*columns, vol, flag)
     if tick != 0:
