@@ -20,6 +20,7 @@ import numpy as np
 from ._jit import kernel
 from .binomial import binomial
 from .elementary import exp, mills, npdf
+from .options import bsm, implied_vol
 
 INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 MAX_STEPS = 60
@@ -27,6 +28,7 @@ SETTLED = 1e-3  # relative change of the boundary above which MAX_STEPS did not 
 TREE_STEPS = 1001
 NO_RATE = 1e-10  # annual; early exercise for less interest is worth nothing, and the boundary is too far to compute with
 NO_DIVIDENDS = np.empty(0)
+SAME_PRICE = 1e-12  # of the strike; a vol whose price is so near is found
 
 
 def scheme(points, inner, outer, tolerance):
@@ -260,17 +262,40 @@ def american_arrays(S, K, tau, r, q, sigma, phi, plan, price, status):
 
 
 @kernel
+def _vol_bracket(target, S, K, tau, r, q, phi, plan, work, low, high):
+    """A narrow bracket under the vol that the target has if European, which is never below the American one; and both errors. Ends at (low, high) where there is none."""
+    b, status = implied_vol(target, S, K, tau, r, q, phi)
+    if (status == 0 or status == 5) and low < b < high:
+        fb = american(S, K, tau, r, q, b, phi, plan, work)[0] - target
+        if abs(fb) <= SAME_PRICE * K:
+            return b, fb, b, fb
+        step = 1.1 * fb / bsm(S, K, tau, r, q, b, phi)[2]
+        for _ in range(4):
+            if not (fb > 0.0 and step > 0.0 and b - step > low):
+                break
+            a = b - step
+            fa = american(S, K, tau, r, q, a, phi, plan, work)[0] - target
+            if fa < 0.0:
+                return a, fa, b, fb
+            b, fb, step = a, fa, 2.0 * step
+    fa = american(S, K, tau, r, q, low, phi, plan, work)[0] - target
+    return low, fa, high, american(S, K, tau, r, q, high, phi, plan, work)[0] - target
+
+
+@kernel
 def american_vol(target, S, K, tau, r, q, phi, plan, work, low, high):
     """The vol between `low` and `high` at which `american` gives `target`, and 0; or NaN and 1 (at or below the value at `low`), 2 (at or above that at `high`), 3.
 
     Notes
     -----
-    Regula falsi with the Illinois halving on the value, which rises in vol; ends when the bracket or the error is below 1e-12 of the vol or strike.
+    The European vol of the target, from above, and a secant step with its vega bracket the answer; then regula falsi with the Illinois halving
+    on the value, which rises in vol; ends when the bracket or the error is below 1e-12 of the vol or strike.
     """
-    a, b = low, high
-    fa, sa = american(S, K, tau, r, q, a, phi, plan, work)
-    fb, sb = american(S, K, tau, r, q, b, phi, plan, work)
-    fa, fb = fa - target, fb - target
+    if target <= american(S, K, tau, r, q, 0.0, phi, plan, work)[0]:
+        return math.nan, 1
+    a, fa, b, fb = _vol_bracket(target, S, K, tau, r, q, phi, plan, work, low, high)
+    if a == b:
+        return b, 0
     if not (fa == fa and fb == fb):
         return math.nan, 3
     if fa >= 0.0:
@@ -281,7 +306,7 @@ def american_vol(target, S, K, tau, r, q, phi, plan, work, low, high):
     for _ in range(100):
         vol = (a * fb - b * fa) / (fb - fa)
         f = american(S, K, tau, r, q, vol, phi, plan, work)[0] - target
-        if abs(f) <= 1e-12 * K or b - a <= 1e-12 * vol:
+        if abs(f) <= SAME_PRICE * K or b - a <= 1e-12 * vol:
             return vol, 0
         if f < 0.0:
             a, fa = vol, f
