@@ -81,6 +81,8 @@ def fraction(r):
     if low >= 0.0:
         return math.inf, UNBOUNDED
     below, above = 0.0, -1.0 / low
+    if not above < math.inf:
+        return math.nan, NO_CONVERGENCE
     f = m1 / m2
     f -= (m1 - f * (m2 - f * (m3 - f * m4))) / (-m2 + f * (2.0 * m3 - f * 3.0 * m4))
     for _ in range(MAX_STEPS):
@@ -94,7 +96,7 @@ def fraction(r):
         step = s1 * s2 / (s2 * s2 - s1 * s3)
         f += step
         if abs(step) <= CLOSE * f and below <= f <= above or above - below <= 4e-16 * above:
-            return (f if f == f else below), OK  # no step, only halves, where squares of tiny returns are 0
+            return (f if below <= f <= above else below), OK  # only halves where squares of tiny returns are 0
     return math.nan, NO_CONVERGENCE
 
 

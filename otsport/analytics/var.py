@@ -33,6 +33,7 @@ def _checked(level: float, vol: float, mean: float) -> None:
 
 def _tail_constants(level: float, df: float | None) -> tuple[float, float]:
     "Quantile and tail mean, as losses, of the distribution with mean 0 and standard deviation 1."
+    level = float(level)
     if df is None:
         z = NormalDist().inv_cdf(level)
         return z, NormalDist().pdf(z) / (1 - level)
@@ -72,7 +73,7 @@ def _expansion(skewness: float, kurtosis: float, level: float) -> float:
     if not _slope_is_positive(number(skewness, "skewness"), number(kurtosis, "kurtosis")):
         raise DataError(f"skewness {skewness:.3g} with excess kurtosis {kurtosis:.3g} lies where the Cornish-Fisher expansion falls instead of rising: "
                         "use the historical value at risk, or Student's distribution")
-    return -NormalDist().inv_cdf(level)
+    return -NormalDist().inv_cdf(float(level))
 
 # %% ../../nbs/analytics/25_var.ipynb #c010
 def cornish_fisher_var(
@@ -94,7 +95,7 @@ def cornish_fisher_es(vol: float, skewness: float, kurtosis: float, level: float
     _checked(level, vol, mean)
     z = _expansion(skewness, kurtosis, level)
     below = 1 + z * skewness / 6 + (z**2 - 1) * kurtosis / 24 - (2 * z**2 - 1) * skewness**2 / 36
-    return below * NormalDist().pdf(z) / (1 - level) * vol - mean
+    return below * NormalDist().pdf(z) / (1 - float(level)) * vol - mean
 
 # %% ../../nbs/analytics/25_var.ipynb #c013
 EWMA_DECAY = 0.94  # daily returns, RiskMetrics (1996)
