@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import multivariate_normal
 
 from otsport.analytics.american import american, american_approx, american_greeks, american_tree, american_vol
 from otsport.analytics.options import bsm_price
@@ -262,3 +265,102 @@ def test_american_vol_round_trip(S, tau, r, q, sigma, right):
         assert american(S, 100.0, tau, r, q, vol, right)[0] == pytest.approx(price, abs=1e-8)
     else:  # only a price without time value has none
         assert flag in (1, 5) and price <= american(S, 100.0, tau, r, q, 1e-3, right)[0] + 1e-9
+
+
+def two_boundaries(S, K, tau, r, q, sigma):
+    """Bjerksund and Stensland (2002) for a call as printed in Haug (2007), p. 104-105, on SciPy's bivariate normal."""
+    b, t1 = r - q, 0.5 * (math.sqrt(5) - 1) * tau
+    half = 0.5 - b / sigma**2
+    beta = half + math.sqrt(half**2 + 2 * r / sigma**2)
+    far, near = beta / (beta - 1) * K, max(K, r / (r - b) * K)
+    h = [-(b * t + 2 * sigma * math.sqrt(t)) * K**2 / ((far - near) * near) for t in (t1, tau)]
+    X, I = (near + (far - near) * (1 - math.exp(v)) for v in h)
+    a1, a2 = (X - K) * X**-beta, (I - K) * I**-beta
+
+    def growth(gamma):
+        return -r + gamma * b + 0.5 * gamma * (gamma - 1) * sigma**2, b + (gamma - 0.5) * sigma**2, 2 * b / sigma**2 + 2 * gamma - 1
+
+    def phi(T, gamma, H, edge):
+        lam, drift, kappa = growth(gamma)
+        d = -(math.log(S / H) + drift * T) / (sigma * math.sqrt(T))
+        return math.exp(lam * T) * S**gamma * (ndtr(d) - (edge / S) ** kappa * ndtr(d - 2 * math.log(edge / S) / (sigma * math.sqrt(T))))
+
+    def psi(gamma, H):
+        lam, drift, kappa = growth(gamma)
+        u, v, rho = sigma * math.sqrt(t1), sigma * math.sqrt(tau), math.sqrt(t1 / tau)
+        e = [-(math.log(S / X) + drift * t1) / u, -(math.log(I**2 / (S * X)) + drift * t1) / u, -(math.log(S / X) - drift * t1) / u, -(math.log(I**2 / (S * X)) - drift * t1) / u]
+        f = [-(math.log(x) + drift * tau) / v for x in (S / H, I**2 / (S * H), X**2 / (S * H), S * X**2 / (H * I**2))]
+        M = [multivariate_normal.cdf(p, cov=[[1, s * rho], [s * rho, 1]]) for *p, s in zip(e, f, (1, 1, -1, -1))]
+        return math.exp(lam * tau) * S**gamma * (M[0] - (I / S) ** kappa * M[1] - (X / S) ** kappa * M[2] + (X / I) ** kappa * M[3])
+
+    return (a2 * S**beta - a2 * phi(t1, beta, I, I) + phi(t1, 1, I, I) - phi(t1, 1, X, I) - K * phi(t1, 0, I, I) + K * phi(t1, 0, X, I)
+            + a1 * phi(t1, beta, X, I) - a1 * psi(beta, X) + psi(1, X) - psi(1, K) - K * psi(0, X) + K * psi(0, K))
+
+
+@pytest.mark.parametrize("option", [(90, 100, 0.5, 0.10, 0.10, 0.25), (100, 100, 0.1, 0.10, 0.10, 0.35), (110, 100, 0.5, 0.10, 0.10, 0.15), (100, 100, 1.0, 0.03, 0.07, 0.25), (42, 40, 0.75, 0.04, 0.08, 0.35), (60, 100, 2.0, 0.05, 0.03, 0.5)])
+def test_bjerksund_stensland_2002_equals_the_printed_formula(option):
+    S, K, tau, r, q, sigma = option
+    assert approx._bjs_call_2002(*map(float, option)) == pytest.approx(two_boundaries(*option), abs=2e-6)  # of SciPy's own bivariate normal
+    assert abs(approx._bjs_call_1993(*map(float, option)) - two_boundaries(*option)) > 2e-5  # negative control: one boundary is told from two
+    assert american_approx(K, S, tau, q, r, sigma, "P") == pytest.approx(american_approx(S, K, tau, r, q, sigma, "C"), rel=1e-12)
+
+
+def naive_baw(S, K, tau, r, q, sigma, phi):
+    """Barone-Adesi and Whaley with the critical price from brentq."""
+    n, m = 2 * (r - q) / sigma**2, 2 * r / sigma**2
+    power = 0.5 * (1 - n + phi * math.sqrt((n - 1) ** 2 + 4 * m / (1 - math.exp(-r * tau))))
+    right = "C" if phi > 0 else "P"
+
+    def gain(edge):
+        d1 = (math.log(edge / K) + (r - q + sigma**2 / 2) * tau) / (sigma * math.sqrt(tau))
+        return phi * (1 - math.exp(-q * tau) * ndtr(phi * d1)) * edge / power
+
+    edge = brentq(lambda x: phi * (x - K) - bsm_price(x, K, tau, r, q, sigma, right) - gain(x), *((K, 50 * K) if phi > 0 else (1e-3 * K, K)), xtol=1e-12)
+    return phi * (S - K) if phi * (S - edge) >= 0 else bsm_price(S, K, tau, r, q, sigma, right) + gain(edge) * (S / edge) ** power
+
+
+@given(S=st.floats(60, 160), tau=st.floats(0.05, 2), r=st.floats(0.01, 0.1), q=st.floats(0.01, 0.1), sigma=st.floats(0.1, 0.6), phi=st.sampled_from([1.0, -1.0]))
+@settings(max_examples=60, deadline=None)
+def test_baw_equals_naive(S, tau, r, q, sigma, phi):
+    assert approx.baw(S, 100.0, tau, r, q, sigma, phi) == pytest.approx(naive_baw(S, 100.0, tau, r, q, sigma, phi), abs=2e-6)
+
+
+@pytest.mark.parametrize("position", range(6))
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_approximations_and_tree_of_what_is_not_finite_are_nan(position, value):
+    option = [100.0, 95.0, 0.5, 0.03, 0.02, 0.25]
+    option[position] = value
+    columns = [np.array([x, 1.0]) for x in (*option, 1.0)]
+    for price in (approx.baw(*option, 1.0), approx.baw(*option, -1.0), approx.bjerksund_stensland(*option, 1.0, 1993), approx.bjerksund_stensland(*option, -1.0, 2002), binomial(*option, 1.0, 51, True, True, NONE, NONE)):
+        assert math.isnan(price)
+    out = np.empty(2)
+    approx.baw_arrays(*columns, out)
+    assert math.isnan(out[0])
+
+
+@pytest.mark.parametrize("S", [1e-300, 1e-6, 1e6, 1e300])
+@pytest.mark.parametrize("phi", [1.0, -1.0])
+def test_approximations_in_the_far_wings_are_bounded_or_nan(S, phi):
+    for price in (approx.baw(S, 100.0, 0.5, 0.03, 0.02, 0.25, phi), approx.bjerksund_stensland(S, 100.0, 0.5, 0.03, 0.02, 0.25, phi, 1993), approx.bjerksund_stensland(S, 100.0, 0.5, 0.03, 0.02, 0.25, phi, 2002)):
+        assert math.isnan(price) or max(phi * (S - 100.0), 0.0) * (1 - 1e-12) <= price <= (S if phi > 0 else 100.0)
+
+
+@given(**usual)
+@settings(max_examples=40, deadline=None)
+def test_american_convex_and_monotone_in_strike(S, tau, r, q, sigma, right):
+    low, middle, high = (american(S, k, tau, r, q, sigma, right)[0] for k in (95.0, 100.0, 105.0))
+    sign = 1 if right == "C" else -1
+    assert low + high - 2 * middle >= -2e-4 and -1e-4 <= sign * (low - high) <= 10 + 1e-4
+
+
+@given(**usual)
+@settings(max_examples=25, deadline=None)
+def test_american_greeks_equal_differences(S, tau, r, q, sigma, right):
+    g = american_greeks(S, 100.0, tau, r, q, sigma, right)
+    h = 4e-3 * S  # another step than the engine's own
+    up, down = (american(S + s, 100.0, tau, r, q, sigma, right)[0] for s in (h, -h))
+    wobble = 0.02 + h * abs(g.gamma)  # a kink at the boundary lies within the step
+    assert g.delta == pytest.approx((up - down) / (2 * h), abs=wobble) and -1 - 1e-6 <= g.delta * (1 if right == "C" else -1) <= 1 + 1e-6
+    v = 5e-3
+    up, down = (american(S, 100.0, tau, r, q, sigma + s, right)[0] for s in (v, -v))
+    assert g.vega == pytest.approx((up - down) / (2 * v), rel=0.05, abs=0.3)

@@ -143,3 +143,34 @@ def test_kelly_many_refuses(arguments, error, words):
 def test_kelly_compiled_equals_interpreted():
     x = np.random.default_rng(8).normal(0.002, 0.02, 50)
     assert kernel.fraction(x) == pytest.approx(kernel.fraction.py_func(x), rel=1e-12)
+
+
+@given(st.lists(st.floats(-0.9, 3), min_size=1, max_size=40), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_growth_equals_numpy(x, f):
+    assert kernel.growth(np.array(x), f) == pytest.approx(np.mean(np.log1p(f * np.array(x))), rel=1e-13, abs=1e-16)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_optimal_f_equals_the_grid(seed):
+    trades = np.random.default_rng(seed).integers(-20, 30, 15).astype(float)
+    trades[0] = -25.0
+    grid = np.linspace(0, 0.999, 20_000)
+    wealth = np.log1p(np.outer(grid, trades / 25.0)).sum(axis=1)  # naive: Vince's product at every f
+    assert optimal_f(trades) == pytest.approx(grid[np.argmax(wealth)], abs=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-90, 1e-3, 1.0, 1e60])
+def test_kelly_scales_down_to_where_squares_vanish(scale):
+    assert kernel.fraction(np.array([2.0, -1.0]) * scale)[0] * scale == pytest.approx(0.25, rel=1e-12)
+
+
+@pytest.mark.parametrize("x", [[np.nan, 0.1], [np.inf, -0.1], [-np.inf, 0.1], []])
+def test_kelly_kernel_says_what_is_not_finite(x):
+    value, status = kernel.fraction(np.array(x, dtype=float))
+    assert np.isnan(value) and status == kernel.NOT_FINITE
+
+
+def test_kelly_is_the_same_in_any_order():
+    x = np.random.default_rng(9).normal(0.002, 0.02, 300)
+    assert kelly(x) == pytest.approx(kelly(np.sort(x)), rel=1e-12) and kelly(x) == pytest.approx(kelly(np.sort(x)[::-1]), rel=1e-12)

@@ -96,3 +96,42 @@ def test_leave_one_out_equals_naive():
 def test_spread_is_numpys_std():
     x = 5 + np.random.default_rng(2).normal(size=777)
     assert tail.spread(x) == pytest.approx(x.std(), rel=1e-13)
+
+
+@given(arrays(np.float64, st.integers(100, 200), elements=st.floats(-1e6, 1e6, width=32)), st.floats(0.5, 0.99), st.floats(0.5, 0.99))
+def test_tails_rise_with_the_level_and_ignore_the_order(x, a, b):
+    var, es, again = (np.empty(2) for _ in range(3))
+    levels = np.sort([a, b])
+    tail.tails(x, levels, var, es, np.empty_like(x))
+    slack = 1e-9 * max(1.0, np.abs(x).max())
+    assert var[0] <= var[1] + slack and es[0] <= es[1] + slack and (es >= var - slack).all()
+    tail.tails(np.sort(x)[::-1].copy(), levels, again, es, np.empty_like(x))
+    assert (again == var).all()
+
+
+def test_tails_of_one_and_of_constant_observations():
+    for x in ([3.0], [3.0] * 40):
+        var, es = np.empty(2), np.empty(2)
+        tail.tails(np.array(x), np.array([0.5, 0.99]), var, es, np.empty(len(x)))
+        assert var.tolist() == es.tolist() == [-3.0, -3.0]
+
+
+@pytest.mark.parametrize("x", [[0.02], [0.01] * 30, [0.0] * 5, [0.01, np.nan, 0.02, 0.01], [1e-3, -5.0, 1e-3]])
+def test_ewma_equals_the_weighted_sum(x):
+    x = np.array(x)
+    got = np.empty(len(x))
+    tail.ewma(x, 0.94, got)
+    for t in range(len(x)):
+        weights = np.r_[0.94**t, 0.06 * 0.94 ** np.arange(t - 1.0, -1.0, -1.0)]
+        assert got[t] == pytest.approx(weights @ x[: t + 1] ** 2, rel=1e-13, nan_ok=True)
+
+
+def test_weights_of_the_tail_equal_naive():
+    total = np.random.default_rng(3).standard_t(4, 400)
+    var, near, beyond = -np.quantile(total, 0.05), np.empty(400), np.empty(400)
+    tail.var_weights(total, var, near)
+    tail.es_weights(total, var, beyond)
+    z = (total + var) / (1.06 * total.std() * 400**-0.2)
+    expected = np.where(np.abs(z) <= tail.CUT, np.exp(-0.5 * z**2), 0)
+    np.testing.assert_allclose(near, expected / expected.sum(), rtol=1e-12)
+    np.testing.assert_allclose(beyond, (total <= -var) / np.sum(total <= -var), rtol=1e-15)
