@@ -321,7 +321,7 @@ def american_vol(target, S, K, tau, r, q, phi, plan, work, low, high):
 
 @kernel
 def american_vol_arrays(target, S, K, tau, r, q, phi, plan, low, high, vol, status):
-    """`american_vol` over arrays of one length; `vol` (float64) and `status` (int64) are written."""
+    """`american_vol` with one `plan` over arrays of one length; `vol` (float64) and `status` (int64) are written."""
     work = workspace(plan)
     for i in range(target.size):
         vol[i], status[i] = american_vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i], plan, work, low, high)

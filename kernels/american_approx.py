@@ -181,7 +181,7 @@ def _bjs_call_2002(S, K, tau, r, q, sigma):
 
 @kernel
 def bjerksund_stensland(S, K, tau, r, q, sigma, phi, year):
-    """Bjerksund and Stensland (1993 or 2002): value of one American option; NaN for unusable input or where the side's own rate is negative."""
+    """Bjerksund and Stensland (`year` 1993 or 2002): value of one American option; NaN for unusable input or where the side's own rate is negative."""
     if not _usable(S, K, tau, r, q, sigma, phi):
         return math.nan
     if phi < 0.0:
@@ -207,6 +207,6 @@ def baw_arrays(S, K, tau, r, q, sigma, phi, price):
 
 @kernel
 def bjerksund_stensland_arrays(S, K, tau, r, q, sigma, phi, year, price):
-    """`bjerksund_stensland` over float64 arrays of one length; `price` is written."""
+    """`bjerksund_stensland` of one `year` over float64 arrays of one length; `price` is written."""
     for i in range(S.size):
         price[i] = bjerksund_stensland(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i], year)

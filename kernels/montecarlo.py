@@ -50,6 +50,7 @@ def simulate(seed, drift, b, c, mixing, mirrored, pnl, draws, linear, square):
 
     Parameters
     ----------
+    seed : int64, with the number of the chunk decides every draw; drift : dollars
     b, c : (n,) dollars; mixing : (T,) or, with `mirrored`, (T / 2,); draws : (n * CHUNK,), linear, square : (CHUNK,) scratch
     mirrored : every draw is used with its mirror image: scenarios 2k and 2k + 1 have opposite factors
     """
@@ -69,7 +70,7 @@ def simulate(seed, drift, b, c, mixing, mirrored, pnl, draws, linear, square):
 
 @kernel
 def factors(seed, count, wanted, n, out, draws):
-    """The standard normal factors of some draws, as `simulate` has them; `out` (m, n) is written.
+    """The standard normal factors of some draws, as `simulate` has them with this `seed`; `out` (m, n) is written.
 
     `wanted` (m,) int64 holds numbers of draws in rising order, below `count`, the number that was simulated.
     """

@@ -322,7 +322,7 @@ def _patient(target, S, K, tau, r, q, phi):
 
 @kernel
 def implied_vol(target, S, K, tau, r, q, phi):
-    """The vol at which `bsm` gives `target`, and 0; or NaN and why.
+    """The vol at which `bsm` gives the price `target` (dollars), and 0; or NaN and why.
 
     Notes
     -----
@@ -355,7 +355,7 @@ def implied_vol_arrays(target, S, K, tau, r, q, phi, vol, status):
 
 @kernel(parallel=True)
 def implied_vol_parallel(target, S, K, tau, r, q, phi, vol, status):
-    """`implied_vol_arrays` on all threads; pays from some thousand quotes."""
+    """`implied_vol_arrays` on all threads, of each `target`; pays from some thousand quotes."""
     moving = 0
     for i in numba.prange(target.size):
         vol[i], found = _vol(target[i], S[i], K[i], tau[i], r[i], q[i], phi[i])

@@ -19,7 +19,7 @@ FAR = 40.0  # standard deviations; the distribution function beyond is 0 in floa
 
 @kernel(forceinline=True)
 def forward_value(F, P, log_ratio, sd, phi):
-    """Value of an option from discounted forward and strike, ln(F / P) and the standard deviation to expiry; NaN passes through."""
+    """Value of an option from discounted forward F and strike P, `log_ratio` ln(F / P) and `sd`, the standard deviation to expiry; NaN passes through."""
     sd = TINY_SD if sd < TINY_SD else sd
     d1 = log_ratio / sd + 0.5 * sd
     d2 = d1 - sd

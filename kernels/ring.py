@@ -161,7 +161,7 @@ def _unplane(data, at, width, z):
 
 @kernel
 def unpack(data, plan, columns):
-    """The inverse of `pack`: bytes (any length >= what was written) and plan to columns (m, n)."""
+    """The inverse of `pack`: `data`, uint8 (any length >= what was written), and plan to columns (m, n)."""
     m, n = columns.shape
     q, z = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.uint64)
     at = 0

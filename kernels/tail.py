@@ -82,7 +82,7 @@ def mean_below(x, cut):
 
 @kernel
 def tails(x, levels, var, es, scratch):
-    """Value at risk and expected shortfall of x at each level, losses positive; `var` and `es` are written."""
+    """Value at risk and expected shortfall of x at each of `levels`, losses positive; `var` and `es` are written, `scratch` is as long as x."""
     for k in range(levels.size):
         cut = quantile(x, 1.0 - levels[k], scratch)
         var[k], es[k] = -cut, -mean_below(x, cut)
@@ -137,7 +137,7 @@ def _add_row(a, p, out):
 
 @kernel
 def weighted_rows(matrix, weights, rows, out):
-    """Sum over scenarios of weight times row, (n,); only rows whose weight is not 0 are read. `rows` is scratch for their numbers."""
+    """Sum over scenarios of `weights` (T,) times rows of `matrix` (T, n), to `out` (n,); only rows whose weight is not 0 are read. `rows` is scratch for their numbers."""
     found = 0
     for t in range(weights.size):
         rows[found] = t
@@ -166,7 +166,7 @@ def spread(x):
 
 @kernel
 def var_weights(total, var, weights):
-    """Weights of the scenarios near the value at risk, summing to 1; all are NaN when the P&L does not vary."""
+    """Weights of the scenarios of `total` near the value at risk `var`, summing to 1, to `weights`; all are NaN when the P&L does not vary."""
     bandwidth = 1.06 * spread(total) * total.size ** -0.2
     for t in range(total.size):
         z = (total[t] + var) / bandwidth
@@ -180,7 +180,7 @@ def var_weights(total, var, weights):
 
 @kernel
 def es_weights(total, var, weights):
-    """Equal weights of the scenarios at or beyond the value at risk, summing to 1."""
+    """Equal weights of the scenarios of `total` at or beyond the value at risk `var`, summing to 1, to `weights`."""
     n = 0
     for t in range(total.size):
         n += total[t] <= -var
@@ -210,7 +210,7 @@ def linear_tail(returns, exposures, levels, var, es, total, parts_var, parts_es,
 
 @kernel
 def leave_one_out(pnl, total, p, var, scratch, rest):
-    """Value at risk at probability p of the book without each position; pnl (n, T) has one row a position, var (n,) is written."""
+    """Value at risk at probability p of the book without each position; pnl (n, T) has one row a position, `total` (T,) is their sum, `var` (n,) is written; `scratch`, `rest` (T,)."""
     for i in range(var.size):
         row = pnl[i]
         for t in range(total.size):

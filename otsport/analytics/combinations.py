@@ -53,9 +53,9 @@ def usable_legs(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> tuple[Le
 
 
 def payoff(
-    legs: Sequence[Leg],
+    legs: Sequence[Leg],  # of one underlying and one expiry
     spot: ArrayLike,  # dollars at expiry
-    multiplier: float = MULTIPLIER,
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
 ) -> np.ndarray:  # dollars, premiums included
     "Profit and loss at expiry."
     legs, spot = usable_legs(legs, multiplier), floats(spot, "spot")
@@ -116,7 +116,7 @@ def _law(forward: float, tau: float, vol: float) -> tuple[float, float, float]:
 
 
 def probability_of_profit(
-    legs: Sequence[Leg],
+    legs: Sequence[Leg],  # of one underlying and one expiry
     forward: float,  # dollars at expiry
     tau: float,  # years
     vol: float,  # annual, decimal
@@ -148,13 +148,13 @@ GREEKS = ("value", "delta", "gamma", "vega", "theta", "rho")
 
 
 def combination_greeks(
-    legs: Sequence[Leg],
+    legs: Sequence[Leg],  # of one underlying and one expiry
     spot: float,  # dollars
     tau: float,  # years
     rate: float,  # annual, continuous, decimal
     div_yield: float,  # annual, continuous, decimal
     vols: ArrayLike,  # one for all legs, or one for each (that of a stock leg is not used)
-    multiplier: float = MULTIPLIER,
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
 ) -> dict[str, float]:  # GREEKS of the position; theta per calendar day, vega and rho per 1.00
     "Value and Greeks of a combination of American options and stock."
     legs, vols, spot = usable_legs(legs, multiplier), floats(vols, "vol"), number(spot, "spot")

@@ -130,7 +130,7 @@ def monte_carlo(
     gamma: ArrayLike,  # (n,) or (n, n) dollars per squared return: shares times gamma times spot squared
     cov: ArrayLike,  # (n, n) covariance of returns, annual, decimal squared
     sessions: float = 1.0,  # horizon
-    scenarios: int = 100_000,
+    scenarios: int = 100_000,  # draws, mirror images included
     levels: Sequence[float] = (0.95, 0.99),  # confidence levels
     seed: int = 0,  # decides every number
     drift: ArrayLike = 0.0,  # (n,) dollars over the horizon, time decay included
@@ -159,7 +159,7 @@ def monte_carlo(
 # %% ../../nbs/analytics/27_montecarlo.ipynb #c017
 def copula_scenarios(
     past_returns: ArrayLike,  # (T, n) simple returns
-    scenarios: int = 10_000,
+    scenarios: int = 10_000,  # rows of the answer
     seed: int = 0,  # decides every number
     df: float | None = None,  # degrees of freedom of the Student copula, None: Gaussian
 ) -> np.ndarray:  # (scenarios, n) simple returns
