@@ -179,3 +179,26 @@ def test_incremental_var_is_full_recomputation():
     for name in pnl:
         assert found[name] == pytest.approx(historical_var(pnl.sum(axis=1), 0.99) - historical_var(pnl.drop(columns=name).sum(axis=1), 0.99), abs=1e-12)
     assert found["hedge"] < 0
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_var_and_shortfall_rise_with_the_level_in_every_convention(convention):
+    levels = np.linspace(0.5, 0.98, 25)
+    for seed in range(6):
+        x = np.random.default_rng(seed).standard_t(3, 60 + seed)
+        assert (np.diff([historical_var(x, a, convention) for a in levels]) >= -1e-12).all()
+        assert (np.diff([expected_shortfall(x, a, convention) for a in levels]) >= -1e-12).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_parts_of_a_linear_book_sum_and_scale(seed, n):
+    rng = np.random.default_rng(seed)
+    returns, exposures = rng.standard_t(4, (150, n)) * 0.01, rng.normal(size=n) * 1e5
+    found, double = linear_var(returns, exposures, (0.95,)), linear_var(returns, 2 * exposures, (0.95,))
+    for part, whole in ((found.component_var, found.var[0]), (found.component_es, found.es[0]), (double.component_var, 2 * found.var[0]), (double.component_es, 2 * found.es[0])):
+        assert part.sum() == pytest.approx(whole, rel=1e-9, abs=1e-6)
+
+
+def test_ewma_of_returns_whose_squares_overflow_is_refused():
+    with pytest.raises(DataError, match="squares leave float64"):
+        ewma_variances([1e200, 0.01])

@@ -118,3 +118,15 @@ def test_rolling_compiled_equals_interpreted():
     kernel.rolling(x, 10, 0.0, 252.0, 0.05, fast)
     kernel.rolling.py_func(x, 10, 0.0, 252.0, 0.05, slow)
     np.testing.assert_allclose(fast, slow, rtol=1e-13)
+
+
+@pytest.mark.parametrize("x", [[], [0.1], [-1.0, 0.5], [0.0] * 4, [0.1, np.nan, 0.2], [np.inf, -0.1]])
+def test_drawdown_kernel_at_its_ends(x):
+    x, out = np.array(x, dtype=float), np.empty(len(x))
+    longest = kernel.drawdowns(x, out)
+    with np.errstate(invalid="ignore"):
+        value = np.cumprod(1 + x)
+        expected = value / np.maximum.accumulate(np.maximum(value, 1.0)) - 1 if len(x) else value
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+    np.testing.assert_allclose(out, expected, rtol=1e-15)
+    assert 0 <= longest <= len(x)

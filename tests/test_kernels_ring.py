@@ -196,3 +196,43 @@ def test_simulated_session_is_as_small_as_promised():
     data = encode(hour)
     assert same_bits(decode(data), hour) and len(data) / 3600 <= 36
     assert len(encode(hour, tick_grid(FIELDS, TICKS))) / 3600 <= 14
+
+
+def naive_unpack(data, plan, n):
+    """Planes to columns with NumPy alone, one value after the other."""
+    at, columns = 0, []
+
+    def take(width):
+        nonlocal at
+        planes = data[at : at + width * n].reshape(width, n).astype(object)
+        at += width * n
+        return [sum(int(planes[p, i]) << 8 * p for p in range(width)) for i in range(n)]
+
+    def signed(z):
+        return (z >> 1) ^ -(z & 1)
+
+    for num, den, first, width, beside in plan.tolist():
+        q, last = [], first
+        for z in take(width):
+            last = (last + signed(z) + 2**63) % 2**64 - 2**63
+            q.append(last)
+        if den == 0:
+            columns.append(np.array([v ^ ((v >> 63) & 0x7FFFFFFFFFFFFFFF) for v in q], dtype=np.int64).view(np.float64))
+            continue
+        bits = (np.array(q, dtype=np.float64) * float(num) / float(den)).view(np.int64)
+        columns.append((bits + np.array([signed(z) for z in take(1)] if beside else 0, dtype=np.int64)).view(np.float64))
+    return np.array(columns)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_unpack_equals_naive(seed):
+    rng = np.random.default_rng(seed)
+    columns = np.array([np.round(rng.normal(100, 1, 25), 2), rng.normal(size=25), np.full(25, np.nan), np.arange(25.0) * 1e15, np.cumsum(np.round(rng.normal(size=25), 2)), np.round(rng.normal(1e3, 5, 25), 3)])
+    columns[1, :4] = 0.0, -0.0, np.inf, 5e-324
+    grids = np.array([[1, 0]] * 5 + [[1, 100]])
+    plan, planes = np.empty((6, kernel.PLAN), dtype=np.int64), np.empty(9 * columns.size, dtype=np.uint8)
+    used = kernel.pack(columns, grids, plan, planes)
+    back = np.empty_like(columns)
+    kernel.unpack(planes[:used], plan, back)
+    assert same_bits(naive_unpack(planes[:used], plan, 25), back) and same_bits(back[:5], columns[:5])
+    np.testing.assert_allclose(back[5], columns[5], atol=0.005 * (1 + 1e-9))

@@ -113,6 +113,8 @@ def ewma_variances(
         raise DataError(f"returns of shape {x.shape} with {np.sum(~np.isfinite(x))} that are not finite: give one finite number a session")
     variances = np.empty(len(x))
     tail.ewma(x, float(decay), variances)
+    if not np.isfinite(variances[-1]):
+        raise DataError(f"the returns reach {np.abs(x).max():g}: their squares leave float64, give them in a larger unit")
     return variances
 
 
