@@ -254,6 +254,15 @@ def normals(seed, stream, out):
         out[2 * half] = two_normals(key, np.uint64(half))[0]
 
 
+@kernel(reassoc=True)
+def dot(a, b):
+    """Sum of a_i b_i over vectors of one length."""
+    total = 0.0
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
 @kernel
 def exp_array(x, out):
     """`exp` of a vector; `out` is written."""

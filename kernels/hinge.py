@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from ._jit import kernel
+from .elementary import dot
 
 OK, NO_CONVERGENCE = 0, 1  # status
 MAX_STEPS = 100
@@ -36,14 +37,6 @@ def _normal(rows, w, diagonal, N):
         N[i, i] += diagonal[i]
 
 
-@kernel(reassoc=True)
-def _dot(a, b):
-    s = 0.0
-    for i in range(a.size):
-        s += a[i] * b[i]
-    return s
-
-
 @kernel
 def _factor(N, scale):
     """Cholesky factor of N scaled to a unit diagonal, in place of its lower triangle; 1 / sqrt of the diagonal into `scale`."""
@@ -56,8 +49,8 @@ def _factor(N, scale):
         N[i, i] = 1.0 + JITTER
     for i in range(n):
         for j in range(i):
-            N[i, j] = (N[i, j] - _dot(N[i, :j], N[j, :j])) / N[j, j]
-        rest = N[i, i] - _dot(N[i, :i], N[i, :i])
+            N[i, j] = (N[i, j] - dot(N[i, :j], N[j, :j])) / N[j, j]
+        rest = N[i, i] - dot(N[i, :i], N[i, :i])
         N[i, i] = math.sqrt(rest if rest > JITTER else JITTER)
 
 
@@ -66,7 +59,7 @@ def _solve(L, scale, b):
     """Solve N x = b in place with the factor of `_factor`."""
     n = b.size
     for i in range(n):
-        b[i] = (scale[i] * b[i] - _dot(L[i, :i], b[:i])) / L[i, i]
+        b[i] = (scale[i] * b[i] - dot(L[i, :i], b[:i])) / L[i, i]
     for k in range(n):
         i = n - 1 - k
         b[i] /= L[i, i]
@@ -80,7 +73,7 @@ def _solve(L, scale, b):
 def _levels(rows, p, row, sign, fit, level):
     """fit = rows @ p, level = sign * fit[row]."""
     for r in range(fit.size):
-        fit[r] = _dot(rows[r], p)
+        fit[r] = dot(rows[r], p)
     for j in range(row.size):
         level[j] = sign[j] * fit[row[j]]
 
@@ -131,20 +124,20 @@ def _direction(rows, row, sign, equal, L, scale, EA, S, p, y, s, t, z, v, D, rd,
         dp[i] = -rd[i] - ry[i] / p[i]
     _pull(rows, fit, dp)
     _solve(L, scale, dp)
-    b0, b1 = -rp[0] - _dot(equal[0], dp), -rp[1] - _dot(equal[1], dp)
+    b0, b1 = -rp[0] - dot(equal[0], dp), -rp[1] - dot(equal[1], dp)
     det = S[0, 0] * S[1, 1] - S[0, 1] * S[1, 0]
     dnu[0], dnu[1] = (S[1, 1] * b0 - S[0, 1] * b1) / det, (S[0, 0] * b1 - S[1, 0] * b0) / det
     for i in range(n):
         dp[i] += EA[0, i] * dnu[0] + EA[1, i] * dnu[1]
     for r in range(fit.size):
-        fit[r] = _dot(rows[r], dp)
+        fit[r] = dot(rows[r], dp)
     for j in range(m):
         dz[j] = D[j] * (sign[j] * fit[row[j]] + dz[j])
 
 
 @kernel
 def _objective(fit, target, quad, ridge, p, level, bound, price):
-    total = 0.5 * ridge * _dot(p, p)
+    total = 0.5 * ridge * dot(p, p)
     for r in range(fit.size):
         total += 0.5 * quad[r] * (fit[r] - target[r]) ** 2
     for j in range(bound.size):
@@ -181,7 +174,7 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
         w[r] = -quad[r] * target[r]
     _pull(rows, w, c)
     p[:] = 1.0 / n
-    y[:] = max(1.0, math.sqrt(_dot(c, c) / n))
+    y[:] = max(1.0, math.sqrt(dot(c, c) / n))
     _levels(rows, p, row, sign, fit, level)
     for j in range(h):
         over = level[j] - bound[j]
@@ -191,9 +184,9 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
     for step in range(MAX_STEPS):
         _levels(rows, p, row, sign, fit, level)
         objective = _objective(fit, target, quad, ridge, p, level, bound, price)
-        gap = _dot(s, z) + _dot(t, v) + _dot(p, y)
+        gap = dot(s, z) + dot(t, v) + dot(p, y)
         for k in range(2):
-            rp[k] = _dot(equal[k], p) - value[k]
+            rp[k] = dot(equal[k], p) - value[k]
         if gap <= GAP * (1.0 + objective) and max(abs(rp[0]), abs(rp[1])) <= EXACT:
             return objective, step, OK
         if not math.isfinite(gap):
@@ -220,7 +213,7 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
             _solve(N, scale, EA[k])
         for k in range(2):
             for l in range(2):
-                S[k, l] = _dot(equal[k], EA[l])
+                S[k, l] = dot(equal[k], EA[l])
         _direction(rows, row, sign, equal, N, scale, EA, S, p, y, s, t, z, v, D, rd, rp, rg, rs, rt, ry, dp, dnu, dz, fit)
         for corrector in range(2):
             for j in range(h):

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from ._jit import kernel
+from .elementary import dot
 
 OK, UNBOUNDED, NOT_FINITE, NO_CONVERGENCE = range(4)  # status
 MAX_STEPS = 100  # bisection alone needs about 60
@@ -136,21 +137,13 @@ def _solve(L, k, b):
         b[i] = s / L[i, i]
 
 
-@kernel(reassoc=True)
-def _dot(a, b):
-    s = 0.0
-    for i in range(a.size):
-        s += a[i] * b[i]
-    return s
-
-
 @kernel
 def _gradient(R, y, u, g):
     """u = 1 / y and g = mean over periods of R * u."""
     for t in range(u.size):
         u[t] = 1.0 / y[t]
     for i in range(g.size):
-        g[i] = _dot(R[i], u) / u.size
+        g[i] = dot(R[i], u) / u.size
 
 
 @kernel
@@ -162,7 +155,7 @@ def _curvature(R, u, free, k, Z, H):
         for t in range(u.size):
             z[t] = row[t] * u[t]
         for b in range(a + 1):
-            H[a, b] = _dot(z, Z[b]) / u.size
+            H[a, b] = dot(z, Z[b]) / u.size
         top = H[a, a] if H[a, a] > top else top
     for a in range(k):
         H[a, a] += RIDGE * top
@@ -237,7 +230,7 @@ def _total(x, k):
 @kernel
 def _gap(g, w, upper, gross, rest):
     """Bound on the growth that is still missing: max over admissible s of g @ (s - w); `rest` is scratch."""
-    left, bound = gross, -_dot(g, w)
+    left, bound = gross, -dot(g, w)
     rest[:] = g
     while left > 0.0:
         best = 0

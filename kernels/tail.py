@@ -11,7 +11,7 @@ Twin: numpy.quantile(x, p, method="linear") and the same means written with mask
 import math
 
 from ._jit import kernel
-from .elementary import exp
+from .elementary import dot, exp
 
 CUT = 5.0  # bandwidths; the Gaussian weight there is 4e-6 of the largest
 
@@ -99,14 +99,6 @@ def _four_dots(a, b, c, d, w):
     return p, q, r, s
 
 
-@kernel(reassoc=True)
-def _dot(a, w):
-    total = 0.0
-    for i in range(w.size):
-        total += a[i] * w[i]
-    return total
-
-
 @kernel
 def totals(returns, exposures, total):
     """P&L of the book in each scenario: returns (T, n) times exposures (n,), written to `total` (T,).
@@ -120,7 +112,7 @@ def totals(returns, exposures, total):
         u, v, w = t + quarter, t + 2 * quarter, t + 3 * quarter
         total[t], total[u], total[v], total[w] = _four_dots(returns[t], returns[u], returns[v], returns[w], exposures)
     for t in range(4 * quarter, total.size):
-        total[t] = _dot(returns[t], exposures)
+        total[t] = dot(returns[t], exposures)
 
 
 @kernel
