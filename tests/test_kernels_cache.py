@@ -27,6 +27,16 @@ def first(kernel, *arguments):
 print(first(elementary.exp_array, x, x.copy()), first(options.greeks_arrays, *[x.copy() for _ in range(13)]),
       first(options.implied_vol_arrays, *[x.copy() for _ in range(8)], np.zeros(1_000, np.int64)))
 """
+SMALLEST = """
+import time
+import numba, numpy as np
+@numba.njit(cache=True)
+def smallest(x):
+    return x + 1.0
+start = time.process_time()
+smallest(1.0)
+print(time.process_time() - start)
+"""
 
 
 def run(code, cwd, **env):
@@ -60,7 +70,12 @@ def test_edited_callee_is_never_served_stale(tree, variable):
 
 def test_cached_start_is_that_of_numba(tmp_path):
     env = {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
-    run(START, ROOT, **env)
-    times = [run(START, ROOT, **env) for _ in range(4)]
-    first, greeks, vols = (min(column) for column in zip(*times))
-    assert first < 0.8 and greeks < 0.02 and vols < 0.02  # seconds of this process; 0.3 and 0.005 on a quiet core
+    (tmp_path / "smallest.py").write_text(SMALLEST)
+    both = START, "import smallest"
+    for code in both:
+        run(code, tmp_path, **env)  # compiles
+    ours, numbas = zip(*(tuple(run(code, tmp_path, **env) for code in both) for _ in range(4)))
+    first, greeks, vols = (min(column) for column in zip(*ours))
+    alone = min(column[0] for column in numbas)
+    assert first < 1.3 * alone, "numba starts with its first cached function, whichever it is; ours may add little"
+    assert greeks < 0.1 * alone and vols < 0.1 * alone

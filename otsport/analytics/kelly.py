@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_labels, floats, labels, number
+from ..core.arrays import check_labels, check_returns, floats, labels, number, short
 from ..core.errors import DataError, InputError, SolverError
 
 from ..kernels.kelly import NO_CONVERGENCE, NOT_FINITE, OK, UNBOUNDED, fraction, growth, weights
@@ -23,7 +23,10 @@ def kelly_binary(
     win_probability: float,  # 0 to 1
     payoff: float,  # gain per unit staked when the bet is won, positive
 ) -> float:  # share of wealth, 0 to 1
-    "The growth-optimal stake of a bet that is won or lost; 0 without an edge."
+    """The growth-optimal stake of a bet that is won or lost, share of wealth; 0 without an edge.
+
+    `win_probability` lies between 0 and 1 (not percent), `payoff` is the gain per unit staked: 1 doubles the stake.
+    """
     win_probability, payoff = number(win_probability, "win_probability"), number(payoff, "payoff")
     if not 0 <= win_probability <= 1:
         raise InputError(f"win_probability is {win_probability}: it must be 0 to 1")
@@ -56,7 +59,11 @@ def _exact_fraction(x: np.ndarray, what: str) -> float:
 def kelly(
     returns: ArrayLike,  # (n,) simple returns per unit staked
 ) -> float:  # share of wealth; above 1 means borrowing
-    "The share of wealth that would have grown fastest over a sample of returns; 0 when their mean is not positive."
+    """The share of wealth that would have grown fastest over a sample of returns; 0 when their mean is not positive.
+
+    `returns` are decimals per unit staked (0.01 is 1 %; percent give a hundredth of the share). The answer is an upper end, above 1
+    where it means borrowing; without a single loss there is no maximum, which is an error.
+    """
     return _exact_fraction(_one_by_one(returns, "return"), "return")
 
 # %% ../../nbs/analytics/18_kelly.ipynb #c013
@@ -64,10 +71,14 @@ def growth_rate(
     returns: ArrayLike,  # (n,) simple returns per unit staked
     share: float,  # of wealth
 ) -> float:  # mean of log(1 + share * return); minus infinity where a loss takes all
-    "Log growth a period of a constant share of wealth."
+    """Log growth a period of a constant share of wealth; `returns` are simple, decimals, -1 to 10.
+
+    Minus infinity where a loss takes all. A share of 0.25 is a quarter of wealth, above 1 is borrowed.
+    """
     x, share = _one_by_one(returns, "return"), number(share, "share")
     if len(x) == 0 or not (np.isfinite(x).all() and np.isfinite(share)):
         raise DataError(f"{len(x)} returns, {np.sum(~np.isfinite(x))} of them not finite, and a share of {share:g}: growth needs at least one, all finite")
+    check_returns(x)
     if 1 + share * x.min() <= 0 or 1 + share * x.max() <= 0:
         return -np.inf
     return float(growth(x, share))
@@ -76,7 +87,11 @@ def growth_rate(
 def optimal_f(
     trades: ArrayLike,  # (n,) profit or loss of each trade, any one unit
 ) -> float:  # share of wealth put at risk, the worst loss being the risk; 0 to 1
-    "Vince's optimal f of a list of trades; 0 when they did not earn."
+    """Vince's optimal f of a list of trades, 0 to 1; 0 when they did not earn.
+
+    `trades` are profits and losses in any one unit (dollars). The answer is the share of wealth to put at risk, where the risk is the worst
+    loss of the list: of 100,000 dollars and a worst loss of 500, f = 0.24 is 24,000 / 500 = 48 units.
+    """
     x = _one_by_one(trades, "trade")
     share = _exact_fraction(x, "trade")
     return share * -float(x.min()) if share > 0 else 0.0
@@ -84,11 +99,16 @@ def optimal_f(
 # %% ../../nbs/analytics/18_kelly.ipynb #c023
 @dataclass(frozen=True, slots=True)
 class KellyWeights:
-    "Growth-optimal weights."
+    "Growth-optimal weights: decimals of wealth (the rest is cash), mean log growth a period, and how much of it may be missing at most."
     weights: np.ndarray  # (n,) decimal of wealth, 0 or positive; the rest stays in cash
     growth: float  # mean log growth a period
     gap: float  # at most so much growth a period is missing
     steps: int  # working sets that were solved
+
+    def __repr__(self) -> str:
+        largest = ", ".join(f"{i}: {short(self.weights[i])}" for i in np.argsort(-self.weights, kind="stable")[:5] if self.weights[i] > 0)
+        return (f"KellyWeights of {len(self.weights)} assets: {np.sum(self.weights > 0)} held, sum {short(self.weights.sum())} of wealth, "
+                f"log growth {short(self.growth)} a period (at most {self.gap:.1g} missing); largest by column {{{largest}}}")
 
 
 def kelly_many(
@@ -96,13 +116,18 @@ def kelly_many(
     upper: float | ArrayLike = 1.0,  # largest weight of each asset
     gross: float = 1.0,  # largest sum of weights; above 1 means borrowing
 ) -> KellyWeights:
-    "The weights that would have grown fastest over a sample of returns."
+    """The weights that would have grown fastest over a sample of returns; decimals of wealth, long only, in the order of the columns.
+
+    `returns` are simple, decimals, -1 to 10, one row a period and one column an asset; percent or prices are refused. `upper` and `gross`
+    are decimals of wealth.
+    """
     rows = np.ascontiguousarray(floats(returns, "returns").T)
     if rows.ndim != 2 or rows.size == 0:
         raise InputError(f"returns have shape {np.shape(returns)}: (periods, assets) are needed")
     if not np.isfinite(rows).all():
         asset, period = np.argwhere(~np.isfinite(rows))[0]
         raise DataError(f"the return in row {period}, column {asset} is {rows[asset, period]}: leave gaps out before sizing")
+    check_returns(rows.T)
     if not 0 < number(gross, "gross") < float("inf"):
         raise InputError(f"gross is {gross}: the largest sum of weights must be positive and finite")
     check_labels({"the columns of returns": labels(returns, 1), "upper": labels(upper)})

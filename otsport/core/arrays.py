@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from decimal import Decimal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError
+from .errors import DataError, InputError
 
 # %% auto #0
-__all__ = ['floats', 'number', 'whole', 'labels', 'check_labels']
+__all__ = ['MOST_RETURN', 'floats', 'number', 'whole', 'check_returns', 'labels', 'check_labels', 'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -42,7 +43,7 @@ def floats(
     if given.dtype.kind == "O":
         return np.array([_as_number(v, name) for v in given.ravel()], dtype=np.float64).reshape(given.shape)
     if given.dtype.kind not in "iuf":
-        raise InputError(f"{name} holds {given.dtype.name}, for example {given.ravel()[:1].tolist()}: give numbers, and NaN where one is missing")
+        raise InputError(f"{name} holds {'text' if given.dtype.kind in 'US' else given.dtype.name}, for example {given.ravel()[:1].tolist()}: give numbers, and NaN where one is missing")
     return given.astype(np.float64, copy=False)
 
 # %% ../../nbs/core/05_arrays.ipynb #c008
@@ -65,10 +66,31 @@ def whole(
 ) -> int:
     "One whole number between bounds; a float is refused, even 20.0."
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        raise InputError(f"{name} is {value!r}: give a whole number from {least} to {most}")
+        bounds = f"of at least {least}" if most == 2**63 - 1 else f"from {least} to {most}"
+        point = f", {int(value):_} without a point" if isinstance(value, (float, np.floating)) and value == np.floor(value) < np.inf else ""
+        raise InputError(f"{name} is {value!r}: give a whole number {bounds}{point}")
     return int(value)
 
 # %% ../../nbs/core/05_arrays.ipynb #c011
+MOST_RETURN = 10.0  # +1,000 % in a period; what is above is taken for a price or a percentage
+
+
+def check_returns(
+    returns: np.ndarray,  # of any shape; NaN and +inf are left to the caller
+    names: tuple[str, ...] = ("return", "row", "column"),  # of one value and its axes, for the error
+) -> None:
+    "An error where a simple return is below -1 (more than all is lost) or above `MOST_RETURN` (a price, or percent)."
+    low, high = returns < -1, (returns > MOST_RETURN) & (returns < np.inf)
+    if not (low.any() or high.any()):
+        return
+    at = np.argwhere(low | high)[0]
+    value = returns[tuple(at)]
+    where = f"{names[0]} {at[0]} of {len(returns)}" if len(at) == 1 else f"{names[0]} in " + ", ".join(f"{axis} {i}" for axis, i in zip(names[1:], at))
+    if value < -1:
+        raise DataError(f"{where} is {value:g}, below -1: none can lose more than all; give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+    raise InputError(f"{where} is {value:g}, {100 * value:+,.0f} % in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+
+# %% ../../nbs/core/05_arrays.ipynb #c014
 def labels(value: object, axis: int = 0) -> object:
     "The index (axis 0) or columns (axis 1) of a pandas object; None of anything else."
     return getattr(value, "index" if axis == 0 else "columns", None) if hasattr(value, "iloc") else None
@@ -85,3 +107,19 @@ def check_labels(
             differs = [(a, b) for a, b in zip(other, index) if a != b]
             where = f"{differs[0][0]!r} against {differs[0][1]!r}" if differs else f"{len(other)} against {len(index)}"
             raise InputError(f"the labels of {first} and {name} differ ({where}): reindex one to the other, or pass plain arrays in one order")
+
+# %% ../../nbs/core/05_arrays.ipynb #c017
+def short(value: float) -> str:
+    "A number for a table."
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def shown(
+    title: str,
+    *frames: object,  # pandas frames
+    html: bool = False,
+) -> str:
+    "A title and tables below it, for `__repr__` or `_repr_html_`."
+    if html:
+        return f"<p>{escape(title)}</p>" + "".join(f.to_html(float_format=short) for f in frames)
+    return "\n".join([title, *(f.to_string(float_format=short) for f in frames)])

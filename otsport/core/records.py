@@ -12,7 +12,7 @@ __all__ = ['NAN', 'HALF_CENT', 'Right', 'Contract', 'stock', 'option', 'from_key
 # %% ../../nbs/core/02_records.ipynb #c002
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
 from .errors import InputError, NoPrices
@@ -64,8 +64,12 @@ def stock(symbol: str) -> Contract:
 
 
 def option(symbol: str, expiry: date, strike: Decimal, right: Right | str, multiplier: int = 100) -> Contract:
-    "A US equity option of 100 shares."
-    return Contract(symbol, "OPT", expiry, Decimal(strike), Right(right), multiplier)
+    "A US equity option of 100 shares, strike in dollars, right 'C' or 'P': option('AAPL', date(2025, 6, 20), Decimal(200), 'C')."
+    try:
+        return Contract(symbol, "OPT", expiry, Decimal(strike), Right(right), multiplier)
+    except (InvalidOperation, TypeError, ValueError) as error:
+        raise InputError(f"option on {symbol}: strike {strike!r} is to be a price and right {right!r} 'C' or 'P'; "
+                         "the order is option(symbol, expiry, strike, right)") from error
 
 
 def from_key(key: str) -> Contract:
