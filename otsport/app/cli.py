@@ -185,7 +185,7 @@ def print_bench(results: dict[str, dict]) -> None:
 
 @app.command()
 def bench(
-    job: Annotated[list[str], typer.Argument(help="Names of jobs; all of them when none is given.")] = None,  # noqa: RUF013
+    job: Annotated[list[str], typer.Argument(help="Names of jobs, as in the README's table (an unknown one lists them); all of them when none is given.")] = None,  # noqa: RUF013
     json: Annotated[Path | None, typer.Option(help="Write the numbers to this file as well.", dir_okay=False)] = None,
     seconds: Annotated[float, typer.Option(help="Least time for each job.", min=0.0)] = 3.0,
 ) -> None:
