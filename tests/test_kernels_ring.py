@@ -110,7 +110,7 @@ def test_any_layout_gives_the_same_bytes(layout):
     assert encode(layout(table)) == encode(table)
 
 
-@pytest.mark.parametrize("rows, words", [([["1.0"]], "rows holds str"), ([[True]], "rows holds bool"), (np.array([["2024-01-02"]], dtype="M8[D]"), "datetime64"), ([[1j]], "complex"), ([[1.0], [1.0, 2.0]], "different lengths"), ([1.0, 2.0], "shape"), (np.empty((0, 3)), "shape")])
+@pytest.mark.parametrize("rows, words", [([["1.0"]], "rows holds text"), ([[True]], "rows holds bool"), (np.array([["2024-01-02"]], dtype="M8[D]"), "datetime64"), ([[1j]], "complex"), ([[1.0], [1.0, 2.0]], "different lengths"), ([1.0, 2.0], "shape"), (np.empty((0, 3)), "shape")])
 def test_encode_refuses(rows, words):
     with pytest.raises(InputError, match=words):
         encode(rows)

@@ -5,7 +5,10 @@
 # %% ../../nbs/analytics/20_covariance.ipynb #c002
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..core.arrays import check_labels, floats, labels, number, whole
@@ -13,12 +16,12 @@ from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
-__all__ = ['usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance', 'noise_edge',
-           'denoised_covariance', 'factor_covariance', 'usable_covariance', 'repaired_covariance']
+__all__ = ['DAILY_VOL', 'usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance', 'noise_edge',
+           'denoised_covariance', 'factor_covariance', 'usable_covariance', 'annual_covariance', 'repaired_covariance']
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c005
 def usable_returns(returns: ArrayLike, fewest: int = 2) -> np.ndarray:
-    "The returns as a float64 (T, n) array; a NaN, or fewer than `fewest` rows, is an error that says where."
+    "Simple returns as a float64 (T, n) array; a NaN, or fewer than `fewest` rows, is an error that says where."
     x = floats(returns, "returns")
     if x.ndim != 2 or x.shape[1] == 0:
         raise InputError(f"returns have shape {x.shape}: give sessions by assets, (T, n), at least one asset")
@@ -29,11 +32,16 @@ def usable_returns(returns: ArrayLike, fewest: int = 2) -> np.ndarray:
         raise DataError(f"return in row {row}, column {column} is {x[row, column]}: fill or drop the asset before measuring")
     return x
 
+
+def _labelled(matrix: np.ndarray, names: pd.Index | None) -> np.ndarray | pd.DataFrame:
+    "The matrix, with the assets' names where they are known."
+    return matrix if names is None else pd.DataFrame(matrix, index=names, columns=names)
+
 # %% ../../nbs/analytics/20_covariance.ipynb #c008
 def shrinkage(
     returns: ArrayLike,  # (T, n) simple returns
 ) -> float:  # weight of the target, 0 to 1
-    "The Ledoit-Wolf weight on the scaled identity."
+    "The Ledoit-Wolf weight on the scaled identity, 0 to 1, from simple daily returns."
     x = usable_returns(returns)
     x = x - x.mean(axis=0)
     (sessions, assets), squares = x.shape, np.einsum("ti,ti->t", x, x)
@@ -44,37 +52,40 @@ def shrinkage(
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c011
 def shrunk_covariance(
-    returns: ArrayLike,  # (T, n) simple daily returns
-) -> np.ndarray:  # (n, n) annual covariance, decimal squared, symmetric and positive definite unless all returns are constant
-    "Ledoit-Wolf (2004) covariance of daily returns, annualized."
+    returns: ArrayLike | pd.DataFrame,  # (T, n) simple daily returns
+) -> np.ndarray | pd.DataFrame:  # (n, n) annual covariance, decimal squared, symmetric and positive definite unless all returns are constant
+    "Ledoit-Wolf (2004) covariance, ANNUAL (252 sessions), decimal squared, from simple daily returns as decimals; a frame gives a frame."
     x = usable_returns(returns)
     weight = shrinkage(x)
     x = x - x.mean(axis=0)
     sample = x.T @ x / len(x)
     target = np.trace(sample) / x.shape[1] * np.eye(x.shape[1])
-    return SESSIONS_PER_YEAR * (weight * target + (1 - weight) * sample)
+    return _labelled(SESSIONS_PER_YEAR * (weight * target + (1 - weight) * sample), labels(returns, 1))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c016
 def sample_covariance(
-    returns: ArrayLike,  # (T, n) simple daily returns
-) -> np.ndarray:  # (n, n) annual covariance, decimal squared
-    "The sample covariance (divisor T - 1), annualized; singular when there are fewer sessions than assets."
+    returns: ArrayLike | pd.DataFrame,  # (T, n) simple daily returns
+) -> np.ndarray | pd.DataFrame:  # (n, n) annual covariance, decimal squared
+    """The sample covariance (divisor T - 1), ANNUAL (252 sessions), decimal squared, from simple daily returns; a frame gives a frame.
+
+    Singular when there are fewer sessions than assets. It is 252 times `np.cov` of the same returns.
+    """
     x = usable_returns(returns)
     x = x - x.mean(axis=0)
-    return SESSIONS_PER_YEAR / (len(x) - 1) * (x.T @ x)
+    return _labelled(SESSIONS_PER_YEAR / (len(x) - 1) * (x.T @ x), labels(returns, 1))
 
 
 def ewma_covariance(
-    returns: ArrayLike,  # (T, n) simple daily returns, oldest first
+    returns: ArrayLike | pd.DataFrame,  # (T, n) simple daily returns, oldest first
     decay: float = 0.94,  # weight of a session relative to the next one
-) -> np.ndarray:  # (n, n) annual covariance, decimal squared
-    "The RiskMetrics covariance, mean zero, annualized."
+) -> np.ndarray | pd.DataFrame:  # (n, n) annual covariance, decimal squared
+    "The RiskMetrics covariance, mean zero, ANNUAL, decimal squared, from simple daily returns, oldest first; a frame gives a frame."
     if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
     x = usable_returns(returns, 1)
     weights = (1 - decay) * decay ** np.arange(len(x) - 1.0, -1.0, -1.0)
     weights[0] = decay ** (len(x) - 1.0)
-    return SESSIONS_PER_YEAR * ((x.T * weights) @ x)
+    return _labelled(SESSIONS_PER_YEAR * ((x.T * weights) @ x), labels(returns, 1))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c019
 def _correlation(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +101,7 @@ def noise_edge(
     eigenvalues: np.ndarray,  # (n,) of a sample correlation
     sessions: int,
 ) -> float:  # eigenvalues at or below it are taken for noise
-    "The upper Marchenko-Pastur edge, with the variance of the noise estimated from the eigenvalues below it."
+    "The upper Marchenko-Pastur edge of a sample correlation's eigenvalues, with the variance of the noise estimated from the eigenvalues below it."
     eigenvalues = floats(eigenvalues, "eigenvalues")
     if eigenvalues.ndim != 1 or len(eigenvalues) == 0 or not np.isfinite(eigenvalues).all():
         raise InputError(f"eigenvalues have shape {eigenvalues.shape}, {np.sum(~np.isfinite(eigenvalues))} of them not finite: give (n,) of a correlation")
@@ -106,9 +117,12 @@ def noise_edge(
 
 
 def denoised_covariance(
-    returns: ArrayLike,  # (T, n) simple daily returns
-) -> np.ndarray:  # (n, n) annual covariance, decimal squared
-    "The sample covariance with the noise among its correlation's eigenvalues replaced by their mean; variances are kept."
+    returns: ArrayLike | pd.DataFrame,  # (T, n) simple daily returns
+) -> np.ndarray | pd.DataFrame:  # (n, n) annual covariance, decimal squared
+    """The sample covariance with the noise among its correlation's eigenvalues replaced by their mean; variances are kept.
+
+    ANNUAL, decimal squared, from simple daily returns; a frame gives a frame.
+    """
     x = usable_returns(returns)
     corr, vols = _correlation(sample_covariance(x))
     values, vectors = np.linalg.eigh(corr)
@@ -116,14 +130,18 @@ def denoised_covariance(
     values[noise] = values[noise].mean() if noise.any() else 0.0
     clean = (vectors * values) @ vectors.T
     scale = vols / np.sqrt(np.diag(clean))
-    return clean * np.outer(scale, scale)
+    return _labelled(clean * np.outer(scale, scale), labels(returns, 1))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c022
 def factor_covariance(
-    returns: ArrayLike,  # (T, n) simple daily returns
+    returns: ArrayLike | pd.DataFrame,  # (T, n) simple daily returns
     factors: int | ArrayLike,  # how many principal components, or (T, k) returns of observed factors
-) -> np.ndarray:  # (n, n) annual covariance, decimal squared
-    "Covariance from factors plus the assets' own variance; the total variances are the sample's."
+) -> np.ndarray | pd.DataFrame:  # (n, n) annual covariance, decimal squared
+    """Covariance from factors plus the assets' own variance; the total variances are the sample's.
+
+    ANNUAL, decimal squared, from simple daily returns; `factors` is a number of principal components, or daily returns of observed
+    factors in the same sessions. A frame gives a frame.
+    """
     x = usable_returns(returns)
     x = x - x.mean(axis=0)
     if isinstance(factors, (int, np.integer)) and not isinstance(factors, bool):
@@ -139,7 +157,7 @@ def factor_covariance(
         f = f - f.mean(axis=0)
         common = f @ np.linalg.lstsq(f, x, rcond=None)[0]
     rest = x - common
-    return SESSIONS_PER_YEAR / (len(x) - 1) * (common.T @ common + np.diag(np.einsum("ti,ti->i", rest, rest)))
+    return _labelled(SESSIONS_PER_YEAR / (len(x) - 1) * (common.T @ common + np.diag(np.einsum("ti,ti->i", rest, rest))), labels(returns, 1))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c025
 def usable_covariance(cov: ArrayLike) -> np.ndarray:
@@ -156,6 +174,17 @@ def usable_covariance(cov: ArrayLike) -> np.ndarray:
     return given
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c028
+DAILY_VOL = 0.04  # where even the largest annual vol is below, the covariance is probably a daily one
+
+
+def annual_covariance(cov: ArrayLike) -> np.ndarray:
+    "A `usable_covariance` that is meant to be annual; a warning where its vols look daily."
+    given = usable_covariance(cov)
+    if 0 < (largest := np.diag(given).max() ** 0.5) < DAILY_VOL:
+        warnings.warn(f"the largest vol of the covariance is {largest:.2%} a year: an annual covariance is wanted, 252 times that of daily returns", stacklevel=3)
+    return given
+
+# %% ../../nbs/analytics/20_covariance.ipynb #c031
 def _nearest_correlation(corr: np.ndarray, lowest: float, steps: int) -> np.ndarray:
     "Alternating projections with Dykstra's correction."
     y, correction = corr, np.zeros_like(corr)
@@ -172,20 +201,23 @@ def _nearest_correlation(corr: np.ndarray, lowest: float, steps: int) -> np.ndar
 
 
 def repaired_covariance(
-    cov: ArrayLike,  # (n, n) symmetric, decimal squared, finite
+    cov: ArrayLike | pd.DataFrame,  # (n, n) symmetric, decimal squared, finite
     lowest: float = 1e-8,  # least eigenvalue of the correlation matrix
     steps: int = 500,  # projections at most
-) -> np.ndarray:  # (n, n) positive definite, same variances; `cov` itself where nothing is to repair
-    "The covariance with the nearest correlation matrix whose eigenvalues are at least `lowest`."
+) -> np.ndarray | pd.DataFrame:  # (n, n) positive definite, same variances; the given numbers where nothing is to repair
+    """The covariance with the nearest correlation matrix whose eigenvalues are at least `lowest`; variances and unit are kept.
+
+    Any horizon, decimal squared. What is a covariance already comes back unchanged; a frame gives a frame.
+    """
     given = usable_covariance(cov)
     steps = whole(steps, "steps", 1)
     if not 0 < number(lowest, "lowest") < 1:
         raise InputError(f"lowest is {lowest}: an eigenvalue between 0 and 1, for example 1e-8")
     corr, vols = _correlation(0.5 * (given + given.T))
     if np.linalg.eigvalsh(corr)[0] >= lowest:
-        return given
+        return _labelled(given, labels(cov))
     near = _nearest_correlation(corr, lowest, steps)
     values, vectors = np.linalg.eigh(near)  # the last projection put ones on the diagonal: lift what that pushed down again
     lifted = (vectors * np.maximum(values, lowest)) @ vectors.T
     scale = vols / np.sqrt(np.diag(lifted))
-    return lifted * np.outer(scale, scale)
+    return _labelled(lifted * np.outer(scale, scale), labels(cov))

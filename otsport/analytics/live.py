@@ -23,7 +23,7 @@ __all__ = ['PARALLEL_FROM', 'BLOCKS', 'LiveFigures', 'LiveBook']
 # %% ../../nbs/analytics/19_live.ipynb #c005
 @dataclass(frozen=True, slots=True)
 class LiveFigures:
-    "Totals of a portfolio at an instant, dollars; a figure whose price is missing is NaN."
+    "Totals of a portfolio at an instant, dollars; `short` is positive, `drawdown` 0 or negative, a decimal. A figure whose price is missing is NaN."
     nav: float
     cash: float
     long: float  # value of long positions
@@ -41,8 +41,43 @@ PARALLEL_FROM = 100_000  # positions; below it one thread is faster (2.7 against
 BLOCKS = 16  # of positions whose sums are added in order: the totals are the same on any number of threads
 
 
+def _checked_positions(positions: Sequence[Position]) -> tuple[Position, ...]:
+    "The positions, each of another contract."
+    if isinstance(positions, Mapping) or (wrong := [p for p in positions if not isinstance(p, Position)]):
+        what = f"a {type(positions).__name__}" if isinstance(positions, Mapping) else f"{wrong[0]!r}"
+        raise InputError(f"positions: {what} is given, Position records are wanted, for example "
+                         'Position("DU1", "main", stock("AAPL"), (Lot(Decimal(100), Decimal(180), opened),)), with `opened` a datetime with its time zone')
+    if len({p.contract.key for p in positions}) != len(positions):
+        raise InputError("a contract stands twice among the positions: merge its lots first")
+    return tuple(positions)
+
+
+def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, moved: Mapping[str, float]) -> list[float]:
+    "Value of each position where its day begins, dollars; NaN where that is its first mark."
+    held = {m.contract.key: float(m.value) for m in previous.positions} if previous else {}
+    if strange := sorted({*(key for key, value in held.items() if value), *moved} - {p.contract.key for p in positions}):
+        raise InputError(f"{strange[0]} moved cash or was held before, but is not among the positions: pass it with quantity 0, or its part of the day is lost")
+    if moved and not previous:
+        raise InputError(f"{sorted(moved)[0]} moved cash since a Snapshot that is not given: without `previous` the day begins at the first marks, leave `moved` out")
+    if previous and (new := [p.contract.key for p in positions if p.qty and p.contract.key not in {*held, *moved}]):
+        raise InputError(f"{new[0]} is not in the previous Snapshot: give the cash that opening it moved, moved={{{new[0]!r}: ...}}, dollars, "
+                         "negative when buying, or its whole value counts as profit of the day")
+    return [held.get(p.contract.key, 0.0) if previous else np.nan for p in positions]
+
+
 class LiveBook:
-    "Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result."
+    """Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result.
+
+        from datetime import UTC, datetime; from decimal import Decimal
+        from otsport.core.records import Lot, Position, stock
+        lot = Lot(Decimal(100), Decimal(180), datetime(2025, 1, 2, 15, tzinfo=UTC))     # units, dollars each, when it was opened
+        book = LiveBook([Position("DU1", "main", stock("AAPL"), (lot,))], cash=10_000)
+        book.update([190.0])
+
+    `day_pnl` counts from the values of `previous`, plus the cash that a position `moved` since (dollars, negative when buying): one opened
+    today is not in `previous` and begins at its cost, with moved={"AAPL": -18_000}. Without `previous` the day begins at the first
+    marks: the first `day_pnl` is 0, whatever the positions cost, and `moved` has no meaning. `cash` is what is there now, after all that moved.
+    """
 
     def __init__(
         self,
@@ -52,21 +87,19 @@ class LiveBook:
         moved: Mapping[str, float] | None = None,  # cash each contract moved since, dollars, negative when buying
         sectors: Mapping[str, str] | None = None,  # by symbol
     ):
-        if len({p.contract.key for p in positions}) != len(positions):
-            raise InputError("a contract stands twice among the positions: merge its lots first")
+        positions, moved = _checked_positions(positions), moved or {}
         if not np.isfinite(number(cash, "cash")):
             raise InputError(f"cash is {cash}: give finite dollars")
-        values = {m.contract.key: float(m.value) for m in previous.positions if m.value} if previous else {}
-        if strange := sorted({*values, *(moved or {})} - {p.contract.key for p in positions}):
-            raise InputError(f"{strange[0]} moved cash or was held before, but is not among the positions: pass it with quantity 0, or its part of the day is lost")
+        starts = _day_starts(positions, previous, moved)
         names = [(sectors or {}).get(p.contract.symbol, "") for p in positions]
         self.keys, self.sectors = tuple(p.contract.key for p in positions), tuple(sorted(set(names))) or ("",)
         self._sector = np.array([self.sectors.index(name) for name in names], dtype=np.int64)
         self._book, self._state = np.zeros((kernel.BOOK_ROWS, len(positions))), np.zeros(kernel.STATE_SIZE)
         for i, p in enumerate(positions):
             key = p.contract.key
-            self._book[:7, i] = float(p.qty), p.contract.multiplier, np.nan, float(p.cost), values.get(key, 0.0), number((moved or {}).get(key, 0.0), f"cash moved by {key}"), float(p.realized)
+            self._book[:7, i] = float(p.qty), p.contract.multiplier, np.nan, float(p.cost), starts[i], number(moved.get(key, 0.0), f"cash moved by {key}"), float(p.realized)
         self._state[[kernel.CASH, kernel.LAST_NAV, kernel.UNIT, kernel.PEAK]] = cash, float(previous.nav) if previous else np.nan, 1.0, 1.0
+        self._last: LiveFigures | None = None
         self._exposure = np.zeros((2, len(self.sectors)))
         self._blocks = (np.zeros((BLOCKS, 5)), np.zeros((BLOCKS, *self._exposure.shape))) if len(positions) >= PARALLEL_FROM else ()
 
@@ -75,8 +108,8 @@ class LiveBook:
         marks: ArrayLike,  # (n,) dollars per unit of underlying, in the order of `keys`; NaN where there is no price
         flow: float = 0.0,  # deposited since the last update, dollars, negative when withdrawn
     ) -> LiveFigures:
-        "Value the book at these prices."
-        state = self._state
+        "Value the book at these prices, dollars per unit of underlying in the order of `keys`, NaN where there is none; `flow` in dollars."
+        book, state = self._book, self._state
         names, prices, flow = labels(marks), floats(marks, "marks"), number(flow, "flow")
         if prices.shape != (len(self.keys),):
             raise InputError(f"marks have shape {prices.shape} for {len(self.keys)} positions: give one price each, in the order of keys")
@@ -85,17 +118,25 @@ class LiveBook:
         if ((prices < 0) | (prices == np.inf)).any() or not np.isfinite(flow):
             bad = np.flatnonzero((prices < 0) | (prices == np.inf))
             raise InputError(f"mark of {self.keys[bad[0]]} is {prices[bad[0]]:g}: a price is finite and not negative, NaN where there is none" if len(bad) else f"flow is {flow}: give finite dollars")
-        self._book[kernel.MARK] = prices
+        book[kernel.MARK] = prices
         state[kernel.CASH] += flow
         state[kernel.FLOW] += flow
-        if np.isnan(state[kernel.LAST_NAV]):  # the first value of a book without a Snapshot is where its unit value begins
-            state[kernel.LAST_NAV] = state[kernel.CASH] - state[kernel.FLOW] + np.dot(self._book[kernel.QTY] * self._book[kernel.MULTIPLIER], self._book[kernel.MARK])
-        (kernel.snapshot_parallel if self._blocks else kernel.snapshot)(self._book, self._sector, state, self._exposure, *self._blocks)
-        return LiveFigures(*(float(state[i]) for i in (
+        if np.isnan(state[kernel.LAST_NAV]):  # without a Snapshot the day begins at the first marks, and the unit value once all are there
+            values = book[kernel.QTY] * book[kernel.MULTIPLIER] * prices
+            book[kernel.PREVIOUS] = np.where(np.isnan(book[kernel.PREVIOUS]), values, book[kernel.PREVIOUS])
+            state[kernel.LAST_NAV] = state[kernel.CASH] - state[kernel.FLOW] + values.sum()
+        (kernel.snapshot_parallel if self._blocks else kernel.snapshot)(book, self._sector, state, self._exposure, *self._blocks)
+        self._last = LiveFigures(*(float(state[i]) for i in (
             kernel.NAV, kernel.CASH, kernel.LONG, kernel.SHORT, kernel.SUM_UNREALIZED, kernel.SUM_REALIZED, kernel.SUM_DAY, kernel.DRAWDOWN)))
+        return self._last
+
+    def __repr__(self) -> str:
+        head, f = f"LiveBook of {len(self.keys)} positions in {len(self.sectors)} sectors", self._last
+        return f"{head}, cash {self._state[kernel.CASH]:,.2f} dollars: not valued yet" if f is None else (
+            f"{head}, dollars: NAV {f.nav:,.2f}, cash {f.cash:,.2f}, day P&L {f.day_pnl:+,.2f}, unrealized {f.unrealized:+,.2f}, drawdown {f.drawdown:.2%}")
 
     def positions(self) -> pd.DataFrame:
-        "Each position after the last update, dollars."
+        "Each position after the last update, dollars; `mfe` and `mae` are the largest open profit and loss so far, both positive."
         return pd.DataFrame({name: self._book[row].copy() for name, row in _LAST_ROWS.items()}, index=pd.Index(self.keys, name="contract"))
 
     def exposure(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import floats, number, whole
+from ..core.arrays import check_returns, floats, number, shown, whole
 from ..core.errors import DataError, InputError
 from ..core.records import NAN
 from ..core.units import SESSIONS_PER_YEAR
@@ -21,25 +21,27 @@ __all__ = ['ROLLING', 'drawdowns', 'longest_drawdown', 'Metrics', 'metrics', 'Ro
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c005
 def _series(returns: ArrayLike) -> np.ndarray:
-    "Simple returns as a float64 vector, none below -1; NaN stays."
+    "Simple returns as a float64 vector, none below -1 or above 10 (a price, or percent); NaN stays."
     x = floats(returns, "returns")
     if x.ndim != 1:
         raise InputError(f"returns have shape {x.shape}: give one series, (n,)")
-    if np.any(x < -1):
-        raise DataError(f"return {np.argmax(x < -1)} of {len(x)} is {x[np.argmax(x < -1)]:g}, below -1: simple returns as decimals are needed, and none can lose more than all")
+    check_returns(x)
     return x
 
 
 def drawdowns(
     returns: ArrayLike,  # (n,) simple returns
 ) -> np.ndarray:  # (n,) 0 or negative, decimal of the peak so far; NaN from a missing return on
-    "Distance from the running peak after each return; the first peak is the start."
+    """Distance from the running peak after each return, 0 or negative, decimal; the first peak is the start.
+
+    `returns` are simple and decimals; prices and percent are refused. From a missing return (NaN) on every answer is NaN.
+    """
     value = np.cumprod(1 + _series(returns))
     return value / np.maximum(np.maximum.accumulate(value), 1.0) - 1 if len(value) else value
 
 
 def longest_drawdown(returns: ArrayLike) -> int:
-    "The longest run of sessions below a peak; a NaN among the returns is an error."
+    "The longest run of sessions below a peak, from simple returns; a NaN among the returns is an error."
     if np.isnan(depths := drawdowns(returns)).any():
         raise DataError(f"return {np.argmax(np.isnan(depths))} of {len(depths)} is not finite: where the value stands after it is not known")
     longest = run = 0
@@ -49,9 +51,21 @@ def longest_drawdown(returns: ArrayLike) -> int:
     return longest
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c008
+_UNITS = {
+    "sessions": "returns", "total_return": "decimal, whole series", "annual_return": "decimal a year, geometric", "vol": "decimal a year", "sharpe": "a year",
+    "sortino": "a year", "calmar": "annual return over largest drawdown", "max_drawdown": "decimal, 0 or negative", "drawdown_sessions": "longest run below a peak",
+    "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive", "skewness": "population", "kurtosis": "excess, population",
+    "win_rate": "decimal of the sessions not flat", "profit_factor": "gains over losses",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    "Performance and risk of a return series; decimals, annual where the name or comment says so."
+    """Performance and risk of a return series; decimals.
+
+    Annual: annual_return, vol, sharpe, sortino, calmar. Of one session: var_95 and cvar_95, losses positive. Drawdowns are 0 or negative,
+    kurtosis is excess. NaN where a measure is not defined; `note` says why.
+    """
     sessions: int
     total_return: float
     annual_return: float  # geometric
@@ -74,6 +88,16 @@ class Metrics:
         rows = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "note"]
         return pd.DataFrame(rows, columns=["measure", "value"]).set_index("measure")
 
+    def _shown(self, html: bool) -> str:
+        title = f"Metrics of {self.sessions:,} returns" + (f" ({self.note})" if self.note else "")
+        return shown(title, self.frame().assign(unit=_UNITS.values()), html=html)
+
+    def __repr__(self) -> str:
+        return self._shown(False)
+
+    def _repr_html_(self) -> str:
+        return self._shown(True)
+
 # %% ../../nbs/analytics/24_metrics.ipynb #c010
 def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
     "Annual rate and returns per year that compound."
@@ -95,7 +119,15 @@ def _moment(x: np.ndarray, order: int) -> float:
 def _tail(x: np.ndarray) -> tuple[float, float]:
     "Value at risk 95 % and the mean loss at or beyond it, losses positive."
     cut = np.quantile(x, 0.05, method="linear")
-    return float(-cut), float(-x[x <= cut].mean())
+    return 0.0 - float(cut), 0.0 - float(x[x <= cut].mean())  # 0.0 less: a loss of zero is 0, not -0
+
+
+def _annual(total: float, periods: float, count: int) -> float:
+    "Geometric return a year; NaN where it leaves float64: a few returns of minutes say nothing about a year."
+    try:
+        return (1 + total) ** (periods / count) - 1 if total > -1 else -1.0
+    except OverflowError:
+        return NAN
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c012
 def metrics(
@@ -103,7 +135,11 @@ def metrics(
     rate: float = 0.0,  # annual risk-free rate, decimal
     periods: int = SESSIONS_PER_YEAR,  # returns per year
 ) -> Metrics:
-    "The twelve measures; fewer than two returns give NaN with a note, a NaN among the returns is an error."
+    """The twelve measures; fewer than two returns give NaN with a note, a NaN among the returns is an error.
+
+    `returns` are simple, decimals, one a session, oldest first (prices: `prices.pct_change().dropna()`); prices and percent are refused.
+    `rate` is annual, decimal. `periods` is returns a year: 252 for daily ones, 12 for monthly ones. Units of the answer: see `Metrics`.
+    """
     x, rate, periods = _series(returns), *_checked_rate(rate, periods)
     if not np.isfinite(x).all():
         raise DataError(f"return {np.flatnonzero(~np.isfinite(x))[0]} of {len(x)} is not finite: measures of a series with gaps mean nothing")
@@ -112,18 +148,18 @@ def metrics(
     flat = np.ptp(x) == 0
     excess = x - ((1 + rate) ** (1 / periods) - 1)
     total = float(np.prod(1 + x) - 1)
-    annual = (1 + total) ** (periods / len(x)) - 1 if total > -1 else -1.0
+    annual = _annual(total, periods, len(x))
     deepest, root = float(drawdowns(x).min()), periods**0.5
     gains, losses = x[x > 0].sum(), -x[x < 0].sum()
     return Metrics(
-        sessions=len(x), total_return=total, annual_return=float(annual), vol=0.0 if flat else float(x.std(ddof=1) * root),
+        sessions=len(x), total_return=total, annual_return=annual, vol=0.0 if flat else float(x.std(ddof=1) * root),
         sharpe=NAN if flat else _ratio(excess.mean() * root, x.std(ddof=1)),
         sortino=NAN if flat else _ratio(excess.mean() * root, np.sqrt(np.mean(np.minimum(excess, 0) ** 2))),
         calmar=_ratio(annual, -deepest), max_drawdown=deepest, drawdown_sessions=longest_drawdown(x),
         var_95=_tail(x)[0], cvar_95=_tail(x)[1],
         skewness=NAN if flat else _moment(x, 3), kurtosis=NAN if flat else _moment(x, 4) - 3,
         win_rate=_ratio(np.sum(x > 0), np.sum(x != 0)), profit_factor=_ratio(gains, losses),
-        note="all returns are equal: no ratio to risk" if flat else "" if losses > 0 else "no session lost: no ratio to losses",
+        note="all returns are equal: no ratio to risk" if flat else f"{len(x)} returns compound to no annual return" if np.isnan(annual) else "" if losses > 0 else "no session lost: no ratio to losses",
     )
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c018
@@ -133,7 +169,7 @@ ROLLING = ("total_return", "annual_return", "vol", "sharpe", "sortino", "calmar"
 
 @dataclass(frozen=True, slots=True)
 class RollingMetrics:
-    "The measures of every window; units and signs as in `Metrics`, NaN where a measure is not defined or the window has a gap."
+    "The measures of every window, by `frame(measure)`; units and signs as in `Metrics`, NaN where a measure is not defined or the window has a gap."
     values: np.ndarray  # (series, measures, windows)
     series: pd.Index
     ends: pd.Index  # the last session of each window
@@ -145,6 +181,10 @@ class RollingMetrics:
             raise InputError(f"measure {measure!r} is not known: choose from {', '.join(ROLLING)}")
         return pd.DataFrame(self.values[:, ROLLING.index(measure)].T, index=self.ends, columns=self.series)
 
+    def __repr__(self) -> str:
+        return (f"RollingMetrics: {len(self.series)} series, {len(self.ends)} windows of {self.window} returns, ends {self.ends[0]} to {self.ends[-1]}\n"
+                f"frame(measure) of: {', '.join(ROLLING)}")
+
 # %% ../../nbs/analytics/24_metrics.ipynb #c020
 def rolling_metrics(
     returns: pd.DataFrame | pd.Series | ArrayLike,  # (n,) or (n, series) simple returns, oldest first
@@ -152,7 +192,11 @@ def rolling_metrics(
     rate: float = 0.0,  # annual risk-free rate, decimal
     periods: int = SESSIONS_PER_YEAR,  # returns per year
 ) -> RollingMetrics:
-    "The twelve measures (with the profit factor) of every window; a window with a return that is not finite is NaN."
+    """The twelve measures (with the profit factor) of every window; a window with a return that is not finite is NaN.
+
+    `returns` are simple, decimals, oldest first, one column a series; prices and percent are refused. `window` counts returns, `rate` is
+    annual, decimal, `periods` returns a year. `.frame("sharpe")` gives one measure; units and signs are those of `Metrics`.
+    """
     from otsport.kernels.metrics import MEASURES, rolling_many
 
     table = returns if isinstance(returns, (pd.DataFrame, pd.Series)) else floats(returns, "returns")
@@ -163,9 +207,8 @@ def rolling_metrics(
     window = whole(window, "window", 2, max(rows.shape[1], 2))
     if window > rows.shape[1]:
         raise InputError(f"window is {window} sessions: it must be 2 to {rows.shape[1]}, the number of returns")
-    if (low := (rows < -1) & (rows > -np.inf)).any():
-        series, session = np.argwhere(low)[0]
-        raise DataError(f"return {session} of {table.columns[series]} is {rows[series, session]:g}, below -1: simple returns as decimals are needed, and none can lose more than all")
+    for name, row in zip(table.columns, rows):
+        check_returns(np.where(row == -np.inf, np.nan, row), (f"{name}: return",))
     values = np.empty((len(rows), MEASURES, rows.shape[1] - window + 1))
     rolling_many(rows, window, (1 + rate) ** (1 / periods) - 1, float(periods), 0.05, values)
     return RollingMetrics(values, table.columns, table.index[window - 1 :], window)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from .var import _checked_levels, _scaled
-from .covariance import usable_covariance
-from ..core.arrays import check_labels, floats, labels, number, whole
+from .covariance import annual_covariance, usable_covariance
+from ..core.arrays import check_labels, floats, labels, number, shown, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import elementary, montecarlo, tail
@@ -44,6 +45,7 @@ def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[n
     check_labels({"delta": labels(delta), "gamma": labels(gamma), "the columns of gamma": labels(gamma, 1), "the covariance": labels(cov)})
     delta, gamma, sigma = floats(delta, "delta"), floats(gamma, "gamma"), floats(cov, "covariance")
     n = delta.size
+    gamma = np.zeros(n) if gamma.ndim == 0 and gamma == 0 else gamma  # a linear book
     if delta.ndim != 1 or n == 0 or gamma.shape not in ((n,), (n, n)) or sigma.shape != (n, n):
         raise InputError(f"delta has shape {delta.shape}, gamma {gamma.shape}, covariance {sigma.shape}: give (n,), (n,) or (n, n), and (n, n)")
     if not (np.isfinite(delta).all() and np.isfinite(gamma).all()):
@@ -54,7 +56,7 @@ def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[n
 
 
 def book_factors(delta: ArrayLike, gamma: ArrayLike, cov: np.ndarray, drift: float = 0.0) -> Factors:
-    "The rotation in which the book is a sum over factors; `delta` (n,) and `gamma` (n,) or (n, n) in dollars, `cov` of the horizon."
+    "The rotation in which the book is a sum over factors; `delta` and `gamma` in dollars as in `monte_carlo`, but `cov` of the HORIZON, not annual."
     delta, gamma, cov = _checked_book(delta, gamma, cov)
     if not np.isfinite(number(drift, "drift")):
         raise DataError(f"drift is {drift}: give finite dollars")
@@ -70,7 +72,10 @@ BATCHES = 20  # for the standard errors
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    "Tail of a simulated book, dollars, losses positive."
+    """Tail of a simulated book, dollars, losses positive; `var_error` and `es_error` are one standard error.
+
+    The parts are those of the first level; `component_var` is smoothed near the value at risk and scaled to sum to it.
+    """
     levels: tuple[float, ...]
     var: tuple[float, ...]  # by level
     es: tuple[float, ...]  # by level
@@ -80,6 +85,17 @@ class Simulation:
     component_var: np.ndarray | None  # (n,) sums to var[0]; None when not asked for
     component_es: np.ndarray | None  # (n,) sums to es[0]
     seed: int
+
+    def _shown(self, html: bool) -> str:
+        columns = {"VaR": self.var, "its error": self.var_error, "ES": self.es, "its error ": self.es_error}
+        title = f"Simulation of {len(self.pnl):,} scenarios, seed {self.seed}, dollars, losses positive, one standard error" + ("" if self.component_var is None else f"; parts of {len(self.component_var):,} positions")
+        return shown(title, pd.DataFrame(columns, index=[f"{100 * level:g}%" for level in self.levels]), html=html)
+
+    def __repr__(self) -> str:
+        return self._shown(False)
+
+    def _repr_html_(self) -> str:
+        return self._shown(True)
 
 
 def _mixing(count: int, df: float | None, seed: int) -> np.ndarray:
@@ -129,7 +145,7 @@ def _parts(f: Factors, delta: np.ndarray, gamma: np.ndarray, drift: np.ndarray, 
 # %% ../../nbs/analytics/27_montecarlo.ipynb #c011
 def monte_carlo(
     delta: ArrayLike,  # (n,) dollars per 1.00 of return: shares times delta times spot
-    gamma: ArrayLike,  # (n,) or (n, n) dollars per squared return: shares times gamma times spot squared
+    gamma: ArrayLike,  # (n,) or (n, n) dollars per squared return: shares times gamma times spot squared; 0 for a linear book
     cov: ArrayLike,  # (n, n) covariance of returns, annual, decimal squared
     sessions: float = 1.0,  # horizon
     scenarios: int = 100_000,  # draws, mirror images included
@@ -140,12 +156,18 @@ def monte_carlo(
     antithetic: bool = True,  # draws and their mirror images
     parts: bool = False,  # Euler parts as well
 ) -> Simulation:
-    "Value at risk and expected shortfall of a delta-gamma book by simulation, with standard errors."
+    """Value at risk and expected shortfall of a delta-gamma book by simulation, with standard errors; dollars, losses positive.
+
+    `cov` is ANNUAL, decimal squared, as `analytics.covariance` gives it (`np.cov` of daily returns is 252 times too small, and warns); the
+    horizon is `sessions` of 252. `delta` is shares * delta * S dollars, `gamma` is shares * Gamma * S**2 dollars (0: a linear book), shares
+    being contracts times multiplier. `drift` is dollars over the horizon. Levels are 0.95, not 95; each needs 20 / (1 - level) scenarios.
+    """
     delta, gamma, sigma = _checked_book(delta, gamma, cov)
+    annual_covariance(cov)
     n, scenarios, seed = delta.size, whole(scenarios, "scenarios", BATCHES), whole(seed, "seed", 0)
     if not 0 < number(sessions, "sessions") < np.inf:
         raise DataError(f"sessions is {sessions}: the horizon lies ahead, give a finite number above 0")
-    wanted = _checked_levels(levels, scenarios // BATCHES)
+    wanted = _checked_levels(levels, scenarios, BATCHES)
     scenarios -= scenarios % 2 if antithetic else 0
     drifts = floats(drift, "drift")
     if drifts.shape not in ((), delta.shape) or not np.isfinite(drifts).all():
@@ -160,12 +182,12 @@ def monte_carlo(
 
 # %% ../../nbs/analytics/27_montecarlo.ipynb #c017
 def copula_scenarios(
-    past_returns: ArrayLike,  # (T, n) simple returns
+    past_returns: ArrayLike | pd.DataFrame,  # (T, n) simple returns
     scenarios: int = 10_000,  # rows of the answer
     seed: int = 0,  # decides every number
     df: float | None = None,  # degrees of freedom of the Student copula, None: Gaussian
-) -> np.ndarray:  # (scenarios, n) simple returns
-    "Seeded returns with each asset's historical distribution and the rank correlation of the past."
+) -> np.ndarray | pd.DataFrame:  # (scenarios, n) simple returns
+    "Seeded simple returns with each asset's historical distribution and the rank correlation of the past, over the horizon of the past ones; a frame gives a frame."
     past, scenarios, seed = floats(past_returns, "past returns"), whole(scenarios, "scenarios", 1), whole(seed, "seed", 0)
     if past.ndim != 2 or len(past) < 3 or past.shape[1] == 0 or not np.isfinite(past).all():
         raise DataError(f"past returns have shape {past.shape}, {np.sum(~np.isfinite(past))} not finite: give at least 3 sessions by assets, all finite")
@@ -184,4 +206,5 @@ def copula_scenarios(
     else:
         uniform = stdtr(df, joined * (_mixing(scenarios, df, seed) * (df / (df - 2)) ** 0.5)[:, None]).ravel()
     places = (np.arange(count) + 0.5) / count
-    return np.column_stack([np.interp(u, places, x) for u, x in zip(uniform.reshape(scenarios, n).T, np.sort(past, axis=0).T)])
+    drawn = np.column_stack([np.interp(u, places, x) for u, x in zip(uniform.reshape(scenarios, n).T, np.sort(past, axis=0).T)])
+    return drawn if (names := labels(past_returns, 1)) is None else pd.DataFrame(drawn, columns=names)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .options import bsm
 from .risk import historical_var
 from .var import BookTail, _checked_levels, _numbered, _scaled
-from ..core.arrays import check_labels, floats, labels, number
+from ..core.arrays import check_labels, floats, labels, number, short
 from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels import revaluation, tail
@@ -39,10 +39,20 @@ class Book:
     vol: np.ndarray  # annual, decimal
     sign: np.ndarray  # +1 call, -1 put, 0 shares
     underlying: np.ndarray  # (n,) int64, column of the scenarios
+    names: tuple[str, ...] = ()  # of the underlyings, the columns of scenario frames; none: they are numbered
 
     def columns(self) -> list[np.ndarray]:
         "The eight float columns in the kernel's order."
         return [self.scale, self.spot, self.strike, self.tau, self.rate, self.div_yield, self.vol, self.sign]
+
+
+def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
+    "Column number of each position and the names of the columns; no names where numbers were given."
+    given = np.asarray(underlying)
+    if given.size == 0 or not all(isinstance(u, str) for u in given.ravel().tolist()):
+        return underlying, ()
+    places = {name: i for i, name in enumerate(dict.fromkeys(map(str, given.ravel().tolist())))}
+    return np.array([places[u] for u in given.ravel().tolist()]).reshape(given.shape), tuple(places)
 
 
 def make_book(
@@ -52,48 +62,74 @@ def make_book(
     tau: ArrayLike,  # years to expiry, ACT/365F
     vol: ArrayLike,  # annual, decimal
     right: ArrayLike,  # "C", "P" or "S" (shares)
-    underlying: ArrayLike,  # column of the scenarios, from 0
+    underlying: ArrayLike,  # names, the columns of scenario frames; or column numbers of plain arrays, from 0
     rate: ArrayLike = 0.0,  # annual, continuous
     div_yield: ArrayLike = 0.0,  # annual, continuous
     multiplier: ArrayLike = 100.0,  # units of underlying per contract; shares count one each
 ) -> Book:
-    "A checked book; a negative, missing or infinite number of an option is named with its position."
+    """A checked book; a negative, missing or infinite number of an option is named with its position.
+
+    `qty` is signed contracts or shares (an option counts `multiplier` units, shares one), prices in dollars, `tau` in years, `vol`, `rate`
+    and `div_yield` annual decimals. `right` is "C", "P" or "S" for shares. With names as `underlying`, ["AAPL", "KO"], scenarios are
+    frames with these columns; with numbers, [0, 1], plain arrays.
+    """
     given = np.asarray(right).astype(str)
     if wrong := [r for r in given.ravel() if r not in RIGHTS]:
         raise InputError(f"right {str(wrong[0])!r} is not known: use 'C', 'P' or 'S' (shares)")
     inputs = dict(qty=qty, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right, multiplier=multiplier, underlying=underlying)
     check_labels({name: labels(value) for name, value in inputs.items()})
+    inputs["underlying"], names = _columns_of(underlying)
     inputs["right"] = np.array([RIGHTS[r] for r in given.ravel()]).reshape(given.shape)
     arrays = [np.atleast_1d(floats(value, name)) for name, value in inputs.items()]
     if max(a.ndim for a in arrays) > 1 or len({a.size for a in arrays} - {1}) > 1:
         raise InputError(f"the shapes do not fit together: {', '.join(f'{name} {a.shape}' for name, a in zip(inputs, arrays) if a.size != 1)}; give one number, or one for each position")
     qty, spot, strike, tau, rate, div_yield, vol, sign, multiplier, rows = (np.array(a) for a in np.broadcast_arrays(*arrays))
     if np.any((rows != np.floor(rows)) | ~(rows >= 0)):
-        raise InputError(f"underlying is {rows[(rows != np.floor(rows)) | ~(rows >= 0)][0]:g}: give whole numbers from 0, the columns of the scenarios")
+        raise InputError(f"underlying is {rows[(rows != np.floor(rows)) | ~(rows >= 0)][0]:g}: give names (columns of scenario frames) or whole numbers from 0 (columns of plain arrays)")
     option = sign != 0
     for name, column, needed in (("qty", qty, option | ~option), ("spot", spot, option | ~option), ("strike", strike, option), ("tau", tau, option),
                                  ("vol", vol, option), ("rate", rate, option), ("div_yield", div_yield, option), ("multiplier", multiplier, option)):
         bad = needed & ~(np.isfinite(column) & ((column >= 0) | np.isin(name, ("qty", "rate", "div_yield"))))
         if bad.any():
             raise DataError(f"{name} of position {np.argmax(bad)} is {column[np.argmax(bad)]:g}: give a finite number, not negative where it cannot be")
-    return Book(qty * np.where(option, multiplier, 1.0), spot, strike, tau, rate, div_yield, vol, sign, np.array(rows, dtype=np.int64))
+    return Book(qty * np.where(option, multiplier, 1.0), spot, strike, tau, rate, div_yield, vol, sign, np.array(rows, dtype=np.int64), names)
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c008
 @dataclass(frozen=True, slots=True)
 class Revaluation:
-    "P&L of a book in scenarios, dollars."
+    "P&L of a book in scenarios, dollars, gains positive: `pnl` one row a position, `total` of the book."
     pnl: np.ndarray  # (n, T), one row a position
     total: np.ndarray  # (T,), of the book
+
+    def __repr__(self) -> str:
+        return (f"Revaluation of {len(self.pnl):,} positions in {len(self.total):,} scenarios, dollars: "
+                f"worst {short(self.total.min())}, mean {short(self.total.mean())}, best {short(self.total.max())} (tail: book_tail)")
+
+
+def _aligned(book: Book, scenarios: ArrayLike, what: str) -> ArrayLike:
+    "The scenarios with their columns in the book's order: by name for a book of names, plain for a book of numbers."
+    columns = labels(scenarios, 1)
+    if book.names:
+        if columns is None or not columns.is_unique or not set(book.names) <= set(columns):
+            raise InputError(f"the {what} have {'no names' if columns is None else f'columns {list(columns)[:5]}'}, the book is on {', '.join(book.names[:5])}: "
+                             "give a frame with these columns, each once")
+        return scenarios[list(book.names)]
+    if columns is not None and list(columns) != list(range(len(columns))):
+        raise InputError(f"the {what} have columns {list(columns)[:5]} and the book numbers its underlyings: make_book(underlying=names), or give a plain array in the order of the numbers")
+    return scenarios
 
 
 def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     "1 + returns and vol shifts, (m, T) each, checked against the book."
-    for axis, what in enumerate(("scenarios", "underlyings")):
-        check_labels({f"the {what} of the spot returns": labels(spot_returns, axis), f"the {what} of the vol shifts": labels(vol_shifts, axis)})
+    check_labels({"the scenarios of the spot returns": labels(spot_returns), "the scenarios of the vol shifts": labels(vol_shifts)})
+    spot_returns = _aligned(book, spot_returns, "spot returns")
+    vol_shifts = None if vol_shifts is None else _aligned(book, vol_shifts, "vol shifts")
     growth = 1 + np.ascontiguousarray(floats(spot_returns, "spot return").T)
     shift = np.zeros_like(growth) if vol_shifts is None else np.ascontiguousarray(floats(vol_shifts, "vol shift").T)
     if growth.ndim != 2 or shift.shape != growth.shape:
         raise InputError(f"spot returns have shape {growth.T.shape}, vol shifts {shift.T.shape}: give scenarios by underlyings, (T, m), for both")
+    if growth.shape[1] == 0:
+        raise InputError("there are no scenarios: give at least one row of spot returns")
     if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < len(growth)):
         raise InputError(f"underlying {book.underlying.max()} of the book is no column of {len(growth)} underlyings in the scenarios")
     for name, matrix, least in (("spot return", growth - 1, -1.0), ("vol shift", shift, -np.inf)):
@@ -121,7 +157,11 @@ def full_revaluation(
     days: float = 0.0,  # calendar days that pass
     out: np.ndarray | None = None,  # (n, T) float64 array that takes the P&L, for books valued again and again; None: a new one
 ) -> Revaluation:
-    "Every position priced again in every scenario; an option that expires within the horizon is worth its intrinsic value."
+    """Every position priced again in every scenario, dollars; an option that expires within the horizon is worth its intrinsic value.
+
+    `spot_returns` are simple, decimals; `vol_shifts` are added to annual vols (0.05 is five points); `days` are calendar days. Frames are
+    aligned by column for a book of names; a book of numbers takes plain arrays, one column an underlying in the order of the numbers.
+    """
     years = _years(days)
     growth, shift = _scenarios(book, spot_returns, vol_shifts)
     with np.errstate(divide="ignore"):  # a spot of 0 has the logarithm -inf, which the kernel understands
@@ -133,13 +173,16 @@ def full_revaluation(
     revaluation.revalue(*book.columns(), years, book.underlying, growth, log_growth, shift, pnl, total)
     return Revaluation(pnl, total)
 
-# %% ../../nbs/analytics/26_revaluation.ipynb #c013
+# %% ../../nbs/analytics/26_revaluation.ipynb #c015
 def book_tail(
     found: Revaluation,
     levels: Sequence[float] = (0.95, 0.99),  # confidence levels
     names: Sequence[str] = (),  # of the positions; their numbers when none are given
 ) -> BookTail:
-    "Value at risk and expected shortfall at each level, with the parts at the first."
+    """Value at risk and expected shortfall at each level (0.95, not 95), with the parts at the first; dollars, losses positive.
+
+    `component_var` is smoothed and scaled: see `BookTail`. `names` are those of the positions, for `frame()`.
+    """
     wanted, total = _checked_levels(levels, len(found.total)), found.total
     if not np.isfinite(total).all():
         raise DataError(f"P&L of scenario {np.argmin(np.isfinite(total))} is not finite: check the book and the scenarios")
@@ -156,14 +199,14 @@ def book_tail(
     parts_var = parts[:, 0] if np.ptp(total) == 0 else _scaled(parts[:, 0], var[0])
     return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or _numbered(len(parts)))
 
-# %% ../../nbs/analytics/26_revaluation.ipynb #c016
+# %% ../../nbs/analytics/26_revaluation.ipynb #c018
 def delta_gamma_pnl(
     book: Book,
     spot_returns: ArrayLike,  # (T, m) simple returns, one row a scenario
     vol_shifts: ArrayLike | None = None,  # (T, m) added to the vols, annual decimals
     days: float = 0.0,  # calendar days that pass
 ) -> Revaluation:
-    "The P&L that today's Greeks predict: an approximation, whose error `delta_gamma_error` shows."
+    "The P&L in dollars that today's Greeks predict: an approximation, whose error `delta_gamma_error` shows; inputs as in `full_revaluation`."
     (growth, shift), years = _scenarios(book, spot_returns, vol_shifts), _years(days)
     option = book.sign != 0
     greeks = np.zeros((5, len(book.scale)))  # price, delta, vega, gamma, theta

@@ -32,13 +32,20 @@ def _level(level: float) -> float:
     return float(level)
 
 
+def _fewest(level: float) -> int:
+    "Observations of which one lies in the tail on average."
+    return int(np.ceil((1 - 1e-9) / (1 - level)))
+
+
 def _sample(pnl: ArrayLike, level: float) -> np.ndarray:
     "The observations as float64, checked: finite, one-dimensional, and enough of them for the level."
     x, level = floats(pnl, "P&L"), _level(level)
-    if x.ndim != 1 or not np.isfinite(x).all():
+    if x.ndim != 1:
+        raise InputError(f"P&L of shape {x.shape}: give one number an observation, (n,); of positions in columns that is their sum, pnl.sum(axis=1)")
+    if not np.isfinite(x).all():
         raise DataError(f"P&L of shape {x.shape} with {np.sum(~np.isfinite(x))} values that are not finite: give one finite number an observation")
-    if len(x) * (1 - level) < 1 - 1e-9:
-        raise DataError(f"{len(x)} observations say nothing about a {level:.0%} loss: at least {np.ceil(1 / (1 - level) - 1e-9):.0f} are needed")
+    if len(x) < (fewest := _fewest(level)):
+        raise DataError(f"{len(x)} observations say nothing about a {100 * level:g}% loss: at least {fewest} are needed")
     return x
 
 # %% ../../nbs/analytics/21_risk.ipynb #c007
@@ -65,7 +72,11 @@ def historical_var(
     level: float = 0.95,  # confidence level
     convention: str = "linear",  # one of CONVENTIONS
 ) -> float:  # loss, positive, in the unit of `pnl`
-    "The loss that is not exceeded with probability `level`; negative when even that quantile is a gain."
+    """The loss that is not exceeded with probability `level`; positive is a loss, negative when even that quantile is a gain.
+
+    `pnl` is one number an observation (dollars, or returns as decimals) and gives the unit of the answer; of a frame of positions it is
+    `pnl.sum(axis=1)`. `level` is 0.95, not 95 or 0.05.
+    """
     x, level = _sample(pnl, level), float(level)
     if _checked_convention(convention) == "skfolio":
         return float(-np.sort(x)[_tail_count(len(x), level)[1]])
@@ -79,7 +90,7 @@ def expected_shortfall(
     level: float = 0.95,  # confidence level
     convention: str = "linear",  # one of CONVENTIONS
 ) -> float:  # loss, positive, in the unit of `pnl`
-    "The mean loss in the observations at or beyond the value at risk."
+    "The mean loss in the observations at or beyond the value at risk; unit, sign and level as in `historical_var`."
     x, var, level = _sample(pnl, level), historical_var(pnl, level, convention), float(level)
     if convention == "empyrical":
         return float(-np.sort(x)[: int((len(x) - 1) * (1 - level)) + 1].mean())
@@ -138,7 +149,11 @@ def scenario_pnl(
     vol_shifts: pd.DataFrame | None = None,  # added to the vols of a symbol's options, annual decimals, sessions by symbols; None: vols held
     days: float = 0.0,  # calendar days that pass in a scenario
 ) -> pd.DataFrame:  # dollars, sessions by contract key, in the order of `quantities`
-    "P&L of today's positions in each past session; options re-priced in full."
+    """P&L of today's positions in each past session, dollars, a column a position; options re-priced in full (Black-Scholes-Merton).
+
+    Returns and vol shifts are decimals by symbol, quantities signed units (an option counts its multiplier), vols annual by contract key.
+    Vols are held and no time passes unless `vol_shifts` and `days` (calendar days) are given. The book's P&L is the sum over columns.
+    """
     contracts = list(quantities)
     _checked_positions(contracts, quantities, spots, past_returns, option_vols)
     if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):
@@ -179,7 +194,10 @@ def component_var(
     pnl: pd.DataFrame,  # dollars, observations by symbol (or contract)
     level: float = 0.95,  # confidence level
 ) -> pd.Series:  # dollars by column; sums to historical_var of the total
-    "Parts of the value at risk: a Gaussian-kernel estimate of Euler's rule, scaled to the historical total."
+    """Parts of the value at risk: a Gaussian-kernel estimate of Euler's rule, scaled to the historical total.
+
+    `pnl` in dollars, one column a position. A part is positive where the position adds to the loss, negative where it hedges.
+    """
     pnl, level = usable_pnl(pnl), _level(level)
     total = pnl.sum(axis=1).to_numpy()
     var, spread = historical_var(total, level), np.std(total)
@@ -197,7 +215,7 @@ def component_es(
     pnl: pd.DataFrame,  # dollars, observations by symbol (or contract)
     level: float = 0.95,  # confidence level
 ) -> pd.Series:  # dollars by column; sums to expected_shortfall of the total
-    "Parts of the expected shortfall: the mean loss of each column in the tail scenarios of the total."
+    "Parts of the expected shortfall, dollars: the mean loss of each column in the tail scenarios of the total; a hedge is negative."
     pnl = usable_pnl(pnl)
     total = pnl.sum(axis=1).to_numpy()
     return -pnl[total <= -historical_var(total, level)].mean()

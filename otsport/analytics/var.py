@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .covariance import usable_covariance
-from .risk import _level, historical_var, usable_pnl
-from ..core.arrays import check_labels, floats, labels, number
+from .covariance import annual_covariance
+from .risk import _fewest, _level, historical_var, usable_pnl
+from ..core.arrays import check_labels, floats, labels, number, shown
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import tail
@@ -53,13 +53,16 @@ def parametric_var(
     mean: float = 0.0,  # mean of the P&L over the horizon
     df: float | None = None,  # degrees of freedom of Student's distribution, None: normal
 ) -> float:  # loss, positive, in the unit of `vol`
-    "Value at risk of a normal or Student-t P&L."
+    """Value at risk of a normal or Student-t P&L: a positive loss in the unit of `vol`.
+
+    `vol` and `mean` are of the P&L over the horizon itself (a day's for a day's value at risk), not annual; `level` is 0.95, not 95.
+    """
     _checked(level, vol, mean)
     return _tail_constants(level, df)[0] * vol - mean
 
 
 def parametric_es(vol: float, level: float = 0.95, mean: float = 0.0, df: float | None = None) -> float:
-    "Expected shortfall of a normal or Student-t P&L; inputs as in `parametric_var`."
+    "Expected shortfall of a normal or Student-t P&L, a positive loss; inputs as in `parametric_var`: `vol` over the horizon, not annual."
     _checked(level, vol, mean)
     return _tail_constants(level, df)[1] * vol - mean
 
@@ -85,7 +88,10 @@ def cornish_fisher_var(
     level: float = 0.95,  # confidence level
     mean: float = 0.0,  # of the P&L
 ) -> float:  # loss, positive, in the unit of `vol`
-    "Modified value at risk; refused where the expansion is not monotone."
+    """Modified value at risk, a positive loss in the unit of `vol`; refused where the expansion is not monotone.
+
+    `kurtosis` is EXCESS (0 for a normal; `scipy.stats.kurtosis` and `Metrics.kurtosis` are). `vol` and `mean` are over the horizon, not annual.
+    """
     _checked(level, vol, mean)
     z = _expansion(skewness, kurtosis, level)
     w = z + (z**2 - 1) * skewness / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skewness**2 / 36
@@ -93,7 +99,7 @@ def cornish_fisher_var(
 
 
 def cornish_fisher_es(vol: float, skewness: float, kurtosis: float, level: float = 0.95, mean: float = 0.0) -> float:
-    "Mean loss beyond the modified value at risk; inputs as in `cornish_fisher_var`."
+    "Mean loss beyond the modified value at risk, positive; inputs as in `cornish_fisher_var`: `kurtosis` is EXCESS."
     _checked(level, vol, mean)
     z = _expansion(skewness, kurtosis, level)
     below = 1 + z * skewness / 6 + (z**2 - 1) * kurtosis / 24 - (2 * z**2 - 1) * skewness**2 / 36
@@ -107,7 +113,7 @@ def ewma_variances(
     returns: ArrayLike,  # (T,) returns, oldest first
     decay: float = EWMA_DECAY,  # weight of the variance before, between 0 and 1
 ) -> np.ndarray:  # (T,) variance of one session as known after each return
-    "The RiskMetrics recursion, seeded with the first squared return."
+    "The RiskMetrics recursion, oldest return first, seeded with the first squared return: variances of one session, not annual, in the unit of `returns` squared."
     x = np.asarray(floats(returns, "returns"), order="C")
     if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
@@ -121,12 +127,12 @@ def ewma_variances(
 
 
 def ewma_var(returns: ArrayLike, level: float = 0.95, decay: float = EWMA_DECAY, df: float | None = None) -> float:
-    "Value at risk of the next session from the EWMA vol, mean zero; in the unit of `returns`."
+    "Value at risk of the next session from the EWMA vol, mean zero: a positive loss in the unit of `returns` (oldest first; decimals, or dollars of P&L)."
     return parametric_var(float(ewma_variances(returns, decay)[-1]) ** 0.5, level, df=df)
 
 
 def ewma_es(returns: ArrayLike, level: float = 0.95, decay: float = EWMA_DECAY, df: float | None = None) -> float:
-    "Expected shortfall of the next session from the EWMA vol, mean zero; in the unit of `returns`."
+    "Expected shortfall of the next session from the EWMA vol, mean zero: a positive loss in the unit of `returns`, oldest first."
     return parametric_es(float(ewma_variances(returns, decay)[-1]) ** 0.5, level, df=df)
 
 # %% ../../nbs/analytics/25_var.ipynb #c016
@@ -148,9 +154,13 @@ def parametric_parts(
     mean: ArrayLike = 0.0,  # (n,) mean return over the horizon, decimal
     df: float | None = None,  # degrees of freedom of Student's distribution, None: normal
 ) -> ParametricParts:
-    "Value at risk, expected shortfall and their Euler parts from a covariance."
+    """Value at risk, expected shortfall and their Euler parts from an ANNUAL covariance.
+
+    `cov` is annual, decimal squared, as `analytics.covariance` gives it (`np.cov` of daily returns is 252 times too small, and warns);
+    the horizon is `sessions` of 252. `exposures` are signed dollars, `mean` is the return over the horizon. Losses are positive.
+    """
     check_labels({"exposures": labels(exposures), "the covariance": labels(cov), "mean": labels(mean)})
-    w, sigma = floats(exposures, "exposures"), usable_covariance(cov)
+    w, sigma = floats(exposures, "exposures"), annual_covariance(cov)
     if w.ndim != 1 or sigma.shape != (len(w), len(w)) or not np.isfinite(w).all():
         raise InputError(f"exposures have shape {w.shape}, the covariance {sigma.shape}: give (n,) and (n, n), all finite")
     if not 0 < number(sessions, "sessions") < np.inf:
@@ -172,7 +182,11 @@ def parametric_parts(
 # %% ../../nbs/analytics/25_var.ipynb #c019
 @dataclass(frozen=True, slots=True)
 class BookTail:
-    "Tail measures of a book over scenarios, dollars, losses positive; the parts belong to the first level."
+    """Tail measures of a book over scenarios, dollars, losses positive; the parts belong to the first level.
+
+    `component_es` are plain means over the tail scenarios. `component_var` is an estimate: the mean loss of each position in the scenarios
+    near the value at risk, smoothed with Gaussian weights and scaled so that the parts sum to the historical value at risk.
+    """
     levels: tuple[float, ...]
     var: tuple[float, ...]  # by level
     es: tuple[float, ...]  # by level
@@ -185,14 +199,28 @@ class BookTail:
         "One row a position: its parts, dollars."
         return pd.DataFrame({"component_var": self.component_var, "component_es": self.component_es}, index=list(self.names))
 
+    def _shown(self, html: bool) -> str:
+        whole = pd.DataFrame({"VaR": self.var, "ES": self.es}, index=[f"{100 * level:g}%" for level in self.levels])
+        order = np.argsort(-np.abs(self.component_es), kind="stable")[:5]
+        largest = self.frame().iloc[order].set_axis([f"part of VaR {whole.index[0]}", f"part of ES {whole.index[0]}"], axis=1)
+        title = f"BookTail of {len(self.names):,} positions in {len(self.pnl):,} scenarios, dollars, losses positive; the {len(order)} largest parts (all: frame())"
+        return shown(title, whole, largest, html=html)
 
-def _checked_levels(levels: Sequence[float], scenarios: int) -> np.ndarray:
-    "The levels as an array; each lies between 0.5 and 1 and has at least one scenario in its tail."
+    def __repr__(self) -> str:
+        return self._shown(False)
+
+    def _repr_html_(self) -> str:
+        return self._shown(True)
+
+
+def _checked_levels(levels: Sequence[float], scenarios: int, batches: int = 1) -> np.ndarray:
+    "The levels as an array; each lies between 0.5 and 1 and has at least one scenario in its tail, in each batch of a simulation."
     if np.ndim(levels) != 1:
         raise InputError(f"levels is {levels!r}: give several, for example (0.95, 0.99), or (0.95,)")
     for level in map(_level, levels):
-        if scenarios * (1 - level) < 1 - 1e-9:
-            raise DataError(f"{scenarios} observations say nothing about a {level:.0%} loss: at least {np.ceil(1 / (1 - level) - 1e-9):.0f} are needed")
+        if scenarios < (fewest := batches * _fewest(level)):
+            why = f", {_fewest(level)} in each of the {batches} batches that give the standard error" if batches > 1 else ""
+            raise DataError(f"{scenarios} scenarios say nothing about a {100 * level:g}% loss: at least {fewest} are needed{why}")
     if not len(levels):
         raise InputError("no level is given: name at least one, for example 0.95")
     return floats(list(levels), "levels")
@@ -225,7 +253,11 @@ def linear_var(
     exposures: ArrayLike | pd.Series,  # (n,) dollars, signed; a Series is aligned with the columns of a frame
     levels: Sequence[float] = (0.95, 0.99),  # confidence levels
 ) -> BookTail:
-    "Value at risk and expected shortfall of linear positions at each level, with the parts at the first."
+    """Value at risk and expected shortfall of linear positions at each level, with the parts at the first.
+
+    `returns` are simple returns over the horizon, decimals, one row a scenario; `exposures` signed dollars, aligned by name where both
+    are pandas, else in the order of the columns. Levels are 0.95, not 95. Losses are positive dollars.
+    """
     if isinstance(returns, pd.DataFrame) and isinstance(exposures, pd.Series):
         if len(lost := exposures.index.difference(returns.columns)) or not (exposures.index.is_unique and returns.columns.is_unique):
             raise InputError(f"exposures to {list(map(str, lost))} without a column of returns, or a name that stands twice: give each position once, with its returns")
@@ -249,7 +281,7 @@ def incremental_var(
     pnl: pd.DataFrame,  # dollars, observations by position
     level: float = 0.95,  # confidence level
 ) -> pd.Series:  # dollars by column
-    "Value at risk of the book less that of the book without each position, by full recomputation."
+    "Value at risk of the book less that of the book without each position, by full recomputation; dollars, negative for a hedge."
     pnl, level = usable_pnl(pnl), _level(level)
     x = np.ascontiguousarray(pnl.to_numpy().T)
     total = x.sum(axis=0)

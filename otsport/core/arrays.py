@@ -43,7 +43,7 @@ def floats(
     if given.dtype.kind == "O":
         return np.array([_as_number(v, name) for v in given.ravel()], dtype=np.float64).reshape(given.shape)
     if given.dtype.kind not in "iuf":
-        raise InputError(f"{name} holds {'text' if given.dtype.kind in 'US' else given.dtype.name}, for example {given.ravel()[:1].tolist()}: give numbers, and NaN where one is missing")
+        raise InputError(f"{name} holds {'text' if given.dtype.kind == 'U' else given.dtype.name}, for example {given.ravel()[:1].tolist()}: give numbers, and NaN where one is missing")
     return given.astype(np.float64, copy=False)
 
 # %% ../../nbs/core/05_arrays.ipynb #c008

@@ -34,7 +34,7 @@ def tick_grid(
     fields: Sequence[str],
     ticks: Mapping[str, str] | None = None,  # smallest step by field, as text: {"nav": "0.01"}
 ) -> np.ndarray:  # (m, 2) int64 for `encode`
-    "The declared steps of the fields; a field without one is kept bit by bit."
+    "The declared steps of the fields, as text: {'nav': '0.01'} rounds to cents; a field without one is kept bit by bit."
     ticks = dict(ticks or {})
     if unknown := sorted(set(ticks) - set(fields)):
         raise InputError(f"tick for {unknown[0]!r}, which is no field: the fields are {', '.join(fields)}")
@@ -108,7 +108,14 @@ def _instant(ts: datetime) -> int:
 
 
 class SnapshotRing:
-    "The snapshots of the last days in memory, compressed by the chunk."
+    """The snapshots of the last days in memory, compressed by the chunk; one ring a portfolio, one writer.
+
+        ring = SnapshotRing(["nav", "cash"], days=30, ticks={"nav": "0.01"})
+        ring.push(datetime(2025, 1, 2, 15, tzinfo=UTC), [101_250.25, 10_000.0])     # instants must rise
+        ring.read(start, end)                                                         # a frame, index in UTC
+
+    `days` are calendar days back from the newest snapshot. A field with a tick is rounded to it, one without is kept bit by bit.
+    """
 
     def __init__(
         self,
@@ -164,6 +171,13 @@ class SnapshotRing:
     def __len__(self) -> int:
         "Snapshots held, those of the oldest chunk that are past their days included."
         return sum(entry[2] for entry in self._closed) + self._open
+
+    def __repr__(self) -> str:
+        if self._newest is None:
+            return f"SnapshotRing of {', '.join(self.fields)}: empty"
+        newest = datetime.fromtimestamp(self._newest / _MICROSECONDS, timezone.utc)
+        return (f"SnapshotRing of {', '.join(self.fields)}: {len(self):,} snapshots, newest {newest:%Y-%m-%d %H:%M:%S} UTC, reaching {self._kept / _MICROSECONDS / _SECONDS_PER_DAY:g} days back; "
+                f"{self.nbytes:,} bytes in {len(self._closed)} chunks, {self._open:,} snapshots open")
 
     @property
     def nbytes(self) -> int:

@@ -16,7 +16,14 @@ from ..kernels.ticks import conflate
 
 # %% ../../nbs/data/15_ticks.ipynb #c005
 class TickBuffer:
-    "Ticks of known instruments and fields, and the newest value of each; one thread."
+    """Ticks of known instruments and fields, and the newest value of each; one thread.
+
+        buffer = TickBuffer(["KO", "JPM"], ["bid", "ask"])
+        buffer.push("KO", "bid", 61.02)
+        buffer.drain()                     # {"KO": {"bid": 61.02, "ask": nan}}: what changed since the last drain
+
+    Values are floats in the unit of the feed; `latest` holds the newest by key and field as of the last drain, NaN before the first.
+    """
 
     def __init__(self, keys: Sequence[str], fields: Sequence[str], capacity: int = 4096):
         self.keys, self.fields = tuple(keys), tuple(fields)
@@ -43,6 +50,9 @@ class TickBuffer:
         self._count = i + 1
         if self._count == len(self._values):
             self._conflate()
+
+    def __repr__(self) -> str:
+        return f"TickBuffer of {len(self.keys)} keys and the fields {', '.join(self.fields)}: {self._count} of {len(self._values)} ticks waiting, {len(self._waiting)} keys to drain beside them"
 
     def _conflate(self) -> None:
         n = self._count
