@@ -349,7 +349,7 @@ POSITIONS = dict(qty=[1.0, -2.0], spot=[100.0, 100.0], strike=[95.0, 105.0], tau
 
 @pytest.mark.parametrize("change", [
     {"qty": ["a", "b"]}, {"vol": [None, 0.2]}, {"right": [1, -1]}, {"right": ["C", "P", "C"]}, {"spot": [1.0, 2.0, 3.0]}, {"qty": np.ones((2, 2))}, {"underlying": [0.7, 1.2]}, {"underlying": [np.nan, 0]}, {"underlying": [-1, 0]},
-    {"underlying": ["AAPL", "MSFT"]}, {"qty": pd.Series([1.0, -2.0], index=["x", "y"]), "spot": pd.Series([90.0, 100.0], index=["y", "x"])}, {"tau": np.timedelta64(30, "D")}, {"vol": np.ma.array([0.2, 0.3], mask=[True, False])}, {"spot": [-1.0, 100.0]},
+    {"underlying": ["AAPL", 0]}, {"underlying": [["AAPL", "MSFT"]]}, {"qty": pd.Series([1.0, -2.0], index=["x", "y"]), "spot": pd.Series([90.0, 100.0], index=["y", "x"])}, {"tau": np.timedelta64(30, "D")}, {"vol": np.ma.array([0.2, 0.3], mask=[True, False])}, {"spot": [-1.0, 100.0]},
 ])
 def test_book_is_refused(change):
     assert len(make_book(**POSITIONS).scale) == 2  # negative control

@@ -48,11 +48,14 @@ class Book:
 
 def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
     "Column number of each position and the names of the columns; no names where numbers were given."
-    given = np.asarray(underlying)
-    if given.size == 0 or not all(isinstance(u, str) for u in given.ravel().tolist()):
+    given = np.asarray(underlying, dtype=object)
+    texts = [isinstance(u, str) for u in given.flat]
+    if not any(texts):
         return underlying, ()
-    places = {name: i for i, name in enumerate(dict.fromkeys(map(str, given.ravel().tolist())))}
-    return np.array([places[u] for u in given.ravel().tolist()]).reshape(given.shape), tuple(places)
+    if not all(texts):
+        raise InputError(f"underlying holds {given.flat[texts.index(False)]!r} beside names: give names (columns of scenario frames) or whole numbers (columns of plain arrays)")
+    places = {name: i for i, name in enumerate(dict.fromkeys(given.flat))}
+    return np.array([places[u] for u in given.flat]).reshape(given.shape), tuple(places)
 
 
 def make_book(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import ceil
 from statistics import NormalDist
 
 import numpy as np
@@ -34,7 +35,7 @@ def _level(level: float) -> float:
 
 def _fewest(level: float) -> int:
     "Observations of which one lies in the tail on average."
-    return int(np.ceil((1 - 1e-9) / (1 - level)))
+    return ceil((1 - 1e-9) / (1 - level))
 
 
 def _sample(pnl: ArrayLike, level: float) -> np.ndarray:
