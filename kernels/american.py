@@ -8,6 +8,8 @@ Put, in units of the strike, x(t) = ln(B(t) / K), t the time to expiry, x(0+) = 
 H = (x - x(0+))**2 is interpolated at Chebyshev points of sqrt(t). With v = t sin(a)**2 both ends of every integral are smooth in a, so that
 Gauss-Legendre points in a take the place of their tanh-sinh, and since sqrt(t - v) = sqrt(t) cos(a) the interpolation is one constant matrix
 for all options. The first boundary is Bjerksund and Stensland's (1993); steps that do not shrink are damped. Calls: C(S, K, r, q) = P(K, S, q, r).
+Greeks are the European ones, which are exact, plus those of the premium: the boundary does not depend on the spot, so that delta and gamma are integrals too;
+vega and rho are differences of the premium, and theta follows from r P = theta + (r - q) S delta + sigma**2 S**2 gamma / 2 where the option is kept; exercised it is 0.
 
 S, K dollars, tau years (ACT/365F), r, q, sigma annual decimals, phi +1 call, -1 put. Twin: QuantLib QdFpAmericanEngine.
 Status: 0 ok; 1 the boundary did not settle (huge drift at a tiny vol): Leisen-Reimer tree of TREE_STEPS; 2 two boundaries (q < r < 0 for a put,
@@ -20,7 +22,7 @@ import numpy as np
 from ._jit import kernel
 from .binomial import binomial
 from .elementary import exp, mills, npdf
-from .options import bsm, implied_vol
+from .options import DAYS, bsm, greeks, implied_vol
 
 INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 MAX_STEPS = 60
@@ -29,32 +31,46 @@ TREE_STEPS = 1001
 NO_RATE = 1e-10  # annual; early exercise for less interest is worth nothing, and the boundary is too far to compute with
 NO_DIVIDENDS = np.empty(0)
 SAME_PRICE = 1e-12  # of the strike; a vol whose price is so near is found
+BUMP_VOL = 5e-3  # of the vol, by which the premium is moved for vega
+BUMP_RATE = 1e-4  # annual, for rho
+BUMP_SPOT = 2e-3  # of the spot; where the tree answers, for delta and gamma
+AT_BOUNDARY = 1e-4  # of a standard deviation of ln(S); nearer to the boundary gamma is its limit there
 
 
-def scheme(points, inner, outer, tolerance):
-    """The constants of a collocation with `points` boundary points, `inner` and `outer` quadrature points, stopping at `tolerance` of the boundary."""
-    nodes = 0.5 * (1.0 + np.cos(np.pi * np.arange(points + 1) / points))  # sqrt(t / tau), the last at expiry
+def _interpolation(points, at):
+    """Rows that give H at the points `at` of sqrt(t / tau) from its values at the nodes; it is 0 at expiry, the last node."""
+    gap = at[:, None] - _nodes(points)
+    gap[gap == 0.0] = 1e-30  # a point on a node has its value
     signs = (-1.0) ** np.arange(points + 1)
     signs[[0, -1]] *= 0.5
+    return (signs / gap / (signs / gap).sum(axis=1, keepdims=True))[:, :points].T.copy()  # barycentric
 
-    def matrix(at):
-        gap = at[:, None] - nodes
-        return (signs / gap / (signs / gap).sum(axis=1, keepdims=True))[:, :points].T.copy()  # barycentric; H is 0 at expiry
 
-    def angles(count):
-        y, w = np.polynomial.legendre.leggauss(count)
-        a = (y + 1.0) * np.pi / 4.0
-        return np.sin(a), np.cos(a), 2.0 * np.sin(a) * np.cos(a) * w * np.pi / 4.0
+def _nodes(points):
+    """sqrt(t / tau), the last at expiry."""
+    return 0.5 * (1.0 + np.cos(np.pi * np.arange(points + 1) / points))
 
-    sine, cosine, weight = angles(inner)
-    root = nodes[:points]
-    last_sine, last_cosine, last_weight = angles(outer)
-    return (root, np.outer(sine, root).ravel(), np.outer(weight, root**2).ravel(), matrix(np.outer(cosine, root).ravel()),
-            last_sine, last_weight, matrix(last_cosine), tolerance)
+
+def _angles(count, power=1):
+    """Sines, cosines and weights of an integral over v / tau = sin(a)**2; a higher power crowds the points where v is near 0."""
+    y, w = np.polynomial.legendre.leggauss(count)
+    u = (y + 1.0) / 2.0
+    a = 0.5 * np.pi * u**power
+    return np.sin(a), np.cos(a), np.sin(a) * np.cos(a) * 0.5 * np.pi * power * u ** (power - 1) * w
+
+
+def scheme(points, inner, outer, tolerance, power=1):
+    """The constants of a collocation with `points` boundary points, `inner` and `outer` quadrature points, stopping at `tolerance` of the boundary; `power` as in `_angles`, of the outer ones."""
+    sine, cosine, weight = _angles(inner)
+    root = _nodes(points)[:points]
+    last_sine, last_cosine, last_weight = _angles(outer, power)
+    return (root, np.outer(sine, root).ravel(), np.outer(weight, root**2).ravel(), _interpolation(points, np.outer(cosine, root).ravel()),
+            last_sine, last_weight, _interpolation(points, last_cosine), tolerance)
 
 
 FAST = scheme(8, 8, 16, 1e-3)
 ACCURATE = scheme(12, 12, 24, 1e-5)
+GREEKS = scheme(12, 12, 96, 1e-5, 3)  # near the boundary the integrands of delta and gamma are narrow at v = 0
 
 
 @kernel(forceinline=True)
@@ -221,7 +237,7 @@ def _put(S, K, tau, r, q, sigma, plan, work):
     if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
         return _certain_put(S, K, tau, r, q), 0
     if r <= NO_RATE and q >= r:
-        return _european_put(S, K, tau, r, q, sigma), 0
+        return max(_european_put(S, K, tau, r, q, sigma), K - S), 0  # below only by rounding
     status = 2 if r < 0.0 else 0
     if status == 0:
         start = 0.0 if q <= r else math.log(r / q)
@@ -238,6 +254,12 @@ def _put(S, K, tau, r, q, sigma, plan, work):
 
 
 @kernel
+def workspace(plan):
+    """Scratch for `american` with this plan."""
+    return np.empty((12, max(plan[1].size, plan[4].size)))
+
+
+@kernel
 def american(S, K, tau, r, q, sigma, phi, plan, work):
     """Value and status of one American option; `plan` is FAST or ACCURATE, `work` from `workspace`."""
     if phi > 0.0:
@@ -248,9 +270,114 @@ def american(S, K, tau, r, q, sigma, phi, plan, work):
 
 
 @kernel
-def workspace(plan):
-    """Scratch for `american` with this plan."""
-    return np.empty((12, max(plan[1].size, plan[4].size)))
+def _premium_slopes(S, K, tau, r, q, sigma, start, plan, work):
+    """First and second derivative of `_premium` by spot; `work` holds the boundary."""
+    sine, weight, matrix = plan[4], plan[5], plan[6]
+    n, m = matrix.shape
+    y = work[5, :m]
+    sd, log_spot = sigma * math.sqrt(tau), math.log(S / K)
+    shift = (r - q) * tau / sd + 0.5 * sd
+    _log_boundary(matrix, work[1, :n], start, y)
+    first, second = 0.0, 0.0
+    for p in range(m):
+        v, width = tau * sine[p] * sine[p], sd * sine[p]
+        plus = (log_spot - y[p]) / width + shift * sine[p]
+        minus = plus - width
+        below, dense = _normal(-plus)
+        interest = r * K / S * tau * weight[p] * exp(-r * v) * npdf(minus) / width
+        dividends = q * tau * weight[p] * exp(-q * v)
+        first += dividends * (dense / width - below) - interest
+        second += interest * (1.0 + minus / width) + dividends * dense / width * (1.0 - plus / width)
+    return first, second / S
+
+
+@kernel
+def _put_premium(S, K, tau, r, q, sigma, value, plan, work):
+    """First and second derivative by spot of a put's premium, whose boundary is in `work`, for a put of this value that is kept."""
+    start = 0.0 if q <= r else math.log(r / q)
+    first, second = _premium_slopes(S, K, tau, r, q, sigma, start, plan, work)
+    if math.log(S / K) - work[0, 0] > AT_BOUNDARY * sigma * math.sqrt(tau):
+        return first, second
+    _, delta, gamma, _, _, _ = greeks(S, K, tau, r, q, sigma, -1.0)
+    return first, 2.0 * (r * value - (r - q) * S * (delta + first)) / (sigma * sigma * S * S) - gamma  # theta is 0 at the boundary
+
+
+@kernel
+def _certain_greeks(S, K, tau, r, q, sigma, phi):
+    """Price to rho where spot only drifts: kept to expiry as the European option, exercised now, or on the best day between."""
+    price, delta, gamma, vega, theta, rho = greeks(S, K, tau, r, q, sigma, phi)
+    now = phi * (S - K)
+    best = max(now, price, 0.0)
+    if r != q and r * K * q * S > 0.0:
+        t = math.log(r * K / (q * S)) / (r - q)
+        if 0.0 < t < tau and phi * (S * math.exp(-q * t) - K * math.exp(-r * t)) > best:
+            paid, carried = K * math.exp(-r * t), math.exp(-q * t)
+            return phi * (S * carried - paid), phi * carried, phi * q * carried / (S * (r - q)), 0.0, 0.0, phi * t * paid
+    if now > price:
+        return now, phi, 0.0, 0.0, 0.0, 0.0
+    return price, delta, gamma, vega, min(theta, 0.0), rho  # where carry would lose, the option is exercised
+
+
+@kernel
+def _excess(S, K, tau, r, q, sigma, phi, plan, work):
+    """The premium over the European option, and status."""
+    price, status = american(S, K, tau, r, q, sigma, phi, plan, work)
+    return price - bsm(S, K, tau, r, q, sigma, phi)[0], status
+
+
+@kernel
+def _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, plan, work):
+    """First and second derivative of the premium by spot, right after `american` gave price and status: of the collocation, or differences of the tree."""
+    excess = price - bsm(S, K, tau, r, q, sigma, phi)[0]
+    if status == 0 and phi < 0.0:
+        return _put_premium(S, K, tau, r, q, sigma, price, plan, work)
+    if status == 0:  # C(S, K) = P(K, S) of the same put, which is of degree one in both
+        first, second = _put_premium(K, S, tau, q, r, sigma, price, plan, work)
+        return (excess - K * first) / S, second * (K / S) ** 2
+    h = S * min(BUMP_SPOT, 0.25 * sigma * math.sqrt(tau))
+    up, down = _excess(S + h, K, tau, r, q, sigma, phi, plan, work)[0], _excess(S - h, K, tau, r, q, sigma, phi, plan, work)[0]
+    return (up - down) / (2.0 * h), (up - 2.0 * excess + down) / h / h
+
+
+@kernel
+def american_greeks(S, K, tau, r, q, sigma, phi, plan, work):
+    """Price, delta, gamma, vega, theta (per calendar day), rho and status of one American option; `plan` is GREEKS, `work` from `workspace`.
+
+    Notes
+    -----
+    Without width (sigma * sqrt(tau) = 0) the limits, as `greeks` of the European option has them. A status of 1 or 2 also says that vega or rho took a value of the tree.
+    """
+    price, status = american(S, K, tau, r, q, sigma, phi, plan, work)
+    if status == 3:
+        return math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 3
+    if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
+        _, delta, gamma, vega, theta, rho = _certain_greeks(S, K, tau, r, q, sigma, phi)
+        return price, delta, gamma, vega, theta, rho, 0
+    european, delta, gamma, vega, theta, rho = greeks(S, K, tau, r, q, sigma, phi)
+    income, cost = (q, r) if phi > 0.0 else (r, q)  # of exercising
+    if income <= NO_RATE and cost >= income:  # never early
+        return price, delta, gamma, vega, theta, rho, 0
+    if price <= phi * (S - K) + SAME_PRICE * K:
+        return price, phi, 0.0, 0.0, 0.0, 0.0, status
+    first, second = _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, plan, work)
+    theta += (r * (price - european) - (r - q) * S * first - 0.5 * sigma * sigma * S * S * second) / DAYS
+    h = BUMP_VOL * sigma
+    up, at_up = _excess(S, K, tau, r, q, sigma + h, phi, plan, work)
+    down, at_down = _excess(S, K, tau, r, q, sigma - h, phi, plan, work)
+    vega += (up - down) / (2.0 * h)
+    high, low = (r if -BUMP_RATE < r < 0.0 else r + BUMP_RATE), (r if 0.0 <= r < BUMP_RATE else r - BUMP_RATE)  # exercise has another reason on each side of no interest
+    up, at_high = _excess(S, K, tau, high, q, sigma, phi, plan, work)
+    down, at_low = _excess(S, K, tau, low, q, sigma, phi, plan, work)
+    rho += (up - down) / (high - low)
+    return price, delta + first, gamma + second, vega, theta, rho, max(status, at_up, at_down, at_high, at_low)
+
+
+@kernel
+def american_greeks_arrays(S, K, tau, r, q, sigma, phi, plan, price, delta, gamma, vega, theta, rho, status):
+    """`american_greeks` over float64 arrays of one length; `price` to `rho` and `status` (int64) are written."""
+    work = workspace(plan)
+    for i in range(S.size):
+        price[i], delta[i], gamma[i], vega[i], theta[i], rho[i], status[i] = american_greeks(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i], plan, work)
 
 
 @kernel

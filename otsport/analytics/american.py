@@ -13,15 +13,13 @@ from numpy.typing import ArrayLike
 from .options import _flat, _within_tick
 from ..core.arrays import floats, whole
 from ..core.errors import InputError
-from ..core.units import DAYS_PER_YEAR
-from ..kernels.american import ACCURATE, FAST, american_arrays, american_vol_arrays
+from ..kernels.american import ACCURATE, FAST, GREEKS, american_arrays, american_greeks_arrays, american_vol_arrays
 from ..kernels.american_approx import baw_arrays, bjerksund_stensland_arrays
 from ..kernels.binomial import binomial_arrays
 
 # %% auto #0
-__all__ = ['AMERICAN_FLAGS', 'BUMP_SPOT', 'BUMP_VOL', 'BUMP_RATE', 'AMERICAN_VOL_FLAGS', 'LEAST_VOL', 'MOST_VOL',
-           'APPROXIMATIONS', 'american', 'AmericanGreeks', 'american_greeks', 'american_vol', 'american_approx',
-           'american_tree']
+__all__ = ['AMERICAN_FLAGS', 'AMERICAN_VOL_FLAGS', 'LEAST_VOL', 'MOST_VOL', 'APPROXIMATIONS', 'TREES', 'EXERCISES', 'american',
+           'AmericanGreeks', 'american_greeks', 'american_vol', 'american_approx', 'american_tree']
 
 # %% ../../nbs/analytics/23_american.ipynb #c005
 AMERICAN_FLAGS = {0: "ok", 1: "boundary did not settle: tree value", 2: "two boundaries: tree value", 3: "input not usable"}
@@ -35,9 +33,13 @@ def american(
     div_yield: ArrayLike,  # annual, continuous, decimal
     vol: ArrayLike,  # annual, decimal
     right: ArrayLike,  # "C" or "P", or +1 or -1
-    fast: bool = False,  # 8 points of the boundary (1e-3 of a dollar at spot 100) instead of 12 (1e-5)
+    fast: bool = False,  # 8 points of the boundary instead of 12; dollars at strike 100, to two years: 99 % within 1e-4 instead of 5e-6, worst 2e-3 instead of 2e-4; to five years worst 7e-3 instead of 3e-4
 ) -> tuple[np.ndarray, np.ndarray]:  # price (dollars), flag (key of AMERICAN_FLAGS)
-    "Value of American options; broadcasts, NaN in NaN out, exact at expiry and at zero vol."
+    """Value of American options, and a flag (key of AMERICAN_FLAGS); broadcasts, NaN in NaN out, exact at expiry and at zero vol.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    Dollars per unit of underlying. Dividends are a continuous yield: cash dividends on their dates are in `american_tree` alone.
+    """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     price, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_arrays(*columns, FAST if fast else ACCURATE, price, flag)
@@ -56,30 +58,22 @@ class AmericanGreeks:
     flag: np.ndarray  # key of AMERICAN_FLAGS
 
 
-BUMP_SPOT, BUMP_VOL, BUMP_RATE = 2e-3, 1e-3, 1e-4  # of the spot; of vol 1.00; of rate 1.00
-
-
 def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike,
-                    right: ArrayLike) -> AmericanGreeks:  # inputs as in `american`, vol above BUMP_VOL
-    "Value and Greeks of American options."
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
-    S, K, t, r, q, v, sign = columns
-    if np.any(v <= BUMP_VOL):
-        raise InputError(f"vol is {v[v <= BUMP_VOL][0]:g}: Greeks by differences need more than {BUMP_VOL:g}")
-    if np.any(S == 0):
-        raise InputError(f"spot {np.argmax(S == 0)} is 0: Greeks by differences need a price above 0")
-    S = np.where(np.isfinite(S), S, np.nan)
-    h = BUMP_SPOT * S
-    price, flag = american(S, K, t, r, q, v, sign)
-    up, down = american(S + h, K, t, r, q, v, sign)[0], american(S - h, K, t, r, q, v, sign)[0]
-    delta, gamma = (up - down) / (2 * h), (up - 2 * price + down) / h / h
-    vega = (american(S, K, t, r, q, v + BUMP_VOL, sign)[0] - american(S, K, t, r, q, v - BUMP_VOL, sign)[0]) / (2 * BUMP_VOL)
-    rho = (american(S, K, t, r + BUMP_RATE, q, v, sign)[0] - american(S, K, t, r - BUMP_RATE, q, v, sign)[0]) / (2 * BUMP_RATE)
-    kept = ~(price <= sign * (S - K))  # where the price is NaN, theta is too
-    theta = np.where(kept, r * price - (r - q) * S * delta - 0.5 * v * S * (v * S * gamma), 0.0) / DAYS_PER_YEAR
-    return AmericanGreeks(*(x.reshape(shape)[()] for x in (price, delta, gamma, vega, theta, rho, flag)))
+                    right: ArrayLike) -> AmericanGreeks:  # inputs as in `american`
+    """Value and Greeks of American options; at expiry and at zero vol the limits, as in `bsm_greeks` (gamma inf exactly at the money).
 
-# %% ../../nbs/analytics/23_american.ipynb #c014
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    All per unit of underlying: vega and rho in dollars per 1.00 of vol and rate, theta in dollars per calendar day.
+    Where the flag is not 0 they are differences of a tree, good to some percent. Dividends are a continuous yield: for cash dividends bump `american_tree`.
+    """
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
+    if np.any(columns[0] == 0):
+        raise InputError(f"spot {np.argmax(columns[0] == 0)} is 0: Greeks need a price above 0")
+    out = [np.empty(columns[0].size) for _ in range(6)] + [np.empty(columns[0].size, dtype=np.int64)]
+    american_greeks_arrays(*columns, GREEKS, *out)
+    return AmericanGreeks(*(x.reshape(shape)[()] for x in out))
+
+# %% ../../nbs/analytics/23_american.ipynb #c016
 AMERICAN_VOL_FLAGS = {0: "ok", 1: "at or below exercise value", 2: "above the value at the largest vol", 3: "input not usable", 4: "within a tick of exercise value",
                       5: "below the value at the least vol"}
 LEAST_VOL, MOST_VOL = 1e-3, 8.0  # annual decimals; the search stays between
@@ -96,7 +90,11 @@ def american_vol(
     fast: bool = False,  # the fast engine
     tick: float = 0.0,  # dollars, the smallest price step; 0 inverts every price that has a vol
 ) -> tuple[np.ndarray, np.ndarray]:  # vol (annual, decimal, NaN where there is none), flag (key of AMERICAN_VOL_FLAGS)
-    "The vol at which the American value is the price; NaN and a flag where no vol between LEAST_VOL and MOST_VOL gives it."
+    """The vol at which the American value is the price, and a flag (key of AMERICAN_VOL_FLAGS); NaN where no vol between LEAST_VOL and MOST_VOL gives it.
+
+    price, spot, strike, tick in dollars per unit of underlying; tau years (ACT/365F); rate, div_yield annual decimals; right 'C' or 'P', or +1 and -1.
+    Pass `tick` for quoted prices: less time value than that holds no vol.
+    """
     columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, right=right)
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_vol_arrays(*columns, FAST if fast else ACCURATE, LEAST_VOL, MOST_VOL, vol, flag)
@@ -108,14 +106,17 @@ def american_vol(
     vol[unusable], flag[unusable] = np.nan, 3
     return vol.reshape(shape)[()], flag.reshape(shape)[()]
 
-# %% ../../nbs/analytics/23_american.ipynb #c017
+# %% ../../nbs/analytics/23_american.ipynb #c019
 APPROXIMATIONS = ("baw", "bjerksund_stensland_1993", "bjerksund_stensland_2002")
 
 
 def american_approx(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike,
                     method: str = "bjerksund_stensland_2002",  # one of APPROXIMATIONS
                     ) -> np.ndarray:  # dollars per unit of underlying
-    "Approximate value of American options, inputs as in `american` with tau and vol above 0; NaN where the method has no answer (a negative rate)."
+    """Approximate value of American options, dollars per unit of underlying; NaN where the method has no answer (a negative rate, no time, no vol).
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     price = np.empty(columns[0].size)
     if method == "baw":
@@ -126,27 +127,48 @@ def american_approx(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
         raise InputError(f"method {method!r} is not known: use one of {', '.join(APPROXIMATIONS)}")
     return price.reshape(shape)[()]
 
-# %% ../../nbs/analytics/23_american.ipynb #c020
-def american_tree(
-    spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike,  # as in `american`
-    dividends: tuple[tuple[float, float], ...] = (),  # (years from now, dollars) of each cash dividend; later than expiry does not count
-    steps: int = 1001,  # of the tree; odd for "leisen-reimer"
-    tree: str = "leisen-reimer",  # or "cox-ross-rubinstein"
-    exercise: str = "american",  # or "european"
-) -> np.ndarray:  # dollars per unit of underlying; NaN where the tree cannot be built (tau or vol 0, probability outside 0..1)
-    "Binomial value with cash dividends, the slow reference."
-    if tree not in ("leisen-reimer", "cox-ross-rubinstein") or exercise not in ("american", "european"):
-        raise InputError(f"tree {tree!r}, exercise {exercise!r}: use 'leisen-reimer' or 'cox-ross-rubinstein', 'american' or 'european'")
-    steps = whole(steps, "steps", 1, 1_000_000)
-    if tree == "leisen-reimer" and steps % 2 == 0:
-        raise InputError(f"steps is {steps}: at least 1, and odd for Leisen-Reimer")
-    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
+# %% ../../nbs/analytics/23_american.ipynb #c022
+TREES, EXERCISES = ("leisen-reimer", "cox-ross-rubinstein"), ("american", "european")
+
+
+def _schedule(dividends: ArrayLike, spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Times and amounts of cash dividends; those that cannot be, or are worth more than a spot, are refused."
     schedule = floats(dividends, "dividends")
     if schedule.shape != (0,) and (schedule.ndim != 2 or schedule.shape[1] != 2):
         raise InputError(f"dividends have shape {schedule.shape}: give a (years from now, dollars) pair for each")
     if not np.all((schedule >= 0) & (schedule < np.inf)):
         raise InputError(f"dividends {schedule.tolist()}: years from now and dollars are finite and not negative; one that is past is in the spot already")
     times, amounts = schedule.reshape(-1, 2).T.copy()
+    if np.any(times == 0):
+        raise InputError(f"dividends {schedule.tolist()}: times lie after now; an ex-date of today is already out of the spot, leave it out")
+    worth = sum((np.where(t <= tau, amount * np.exp(-rate * t), 0.0) for t, amount in zip(times, amounts)), np.zeros(spot.size))
+    if np.any(above := (worth >= spot) & (worth > 0)):
+        i = np.argmax(above)
+        raise InputError(f"dividends before tau {tau[i]:g} are worth {worth[i]:g}, spot is {spot[i]:g}: they are dollars per share and less than the spot")
+    return times, amounts
+
+
+def american_tree(
+    spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike,  # as in `american`
+    dividends: tuple[tuple[float, float], ...] = (),  # (years from now to the ex-date, dollars a share) of each cash dividend; later than expiry does not count
+    steps: int = 1001,  # of the tree; odd for "leisen-reimer"
+    tree: str = "leisen-reimer",  # or "cox-ross-rubinstein"
+    exercise: str = "american",  # or "european"
+) -> np.ndarray:  # dollars per unit of underlying; NaN where the tree cannot be built (tau or vol 0, probability outside 0..1)
+    """Binomial value with cash dividends, the slow reference; dollars per unit of underlying, NaN where the tree cannot be built.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    A dividend is (years from now to its ex-date, dollars per share), above 0 both: one of today or before is out of the spot already.
+    """
+    if tree not in TREES:
+        raise InputError(f"tree {tree!r} is not known: use one of {', '.join(map(repr, TREES))}")
+    if exercise not in EXERCISES:
+        raise InputError(f"exercise {exercise!r} is not known: use one of {', '.join(map(repr, EXERCISES))}")
+    steps = whole(steps, "steps", 1, 1_000_000)
+    if tree == "leisen-reimer" and steps % 2 == 0:
+        raise InputError(f"steps is {steps}: at least 1, and odd for Leisen-Reimer")
+    columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
+    times, amounts = _schedule(dividends, *columns[:4])
     price = np.empty(columns[0].size)
     binomial_arrays(*columns, steps, exercise == "american", tree == "leisen-reimer", times, amounts, price)
     return price.reshape(shape)[()]
