@@ -5,6 +5,8 @@
 # %% ../../nbs/analytics/22_options.ipynb #c002
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +19,14 @@ from otsport.kernels.options import (
 )
 
 # %% auto #0
-__all__ = ['IV_FLAGS', 'TICK_SLACK', 'right_sign', 'bsm', 'bsm_price', 'bsm_delta', 'bsm_vega', 'Greeks', 'bsm_greeks',
-           'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
+__all__ = ['USUAL', 'IV_FLAGS', 'TICK_SLACK', 'right_sign', 'UnitWarning', 'warn_units', 'bsm', 'bsm_price', 'bsm_delta',
+           'bsm_vega', 'Greeks', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
 
 # %% ../../nbs/analytics/22_options.ipynb #c005
 def right_sign(
     right: ArrayLike,  # "C" or "P" (also Right), or +1 and -1; scalar or array
 ) -> np.ndarray:  # float64, +1 call, -1 put
-    "The sign of a call or put in the formula; anything else is an `InputError`."
+    "The sign of 'C' or 'P' in the formula, +1 or -1; anything else is an `InputError`."
     given = np.asarray(right)
     if given.dtype.kind == "O" and all(isinstance(r, str) for r in given.ravel()):
         given = given.astype(str)
@@ -37,6 +39,34 @@ def right_sign(
     return np.where(given == call, 1.0, -1.0)
 
 # %% ../../nbs/analytics/22_options.ipynb #c008
+class UnitWarning(UserWarning):
+    "A number that is probably in another unit: percent for a decimal, days for years."
+
+
+USUAL = {"vol": (5.0, "vols are annual decimals, 0.2 is 20 %"), "rate": (1.0, "rates are annual decimals, 0.05 is 5 %"),
+         "div_yield": (1.0, "yields are annual decimals, 0.02 is 2 %"), "tau": (50.0, "tau is in years, 30 days are 30 / 365")}  # largest size that is usual, unit
+
+
+def _callers_level() -> int:
+    "The `stacklevel` at which a warning names the line outside this package."
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("otsport."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def warn_units(**inputs: np.ndarray) -> None:
+    "A `UnitWarning` for the first number beyond its usual size in each of vol, rate, div_yield (annual decimals) and tau (years)."
+    for name in (n for n in USUAL if n in inputs):
+        value, (most, unit) = inputs[name], USUAL[name]
+        if abs(float(value)) <= most if value.ndim == 0 else value.size == 0 or -most <= value.min() and value.max() <= most:
+            continue
+        odd = value[(np.abs(value) > most) & (np.abs(value) < np.inf)]
+        if odd.size:
+            size = f"{odd[0]:g} years" if name == "tau" else f"{100 * odd[0]:,.0f} % a year"
+            warnings.warn(f"{name} is {odd[0]:g}, that is {size}: {unit}", UnitWarning, stacklevel=_callers_level())
+
+# %% ../../nbs/analytics/22_options.ipynb #c010
 def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
     "The inputs as float64 vectors of one length, in order, and the shape they broadcast to; negatives where none may be are refused."
     check_labels({name: labels(v) for name, v in inputs.items()})
@@ -50,10 +80,11 @@ def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
         if name in ("spot", "forward", "strike", "tau", "vol") and np.any(value < 0):
             hint = ": the expiry precedes the instant of the prices" if name == "tau" else ""
             raise InputError(f"{name} is {value[value < 0].flat[0]:g}, below 0{hint}")
+    warn_units(**dict(zip(inputs, arrays)))
     # numba compiles anew for each mixture of read-only arrays, so none is passed on
     return [(a if a.shape == shape and a.flags.writeable else np.array(np.broadcast_to(a, shape))).ravel() for a in arrays], shape
 
-# %% ../../nbs/analytics/22_options.ipynb #c010
+# %% ../../nbs/analytics/22_options.ipynb #c012
 def bsm(
     spot: ArrayLike,  # dollars
     strike: ArrayLike,  # dollars
@@ -63,28 +94,41 @@ def bsm(
     vol: ArrayLike,  # annual, decimal
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # price (dollars), delta (per dollar), vega (dollars per 1.00 of vol)
-    "Value of European options and how it moves with spot and vol; broadcasts, NaN in NaN out, exact at expiry and at zero vol."
+    """Price, delta and vega of European options, in that order; broadcasts, NaN in NaN out, exact at expiry and at zero vol.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    Returns dollars per unit of underlying (not per contract), dollars per dollar of spot, and dollars per 1.00 of vol: a vol point is a hundredth of vega.
+    """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(3)]
     bsm_arrays(*columns, *out)
     return tuple(o.reshape(shape)[()] for o in out)
 
-# %% ../../nbs/analytics/22_options.ipynb #c011
+# %% ../../nbs/analytics/22_options.ipynb #c013
 def bsm_price(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike) -> np.ndarray:
-    "Value in dollars per unit of underlying; inputs as in `bsm`."
+    """Value in dollars per unit of underlying, not per contract.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    """
     return bsm(spot, strike, tau, rate, div_yield, vol, right)[0]
 
 
 def bsm_delta(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike) -> np.ndarray:
-    "Change of the value for one dollar of spot, 0 to 1 for calls and -1 to 0 for puts; inputs as in `bsm`."
+    """Change of the value for one dollar of spot, 0 to 1 for calls and -1 to 0 for puts.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    """
     return bsm(spot, strike, tau, rate, div_yield, vol, right)[1]
 
 
 def bsm_vega(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike) -> np.ndarray:
-    "Change of the value in dollars for 1.00 of vol; inputs as in `bsm`."
+    """Change of the value in dollars for 1.00 of vol; for a vol point divide by 100.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    """
     return bsm(spot, strike, tau, rate, div_yield, vol, right)[2]
 
-# %% ../../nbs/analytics/22_options.ipynb #c018
+# %% ../../nbs/analytics/22_options.ipynb #c020
 class Greeks(NamedTuple):
     "Value of an option and its first-order sensitivities (and gamma), per unit of underlying."
     price: np.ndarray  # dollars
@@ -105,13 +149,17 @@ def bsm_greeks(
     right: ArrayLike,  # "C" or "P", or +1 or -1
     parallel: bool = False,  # on all cores; pays from some thousand options
 ) -> Greeks:  # arrays of the broadcast shape
-    "Price, delta, gamma, vega, theta and rho in one pass; at expiry and at zero vol the limits (gamma inf exactly at the money)."
+    """Price, delta, gamma, vega, theta and rho in one pass; at expiry and at zero vol the limits (gamma inf exactly at the money).
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    All per unit of underlying: vega and rho in dollars per 1.00 of vol and rate, theta in dollars per calendar day.
+    """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(6)]
     (greeks_parallel if parallel else greeks_arrays)(*columns, *out)
     return Greeks(*(o.reshape(shape)[()] for o in out))
 
-# %% ../../nbs/analytics/22_options.ipynb #c023
+# %% ../../nbs/analytics/22_options.ipynb #c025
 class SecondOrder(NamedTuple):
     "How delta and vega move, per unit of underlying."
     vanna: np.ndarray  # change of delta per 1.00 of vol; also of vega per dollar of spot
@@ -128,13 +176,17 @@ def bsm_second_order(
     vol: ArrayLike,  # annual, decimal
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> SecondOrder:  # arrays of the broadcast shape
-    "Vanna, volga and charm; NaN in NaN out."
+    """Vanna, volga and charm; NaN in NaN out.
+
+    spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    Vanna and volga per 1.00 of vol, charm per calendar day.
+    """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(3)]
     second_order_arrays(*columns, *out)
     return SecondOrder(*(o.reshape(shape)[()] for o in out))
 
-# %% ../../nbs/analytics/22_options.ipynb #c026
+# %% ../../nbs/analytics/22_options.ipynb #c028
 def black76(
     forward: ArrayLike,  # dollars
     strike: ArrayLike,  # dollars
@@ -143,14 +195,18 @@ def black76(
     vol: ArrayLike,  # annual, decimal
     right: ArrayLike,  # "C" or "P", or +1 or -1
 ) -> Greeks:  # arrays of the broadcast shape; delta and gamma by the forward
-    "Price and Greeks of options on a forward or future."
+    """Price and Greeks of European options on a forward or future; the vol behind a price is `implied_vol(price, forward, strike, tau, rate, rate, right)`.
+
+    forward, strike in dollars; tau years (ACT/365F); rate, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
+    Delta and gamma by the forward, vega and rho per 1.00, theta per calendar day.
+    """
     (F, K, t, r, v, sign), shape = _flat(forward=forward, strike=strike, tau=tau, rate=rate, vol=vol, right=right)
     out = [np.empty(F.size) for _ in range(6)]
     greeks_arrays(F, K, t, r, r, v, sign, *out)
     out[5] = -t * out[0]
     return Greeks(*(x.reshape(shape)[()] for x in out))
 
-# %% ../../nbs/analytics/22_options.ipynb #c029
+# %% ../../nbs/analytics/22_options.ipynb #c031
 IV_FLAGS = {0: "ok", 1: "at or below intrinsic value", 2: "at or above the upper bound", 3: "input not usable", 4: "vol not found",
             5: "vol given, but the price's rounding moves it by more than 1e-10", 6: "within a tick of intrinsic value"}
 TICK_SLACK = 1e-9  # of a tick, for decimal prices held in binary
@@ -175,7 +231,11 @@ def implied_vol(
     parallel: bool = False,  # on all cores; pays from some thousand quotes
     tick: float = 0.0,  # dollars, the smallest price step; 0 inverts every price that has a vol
 ) -> tuple[np.ndarray, np.ndarray]:  # vol (annual, decimal, NaN where there is none), flag (key of IV_FLAGS)
-    "The vol at which Black-Scholes-Merton gives the price; NaN and a flag where no vol does."
+    """The vol at which Black-Scholes-Merton gives the price, and a flag (key of IV_FLAGS); NaN where no vol does.
+
+    price, spot, strike, tick in dollars per unit of underlying; tau years (ACT/365F); rate, div_yield annual decimals; right 'C' or 'P', or +1 and -1.
+    European: for listed US options `american_vol`. An option on a future has its forward for spot and rate for div_yield. Pass `tick` for quoted prices.
+    """
     columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, right=right)
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     (implied_vol_parallel if parallel else implied_vol_arrays)(*columns, vol, flag)
