@@ -1,5 +1,6 @@
 """Combinations of legs: payoff, break-evens, extremes, probabilities and Greeks, against brute force and known spreads."""
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 
 from otsport.analytics.american import american_greeks
 from otsport.analytics.combinations import Leg, combination_greeks, expected_profit, outcome, payoff, probability_of_profit
+from otsport.analytics.options import UnitWarning, bsm_greeks
 from otsport.core.errors import InputError
 
-leg = st.builds(Leg, qty=st.integers(-3, 3).filter(bool), right=st.sampled_from("CPS"), strike=st.integers(50, 150).map(float), price=st.integers(0, 80).map(lambda x: x / 4))
+leg = st.builds(lambda qty, right, strike, price: Leg(100 * qty if right == "S" else qty, right, strike, price), qty=st.integers(-3, 3).filter(bool), right=st.sampled_from("CPS"), strike=st.integers(50, 150).map(float),
+                price=st.integers(0, 80).map(lambda x: x / 4))
 combinations = st.lists(leg, min_size=1, max_size=5).map(tuple)
 
 
@@ -19,7 +22,7 @@ combinations = st.lists(leg, min_size=1, max_size=5).map(tuple)
 def test_outcome_equals_brute_force(legs):
     grid = np.arange(0, 1_000.01, 0.25)
     profit, o = payoff(legs, grid), outcome(legs)
-    slope = sum(x.qty for x in legs if x.right != "P")
+    slope = sum(x.qty * (1 if x.right == "S" else 100) for x in legs if x.right != "P")
     assert (o.max_gain == math.inf) == (slope > 0) and (o.max_loss == math.inf) == (slope < 0)
     if slope <= 0:
         assert o.max_gain == pytest.approx(profit[grid <= 151].max(), abs=1e-6)
@@ -70,8 +73,48 @@ def test_ratio_spread_loses_without_limit():
 
 
 def test_free_collar_touches_zero_only_where_profit_begins():
-    o = outcome((Leg(1, "S", 0, 100.0), Leg(1, "P", 95, 2.0), Leg(-1, "C", 105, 2.0)))
+    o = outcome((Leg(100, "S", 0, 100.0), Leg(1, "P", 95, 2.0), Leg(-1, "C", 105, 2.0)))
     assert o.break_evens == (100.0,) and (o.max_gain, o.max_loss) == (500.0, 500.0)
+
+
+def test_stock_leg_counts_shares():
+    covered = (Leg(100, "S", 0, 100.0), Leg(-1, "C", 105, 2.5))
+    o = outcome(covered)
+    assert (o.cost, o.max_gain, o.max_loss, o.break_evens) == (9750.0, 750.0, 9750.0, (97.5,))
+    assert repr(o) == "Outcome(cost 9,750.00, gain up to 750.00, loss up to 9,750.00, break-evens 97.50)"
+    half = outcome((Leg(5, "S", 0, 100.0), Leg(-1, "C", 105, 2.5)), multiplier=10)
+    assert half.max_loss == math.inf and outcome((Leg(150, "S", 0, 100.0), Leg(-1, "C", 105, 2.5))).max_gain == math.inf
+    greeks, call = combination_greeks(covered, 100, 0.1, 0.03, 0.0, 0.25), american_greeks(100, 105, 0.1, 0.03, 0.0, 0.25, "C")
+    assert greeks["delta"] == pytest.approx(100 - 100 * call.delta) and greeks["value"] == pytest.approx(10_000 - 100 * call.price)
+    mini = (Leg(10, "S", 0, 100.0), Leg(-1, "C", 105, 2.5))
+    assert probability_of_profit(mini, 100, 0.1, 0.25, multiplier=10) == pytest.approx(probability_of_profit(covered, 100, 0.1, 0.25))
+    assert expected_profit(mini, 100, 0.1, 0.25, multiplier=10) == pytest.approx(expected_profit(covered, 100, 0.1, 0.25) / 10)
+
+
+def test_greeks_at_and_near_expiry_are_those_of_the_formula():
+    for hours in (0, 1, 6.5):
+        g, exact = combination_greeks([Leg(-1, "C", 99, 1.0)], 100, hours / 24 / 365, 0.03, 0, 0.2), bsm_greeks(100, 99, hours / 24 / 365, 0.03, 0, 0.2, "C")
+        assert [g["delta"], g["gamma"], g["vega"]] == pytest.approx([-100 * exact.delta, -100 * exact.gamma, -100 * exact.vega], rel=1e-9, abs=1e-12)
+    assert combination_greeks([Leg(-1, "C", 100, 1.0)], 100, 0, 0.03, 0, 0.2)["gamma"] == -math.inf
+    assert math.isnan(combination_greeks([Leg(-1, "C", 100, 1.0), Leg(1, "P", 100, 1.0)], 100, 0, 0.03, 0, 0.2)["gamma"])  # inf less inf
+
+
+@pytest.mark.parametrize("field, value", [("tau", [0.1, 0.2]), ("tau", None), ("rate", "0.03"), ("div_yield", [0.0])])
+def test_greeks_take_one_number(field, value):
+    with pytest.raises(InputError, match=f"{field} is .*give one number"):
+        combination_greeks(**dict(legs=(Leg(1, "C", 100, 1.0),), spot=100, tau=0.1, rate=0.03, div_yield=0.0, vols=0.2) | {field: value})
+
+
+def test_percent_and_days_are_warned_of():
+    legs = (Leg(1, "C", 100, 1.0),)
+    for call in (lambda v, t: probability_of_profit(legs, 100, t, v), lambda v, t: expected_profit(legs, 100, t, v), lambda v, t: combination_greeks(legs, 100, t, 0.03, 0.0, v)):
+        with pytest.warns(UnitWarning, match="vol is 20, that is 2,000 % a year"):
+            call(20, 0.1)
+        with pytest.warns(UnitWarning, match="tau is 90, that is 90 years"):
+            call(0.2, 90)
+        with warnings.catch_warnings():  # negative control
+            warnings.simplefilter("error")
+            call(0.2, 0.25)
 
 
 def test_greeks_of_opposite_legs_cancel():

@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .american import american_greeks
-from .options import bsm_price
+from .options import bsm_price, warn_units
 from ..core.arrays import floats, number
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['MULTIPLIER', 'GREEKS', 'Leg', 'usable_legs', 'payoff', 'Outcome', 'outcome', 'probability_of_profit',
+__all__ = ['MULTIPLIER', 'GREEKS', 'Leg', 'usable_legs', 'units', 'payoff', 'Outcome', 'outcome', 'probability_of_profit',
            'expected_profit', 'combination_greeks']
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c005
 @dataclass(frozen=True, slots=True)
 class Leg:
-    "One leg of a combination."
-    qty: float  # contracts, positive bought, negative sold
+    """One leg of a combination: contracts of an option ('C', 'P'), or shares of the stock ('S', strike 0).
+
+    A covered call is Leg(100, "S", 0, 100) and Leg(-1, "C", 105, 2.5): quantity (positive bought), right, strike in dollars, price in dollars per unit of underlying.
+    """
+    qty: float  # contracts, or shares of stock; positive bought, negative sold
     right: str  # "C", "P" or "S" (stock)
     strike: float  # dollars; 0 for stock
     price: float  # dollars per unit of underlying paid (bought) or received (sold)
@@ -54,12 +57,20 @@ def usable_legs(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> tuple[Le
     return legs
 
 
+def units(leg: Leg, multiplier: float) -> float:
+    "Units of underlying that a leg speaks of, signed: contracts times the multiplier, or shares."
+    return leg.qty if leg.right == "S" else multiplier * leg.qty
+
+
 def payoff(
     legs: Sequence[Leg],  # of one underlying and one expiry
     spot: ArrayLike,  # dollars at expiry
     multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
 ) -> np.ndarray:  # dollars, premiums included
-    "Profit and loss at expiry."
+    """Profit and loss at expiry, in dollars; legs as in `Leg`: contracts of `multiplier` units, and single shares.
+
+    spot in dollars at expiry.
+    """
     legs, spot = usable_legs(legs, multiplier), floats(spot, "spot")
     if np.any(spot < 0):
         raise InputError(f"spot is {spot[spot < 0].flat[0]:g}, below 0")
@@ -67,11 +78,11 @@ def payoff(
     for leg in legs:
         sign = {"C": 1.0, "P": -1.0}.get(leg.right)
         value = spot if sign is None else np.maximum(sign * (spot - leg.strike), 0)
-        total = total + leg.qty * (value - leg.price)
-    return multiplier * total
+        total = total + units(leg, multiplier) * (value - leg.price)
+    return total
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c011
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     "What a combination can do at expiry, in dollars."
     cost: float  # paid (positive) or received (negative) at the start
@@ -80,10 +91,13 @@ class Outcome:
     break_evens: tuple[float, ...]  # spots where profit crosses zero, ascending
     kinks: tuple[float, ...]  # 0 and the strikes
 
+    def __repr__(self) -> str:
+        return f"Outcome(cost {self.cost:,.2f}, gain up to {self.max_gain:,.2f}, loss up to {self.max_loss:,.2f}, break-evens {', '.join(f'{x:,.2f}' for x in self.break_evens) or 'none'})"
 
-def _slope_beyond(legs: tuple[Leg, ...]) -> float:
-    "Change of the payoff per dollar and unit above the last strike."
-    return math.fsum(leg.qty for leg in legs if leg.right != "P")
+
+def _slope_beyond(legs: tuple[Leg, ...], multiplier: float) -> float:
+    "Change of the payoff per dollar of spot above the last strike."
+    return math.fsum(units(leg, multiplier) for leg in legs if leg.right != "P")
 
 
 def _zero_crossings(x: np.ndarray, y: np.ndarray, last_slope: float) -> list[float]:
@@ -100,12 +114,15 @@ def _zero_crossings(x: np.ndarray, y: np.ndarray, last_slope: float) -> list[flo
 
 
 def outcome(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> Outcome:
-    "Cost, largest gain and loss, and break-evens at expiry."
+    """Cost, largest gain and loss (dollars, inf when unlimited), and break-evens (spots in dollars) at expiry.
+
+    Legs as in `Leg`: contracts of `multiplier` units, and single shares.
+    """
     legs = usable_legs(legs, multiplier)
     kinks = np.unique([0.0] + [leg.strike for leg in legs if leg.right != "S"])
-    y, slope = payoff(legs, kinks, multiplier), multiplier * _slope_beyond(legs)
+    y, slope = payoff(legs, kinks, multiplier), _slope_beyond(legs, multiplier)
     y = np.where(np.abs(y) < 1e-9 * multiplier, 0.0, y)  # rounding of premiums that cancel
-    cost = multiplier * math.fsum(leg.qty * leg.price for leg in legs)
+    cost = math.fsum(units(leg, multiplier) * leg.price for leg in legs)
     return Outcome(cost, math.inf if slope > 0 else float(y.max()), math.inf if slope < 0 else float(max(-y.min(), 0.0)), tuple(_zero_crossings(kinks, y, slope)), tuple(kinks.tolist()))
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c014
@@ -114,6 +131,7 @@ def _law(forward: float, tau: float, vol: float) -> tuple[float, float, float]:
     law = number(forward, "forward"), number(tau, "tau"), number(vol, "vol")
     if not (0 < law[0] < math.inf and 0 <= law[1] < math.inf and 0 <= law[2] < math.inf):
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be finite, the forward above 0, the others not negative")
+    warn_units(tau=np.float64(law[1]), vol=np.float64(law[2]))
     return law
 
 
@@ -122,28 +140,35 @@ def probability_of_profit(
     forward: float,  # dollars at expiry
     tau: float,  # years
     vol: float,  # annual, decimal
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
 ) -> float:  # 0..1
-    "Probability that the combination ends with a profit (above zero, fees aside) if the log of spot is normal around the forward."
+    """Probability, 0 to 1, that the combination ends with a profit (above zero, fees aside) if the log of spot is normal around the forward.
+
+    forward in dollars at expiry; tau years (ACT/365F); vol an annual decimal (0.2 is 20 %), one for all strikes: that near the break-evens.
+    """
     from scipy.special import ndtr
 
-    legs, (forward, tau, vol) = usable_legs(legs), _law(forward, tau, vol)
+    legs, (forward, tau, vol) = usable_legs(legs, multiplier), _law(forward, tau, vol)
     if not tau * vol > 0:
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be above 0")
-    edges = np.array([0.0, *outcome(legs).break_evens, math.inf])
+    edges = np.array([0.0, *outcome(legs, multiplier).break_evens, math.inf])
     inside = np.where(np.isinf(edges[1:]), 2 * edges[:-1] + forward, (edges[:-1] + np.minimum(edges[1:], 1e300)) / 2)
     with np.errstate(divide="ignore"):
         below = ndtr((np.log(edges / forward) + vol**2 * tau / 2) / (vol * math.sqrt(tau)))
-    return float(np.sum(np.diff(below)[payoff(legs, inside) > 1e-9]))
+    return float(np.sum(np.diff(below)[payoff(legs, inside, multiplier) > 1e-9]))
 
 
 def expected_profit(legs: Sequence[Leg], forward: float, tau: float, vol: float, multiplier: float = MULTIPLIER) -> float:  # dollars, undiscounted
-    "Mean profit at expiry under the same lognormal."
+    """Mean profit at expiry in dollars, undiscounted, under the lognormal of `probability_of_profit`.
+
+    forward in dollars at expiry; tau years (ACT/365F); vol an annual decimal (0.2 is 20 %).
+    """
     legs, (forward, tau, vol) = usable_legs(legs, multiplier), _law(forward, tau, vol)
     total = 0.0
     for leg in legs:
         value = forward if leg.right == "S" else float(bsm_price(forward, leg.strike, tau, 0.0, 0.0, vol, leg.right))
-        total += leg.qty * (value - leg.price)
-    return multiplier * total
+        total += units(leg, multiplier) * (value - leg.price)
+    return total
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c017
 GREEKS = ("value", "delta", "gamma", "vega", "theta", "rho")
@@ -158,8 +183,13 @@ def combination_greeks(
     vols: ArrayLike,  # one for all legs, or one for each (that of a stock leg is not used)
     multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
 ) -> dict[str, float]:  # GREEKS of the position; theta per calendar day, vega and rho per 1.00
-    "Value and Greeks of a combination of American options and stock."
+    """Value and Greeks of a combination of American options and stock, in dollars of the position.
+
+    spot in dollars; tau years (ACT/365F); rate, div_yield, vols annual decimals (0.2 is 20 %). theta per calendar day, vega and rho per 1.00.
+    At expiry the limits: gamma is infinite where spot stands exactly on a strike, NaN where bought and sold options of it meet.
+    """
     legs, vols, spot = usable_legs(legs, multiplier), floats(vols, "vol"), number(spot, "spot")
+    tau, rate, div_yield = number(tau, "tau"), number(rate, "rate"), number(div_yield, "div_yield")
     if vols.shape not in ((), (len(legs),)):
         raise InputError(f"vols have shape {vols.shape} for {len(legs)} legs: give one for all, or one each")
     vols = np.broadcast_to(vols, (len(legs),))
@@ -175,5 +205,5 @@ def combination_greeks(
             g = american_greeks(spot, leg.strike, tau, rate, div_yield, vol, leg.right)
             parts = (g.price, g.delta, g.gamma, g.vega, g.theta, g.rho)
         for name, part in zip(GREEKS, parts):
-            total[name] += float(leg.qty * multiplier * part)
+            total[name] += float(units(leg, multiplier) * part)
     return total
