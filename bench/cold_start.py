@@ -18,17 +18,25 @@ t = time.perf_counter(); f(1.0); print("numba's smallest function", time.perf_co
 """
 KERNELS = """
 import time, numpy as np
-from otsport.kernels import american, american_approx, kelly, metrics, options, tail
-S, K, tau, r, q, sigma, phi = (np.full(8, x) for x in (100.0, 95.0, 0.5, 0.03, 0.01, 0.2, 1.0))
-out, status, x = [np.empty(8) for _ in range(6)], np.empty(8, np.int64), 0.01 * np.sin(np.arange(500.0))
-var, es = np.empty(2), np.empty(2)
+from otsport.analytics import american, kelly, metrics, montecarlo, options, revaluation, var
+from otsport.data import ring
+x = 0.01 * np.sin(np.arange(1500.0)).reshape(500, 3)
+put = (100.0, [90.0, 100.0], 0.5, 0.03, 0.01, 0.2, "P")
 def timed(name, run):
     t = time.perf_counter(); run(); print(name, time.perf_counter() - t, sep="=")
-timed("first kernel: greeks", lambda: options.greeks_arrays(S, K, tau, r, q, sigma, phi, *out))
-timed("further kernel: bsm", lambda: options.bsm_arrays(S, K, tau, r, q, sigma, phi, *out[:3]))
-timed("further kernel: implied vol", lambda: options.implied_vol_arrays(out[0].copy(), S, K, tau, r, q, phi, out[1], status))
-timed("further kernel: tails", lambda: tail.tails(x, np.array([0.95, 0.99]), var, es, np.empty(500)))
-timed("further kernel: select", lambda: tail.select(x.copy(), 25))
+timed("first kernel: greeks", lambda: options.bsm_greeks(*put))
+timed("further: bsm", lambda: options.bsm(*put))
+timed("further: second order", lambda: options.bsm_second_order(*put))
+timed("further: implied vol", lambda: options.implied_vol([3.0, 6.0], *put[:5], "P"))
+timed("further: american", lambda: american.american(*put))
+timed("further: american approximation", lambda: american.american_approx(*put))
+timed("further: tree", lambda: american.american_tree(*put))
+timed("further: linear value at risk", lambda: var.linear_var(x, np.ones(3)))
+timed("further: Monte Carlo", lambda: montecarlo.monte_carlo(np.ones(3), np.zeros(3), 252 * np.cov(x.T) + 0.01 * np.eye(3), scenarios=2000))
+timed("further: rolling metrics", lambda: metrics.rolling_metrics(x, 100))
+timed("further: kelly", lambda: kelly.kelly(x[:, 0] + 0.001))
+timed("further: kelly of many", lambda: kelly.kelly_many(x + 0.001))
+timed("further: ring", lambda: ring.encode(np.ones((100, 4))))
 """
 
 

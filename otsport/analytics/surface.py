@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .american import american_vol
-from .options import bsm_price, implied_vol, right_sign
+from .options import bsm_price, implied_vol, right_sign, warn_units
+from ..core.arrays import floats, number
 from ..core.errors import InputError, SolverError
 from ..kernels.hinge import hinge_program
 from ..kernels.svi import svi
@@ -35,7 +36,7 @@ def quote_reasons(
     ask: ArrayLike,  # dollars, NaN where missing
 ) -> np.ndarray:  # one of QUOTE_REASONS for each
     "Whether a quote has two sides, or why not; a negative price is an `InputError`."
-    bid, ask = np.asarray(bid, dtype=np.float64), np.asarray(ask, dtype=np.float64)
+    bid, ask = floats(bid, "bid"), floats(ask, "ask")
     for name, price in (("bid", bid), ("ask", ask)):
         if np.any(price < 0):
             raise InputError(f"{name} is {price[price < 0].flat[0]:g}: quotes are not negative, and NaN where missing")
@@ -67,7 +68,10 @@ def implied_forward(
     spread: np.ndarray,  # (n,) call spread plus put spread, dollars
     settled: float = 1e-7,  # change of ln(forward) that ends the rounds
 ) -> Forward:  # InputError when no strike has both vols
-    "Forward from put-call parity of American quotes."
+    """Forward and dividend yield from put-call parity of American quotes.
+
+    spot, strike, call, put, spread in dollars; tau years (ACT/365F); rate an annual decimal.
+    """
     div_yield, forward = rate, spot
     for _ in range(30):
         vol_c, vol_p = (american_vol(mid, spot, strike, tau, rate, div_yield, right, fast=True)[0] for mid, right in ((call, "C"), (put, "P")))
@@ -84,13 +88,22 @@ def implied_forward(
     return Forward(forward, float(new), int(both.sum()))
 
 # %% ../../nbs/analytics/29_surface.ipynb #c011
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Smile:
-    "The vols of one expiry as a function of k = ln(strike / forward)."
+    """The vols of one expiry as a function of k = ln(strike / forward).
+
+    From `low` to `high`, the range of the quotes it was fitted to, it is free of butterfly arbitrage. Outside nothing but its own shape says what vol is.
+    """
     tau: float  # years
     forward: float  # dollars
     kind: str  # "svi" or "mixture"
     params: np.ndarray  # svi: a, b, rho, m, s; mixture: (3, n) weight, forward of the part over F, its total sd
+    low: float = 0.0  # k of the lowest quote it was fitted to
+    high: float = 0.0  # k of the highest
+
+    def __repr__(self) -> str:
+        parts = "SVI" if self.kind == "svi" else f"mixture of {self.params.shape[1]} lognormals"
+        return f"Smile(tau {self.tau:.4f}, forward {self.forward:,.2f}, {parts}, quoted from k {self.low:.3f} to {self.high:.3f})"
 
     def variance(self, k: ArrayLike) -> np.ndarray:
         "Total variance at k = ln(strike / forward); NaN where a mixture's price is below rounding."
@@ -103,7 +116,7 @@ class Smile:
         return implied_vol(np.where(k >= 0, call, call - 1 + x), 1.0, x, 1.0, 0.0, 0.0, right)[0] ** 2
 
     def vol(self, k: ArrayLike) -> np.ndarray:
-        "Annual vol, decimal, at k = ln(strike / forward)."
+        """Annual vol, decimal, at k = ln(strike / forward); beyond `low` and `high` an extrapolation that no quote holds, and NaN where a mixture's price is below rounding."""
         return np.sqrt(self.variance(k) / self.tau)
 
     def call(self, k: ArrayLike) -> np.ndarray:
@@ -129,6 +142,11 @@ def calendar_violation(near: Smile, far: Smile, low: float, high: float, points:
     k = np.linspace(low, high, points)
     return float(max(0.0, np.max(near.call(k) - far.call(k))))
 
+
+def _both(near: Smile, low: float, high: float) -> tuple[float, float]:
+    "The range from `low` to `high` together with the quoted one of a nearer smile."
+    return min(near.low, low), max(near.high, high)
+
 # %% ../../nbs/analytics/29_surface.ipynb #c017
 HOPELESS = 0.6  # share inside bid and ask below which more rounds do not help
 
@@ -152,7 +170,10 @@ def fit_svi(
     tau: float,  # years
     forward: float = 1.0,  # dollars
 ) -> Smile:
-    "The SVI smile that has most quotes inside bid and ask, of three starts with up to four rounds of weights each."
+    """The SVI smile that has most quotes inside bid and ask, of three starts with up to four rounds of weights each; it may hold an arbitrage.
+
+    k = ln(strike / forward); vols annual decimals; tau years (ACT/365F); forward in dollars.
+    """
     half = np.maximum((ask_vol - bid_vol) / 2, 1e-4)
     reach, level = max(float(np.abs(k).max()), 0.05), float(np.interp(0, k, mid_vol)) ** 2 * tau
     bounds = np.array([-1, 1e-6, -0.999, -2 * reach, 1e-4]), np.array([4.0, 4, 0.999, 2 * reach, 2])
@@ -161,7 +182,7 @@ def fit_svi(
         weight, p = 1 / half, np.array([level / 2, level / 0.2, -0.2, 0, width])
         for _ in range(4):
             p = _svi_once(k, mid_vol, tau, p, weight, bounds)
-            smile = Smile(tau, forward, "svi", p)
+            smile = Smile(tau, forward, "svi", p, float(k[0]), float(k[-1]))
             vol = np.sqrt(np.maximum(smile.variance(k), 0) / tau)
             if (share := inside_share(vol, bid_vol, ask_vol)) > best_share:
                 best, best_share = smile, share
@@ -250,14 +271,17 @@ def fit_mixture(
     ceiling: tuple[np.ndarray, np.ndarray] | None = None,  # k and calls over forward that later expiries ask, or None
     margin: float = MARGIN,  # of the forward, by which the calendar condition is imposed
 ) -> Smile:  # SolverError when the program does not settle
-    "The mixture of lognormals nearest to the mids that has no calendar arbitrage against the nearer smile."
+    """The mixture of lognormals nearest to the mids that has no calendar arbitrage against the nearer smile, over the strikes that either quotes.
+
+    k = ln(strike / forward); vols annual decimals; tau years (ACT/365F); forward in dollars.
+    """
     sd, x = float(np.interp(0, k, mid_vol)) * np.sqrt(tau), np.exp(k)
     bid, mid, ask = (bsm_price(1.0, x, tau, 0.0, 0.0, vol, 1.0) for vol in (bid_vol, mid_vol, ask_vol))
     half = np.maximum((ask - bid) / 2, 1e-8)
     program = _Program(*_parts(k[0], k[-1], sd), [], [], [], [])
     program.add(k, half, mid / half, CURVE, [(1.0, mid / half + EDGE, OUTSIDE), (-1.0, EDGE - mid / half, OUTSIDE)])
     if near is not None:
-        grid, reach = np.linspace(k[0], k[-1], GRID_POINTS), max(sd, 1e-4)
+        grid, reach = np.linspace(*_both(near, k[0], k[-1]), GRID_POINTS), max(sd, 1e-4)
         program.add(grid, np.full(GRID_POINTS, reach), np.zeros(GRID_POINTS), 0.0, [(-1.0, -(near.call(grid) + margin) / reach, IMPOSED)])
     if ceiling is not None:  # beyond the quotes of this expiry too: its tail there must leave the later one room
         at, most = ceiling
@@ -277,8 +301,8 @@ def fit_mixture(
             block[3] = OUTSIDE / np.maximum(10 * over, 0.1)
     kept = best > 1e-9
     weight, mean, width = best[kept] / best[kept].sum(), program.mean[kept], program.width[kept]
-    smile = Smile(tau, forward, "mixture", np.vstack([weight, mean / (weight @ mean), width]))
-    if near is not None and margin == MARGIN and (worst := calendar_violation(near, smile, k[0], k[-1])) > NO_ARBITRAGE / 2:  # between the grid's strikes
+    smile = Smile(tau, forward, "mixture", np.vstack([weight, mean / (weight @ mean), width]), float(k[0]), float(k[-1]))
+    if near is not None and margin == MARGIN and (worst := calendar_violation(near, smile, *_both(near, k[0], k[-1]))) > NO_ARBITRAGE / 2:  # between the grid's strikes
         return fit_mixture(k, bid_vol, mid_vol, ask_vol, tau, forward, near, ceiling, 2 * worst)
     return smile
 
@@ -289,35 +313,73 @@ LEAST_QUOTES = 3  # of one expiry; SVI has five parameters and wants five
 
 def fit_smile(k: np.ndarray, bid_vol: np.ndarray, mid_vol: np.ndarray, ask_vol: np.ndarray, tau: float, forward: float, near: Smile | None = None,
               ceiling: tuple[np.ndarray, np.ndarray] | None = None) -> Smile:  # inputs as in `fit_mixture`
-    "A smile through the quotes of one expiry, free of butterfly arbitrage and of calendar arbitrage against the nearer one."
+    """A smile through the quotes of one expiry, free of butterfly arbitrage over its strikes and of calendar arbitrage against the nearer one over the strikes that either quotes.
+
+    k = ln(strike / forward), ascending; vols annual decimals; tau years (ACT/365F); forward in dollars. Beyond the quoted strikes nothing is promised.
+    """
     if k.size < LEAST_QUOTES:
         raise InputError(f"{k.size} out-of-the-money quotes at tau {tau:.4f}: a smile needs at least {LEAST_QUOTES}")
     if k.size >= 5:
         smile = fit_svi(k, bid_vol, mid_vol, ask_vol, tau, forward)
         variance = smile.variance(np.linspace(k[0], k[-1], 400))
         fits = np.all(variance > 0) and inside_share(smile.vol(k), bid_vol, ask_vol) >= SVI_INSIDE
-        fits = fits and butterfly_violation(smile, k[0], k[-1]) <= NO_ARBITRAGE and (near is None or calendar_violation(near, smile, k[0], k[-1]) <= NO_ARBITRAGE)
+        fits = fits and butterfly_violation(smile, k[0], k[-1]) <= NO_ARBITRAGE and (near is None or calendar_violation(near, smile, *_both(near, k[0], k[-1])) <= NO_ARBITRAGE)
         if fits and (ceiling is None or np.all(smile.call(ceiling[0]) <= ceiling[1] + NO_ARBITRAGE)):
             return smile
     return fit_mixture(k, bid_vol, mid_vol, ask_vol, tau, forward, near, ceiling)
 
 # %% ../../nbs/analytics/29_surface.ipynb #c028
-@dataclass(frozen=True, slots=True)
+def _between(near: Smile, far: Smile, tau: float, strike: np.ndarray) -> np.ndarray:
+    "Vol at a tau between two expiries: total variance is linear in time at equal strike over forward, and so is ln(forward)."
+    share = (tau - near.tau) / (far.tau - near.tau)
+    k = np.log(strike) - (1 - share) * np.log(near.forward) - share * np.log(far.forward)
+    return np.sqrt(((1 - share) * near.variance(k) + share * far.variance(k)) / tau)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Surface:
-    "Smiles of one underlying by expiry, with the quotes they came from."
+    """Smiles of one underlying by expiry, with the quotes they came from.
+
+    Free of butterfly arbitrage over the strikes that an expiry quotes, and of calendar arbitrage over those that either of two neighbouring expiries quotes.
+    """
     spot: float  # dollars
     rate: float  # annual, continuous, decimal
     smiles: tuple[Smile, ...]  # nearest first
     quotes: pd.DataFrame  # the chain with vols and reasons
     left_out: dict[float, str]  # expiries without a smile: tau (years) to the reason
 
+    def __repr__(self) -> str:
+        return f"Surface(spot {self.spot:,.2f}, rate {self.rate:g}, {len(self.smiles)} expiries from tau {self.smiles[0].tau:.4f} to {self.smiles[-1].tau:.4f}, {len(self.left_out)} left out)"
+
+    def _repr_html_(self) -> str:
+        return self.summary().round(4).to_html(index=False)
+
+    def vol(self, strike: ArrayLike, tau: float) -> np.ndarray:
+        """Annual vol, decimal, at strikes in dollars and tau in years: of the smile at its expiry, between expiries linear in total variance at equal strike over forward.
+
+        Before the nearest expiry total variance grows in proportion to time from 0. Beyond the last expiry an `InputError`; beyond the quoted strikes see `Smile.vol`.
+        """
+        strike, tau, last = floats(strike, "strike"), number(tau, "tau"), self.smiles[-1].tau
+        if np.any(strike <= 0):
+            raise InputError(f"strike is {strike[strike <= 0].flat[0]:g}: it must be above 0")
+        if not 0 < tau <= last:
+            raise InputError(f"tau is {tau:g}: the surface reaches from 0 to its last expiry at {last:.4f} years; give a tau between, or quotes of a later expiry")
+        at = next(i for i, smile in enumerate(self.smiles) if smile.tau >= tau)
+        far = self.smiles[at]
+        if far.tau == tau:
+            return far.vol(np.log(strike / far.forward))
+        if at == 0:
+            forward = self.spot * (far.forward / self.spot) ** (tau / far.tau)
+            return far.vol(np.log(strike / forward))
+        return _between(self.smiles[at - 1], far, tau, strike)
+
     def summary(self) -> pd.DataFrame:
-        "One row for each expiry: forward, yield, kind of smile, quotes fitted, share inside, fit error in vol points (root mean square and largest)."
+        "One row for each expiry: forward, yield, kind of smile, lowest and highest strike fitted (dollars), quotes fitted, share inside, fit error in vol points (root mean square and largest)."
         rows = []
         for smile in self.smiles:
             q = self.quotes[(self.quotes.tau == smile.tau) & self.quotes.fitted]
             miss = 100 * (q.fit_vol - q.mid_vol)
-            rows.append({"tau": smile.tau, "forward": smile.forward, "div_yield": q.div_yield.iloc[0], "kind": smile.kind, "quotes": len(q),
+            rows.append({"tau": smile.tau, "forward": smile.forward, "div_yield": q.div_yield.iloc[0], "kind": smile.kind, "low": q.strike.min(), "high": q.strike.max(), "quotes": len(q),
                          "inside": q.inside.mean(), "rms_vol_points": np.sqrt((miss**2).mean()), "max_vol_points": miss.abs().max()})
         return pd.DataFrame(rows)
 
@@ -327,7 +389,8 @@ def _parity_forward(q: pd.DataFrame, spot: float, tau: float, rate: float, pairs
     two = q[q.reason == "ok"]
     both = two.assign(mid=(two.bid + two.ask) / 2, spread=two.ask - two.bid).pivot(index="strike", columns="right", values=["mid", "spread"]).dropna()
     if both.empty or both.shape[1] < 4:
-        raise InputError(f"no strike at tau {tau:.4f} has a two-sided call and put: no forward from parity")
+        why = ", ".join(f"{count} {reason}" for reason, count in q.reason.value_counts().items() if reason != "ok") or "all on one side"
+        raise InputError(f"no strike at tau {tau:.4f} has a two-sided call and put (of {len(q)} quotes {why}): no forward from parity")
     near = both.iloc[np.argsort(np.abs(both.index.to_numpy() / spot - 1), kind="stable")[:pairs]]
     return implied_forward(spot, tau, rate, near.index.to_numpy(dtype=float), near["mid", "C"].to_numpy(), near["mid", "P"].to_numpy(), near["spread"].sum(axis=1).to_numpy())
 
@@ -372,6 +435,8 @@ def _curve(q: pd.DataFrame) -> list[np.ndarray]:
 
 def _check_chain(chain: pd.DataFrame, spot: float, rate: float) -> None:
     "Refuse columns, numbers and rows that cannot be."
+    if not isinstance(chain, pd.DataFrame):
+        raise InputError(f"the chain is a {type(chain).__name__}: give a DataFrame with columns tau, strike, right, bid and ask, then spot and rate")
     if missing := {"tau", "strike", "right", "bid", "ask"} - set(chain.columns):
         raise InputError(f"the chain has no column {sorted(missing)[0]!r}: it needs tau, strike, right, bid and ask")
     if not (np.isfinite(spot) and spot > 0 and np.isfinite(rate)):
@@ -379,9 +444,10 @@ def _check_chain(chain: pd.DataFrame, spot: float, rate: float) -> None:
     if chain.empty:
         raise InputError("the chain has no quotes: a surface needs at least one expiry")
     for name in ("tau", "strike"):
-        if not np.all(chain[name] > 0):
-            bad = chain.loc[~(chain[name] > 0), name].iloc[0]
-            raise InputError(f"{name} is {bad:g}: it must be above 0" + ("; expired quotes have no vol, leave them out" if name == "tau" else ""))
+        value = floats(chain[name], name)
+        if not np.all(value > 0):
+            raise InputError(f"{name} is {value[~(value > 0)][0]:g}: it must be above 0" + ("; expired quotes have no vol, leave them out" if name == "tau" else ""))
+    warn_units(tau=floats(chain.tau, "tau"), rate=np.float64(rate))
     right_sign(chain.right.to_numpy(dtype=str))
     twice = chain.duplicated(["tau", "strike", "right"])
     if twice.any():
@@ -396,7 +462,13 @@ def vol_surface(
     pairs: int = 16,  # strikes nearest to spot that give the forward
     tick: float = 0.01,  # dollars, the smallest price step: less time value than that holds no vol
 ) -> Surface:  # InputError for columns, numbers or rows that cannot be, or when no expiry has a smile
-    "Forward, vols and an arbitrage-free smile for every expiry of a chain of American quotes."
+    """Forward, vols and a smile for every expiry of a chain of American quotes.
+
+    tau years (ACT/365F); strike, bid, ask, spot, tick in dollars per unit of underlying; rate an annual decimal; right 'C' or 'P'.
+    No butterfly is free over the strikes that an expiry quotes, no calendar over those that either of two neighbouring expiries quotes; beyond them nothing is promised.
+    """
+    if isinstance(chain, pd.DataFrame):  # else that is the first thing to say
+        spot, rate = number(spot, "spot"), number(rate, "rate")
     _check_chain(chain, spot, rate)
     frames, curves, left_out = [], [], {}
     for tau, part in chain.groupby("tau", sort=True):
@@ -420,14 +492,22 @@ def vol_surface(
         smiles.append(smile)
     return Surface(float(spot), float(rate), tuple(smiles), pd.concat(frames), left_out)
 
-# %% ../../nbs/analytics/29_surface.ipynb #c033
+# %% ../../nbs/analytics/29_surface.ipynb #c035
 def _time_left(tau: float) -> str:
     days = 365 * tau
     return f"{24 * days:.0f} hours" if days < 2 else f"{days:.0f} days"
 
 
+def _figure_title(surface: Surface) -> str:
+    "The symbol, where the chain has one, and spot."
+    symbols = surface.quotes["symbol"].astype(str).unique() if "symbol" in surface.quotes else ()
+    return ", ".join([*symbols, f"spot {surface.spot:,.2f} dollars"])
+
+
 def surface_figure(surface: Surface, columns: int = 3):
-    "One panel for each expiry: vols of bid and ask as bars, the smile as a line, against strike over forward."
+    "One panel for each expiry: vols of bid and ask as bars (percent a year), the smile as a line, against strike over forward. The title names the symbol if the chain has that column."
+    if not isinstance(surface, Surface):
+        raise InputError(f"the surface is a {type(surface).__name__}: give what `vol_surface` returns")
     import matplotlib.pyplot as plt
 
     count = len(surface.smiles)
@@ -437,7 +517,8 @@ def surface_figure(surface: Surface, columns: int = 3):
         q = surface.quotes[(surface.quotes.tau == smile.tau) & surface.quotes.fitted].sort_values("strike")
         ratio = q.strike / smile.forward
         for mask, color, label in ((q.inside, "0.6", "bid to ask"), (~q.inside, "tab:red", "bid to ask, missed")):
-            ax.vlines(ratio[mask], 100 * q.bid_vol[mask], 100 * q.ask_vol[mask], color=color, lw=1.5, label=label)
+            if mask.any():
+                ax.vlines(ratio[mask], 100 * q.bid_vol[mask], 100 * q.ask_vol[mask], color=color, lw=1.5, label=label)
         k = np.linspace(np.log(ratio.iloc[0]), np.log(ratio.iloc[-1]), 400)
         ax.plot(np.exp(k), 100 * smile.vol(k), lw=1, label="smile")
         ax.set_title(f"{_time_left(smile.tau)}, {'SVI' if smile.kind == 'svi' else 'mixture'}, {100 * q.inside.mean():.0f} % inside", fontsize=9)
@@ -448,6 +529,7 @@ def surface_figure(surface: Surface, columns: int = 3):
         ax.grid(alpha=0.3)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    drawn = {label: handle for ax in axes.flat[:count] for handle, label in zip(*ax.get_legend_handles_labels())}
+    fig.suptitle(_figure_title(surface), fontsize=10)
+    fig.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return fig
