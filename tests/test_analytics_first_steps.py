@@ -213,6 +213,7 @@ def made():
         "metrics": (metrics(TABLE["KO"]), ["300 returns", "sharpe", "decimal a session, loss positive"]),
         "rolling": (rolling_metrics(TABLE, 252), ["3 series, 49 windows of 252 returns", "sharpe"]),
         "live": (book, ["2 positions", "NAV 28,300.00", "day P&L +0.00", "unrealized +800.00"]), "live before": (LiveBook(HELD, 1e4), ["not valued yet"]),
+        "book": (NAMED, ["Book of 3 positions, options: 2; underlyings: KO, AAPL"]), "numbered book": (NUMBERED, ["columns 0 to 1"]),
         "ring": (ring, ["nav, cash: 3 snapshots, newest 2025-01-02 15:00:02 UTC", "1 chunks, 1 snapshots open"]), "ring before": (SnapshotRing(["nav"]), ["nav: empty"]),
         "ticks": (ticks, ["2 keys and the fields bid: 1 of 4096 ticks waiting"]),
     }

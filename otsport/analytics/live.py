@@ -131,9 +131,9 @@ class LiveBook:
         return self._last
 
     def __repr__(self) -> str:
-        head, f = f"LiveBook of {len(self.keys)} positions in {len(self.sectors)} sectors", self._last
-        return f"{head}, cash {self._state[kernel.CASH]:,.2f} dollars: not valued yet" if f is None else (
-            f"{head}, dollars: NAV {f.nav:,.2f}, cash {f.cash:,.2f}, day P&L {f.day_pnl:+,.2f}, unrealized {f.unrealized:+,.2f}, drawdown {f.drawdown:.2%}")
+        head, f = f"LiveBook of {len(self.keys):,} positions, sectors: {len(self.sectors)}", self._last
+        return f"{head}; cash {self._state[kernel.CASH]:,.2f} dollars: not valued yet" if f is None else (
+            f"{head}; dollars: NAV {f.nav:,.2f}, cash {f.cash:,.2f}, day P&L {f.day_pnl:+,.2f}, unrealized {f.unrealized:+,.2f}, drawdown {f.drawdown:.2%}")
 
     def positions(self) -> pd.DataFrame:
         "Each position after the last update, dollars; `mfe` and `mae` are the largest open profit and loss so far, both positive."

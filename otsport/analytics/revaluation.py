@@ -45,6 +45,10 @@ class Book:
         "The eight float columns in the kernel's order."
         return [self.scale, self.spot, self.strike, self.tau, self.rate, self.div_yield, self.vol, self.sign]
 
+    def __repr__(self) -> str:
+        on = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "") if self.names else f"columns 0 to {self.underlying.max(initial=0)} of the scenarios"
+        return f"Book of {len(self.scale):,} positions, options: {np.sum(self.sign != 0):,}; underlyings: {on}"
+
 
 def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
     "Column number of each position and the names of the columns; no names where numbers were given."

@@ -83,7 +83,7 @@ def historical_var(
         return float(-np.sort(x)[_tail_count(len(x), level)[1]])
     if convention == "quantstats":
         return float(-NormalDist().inv_cdf(1 - level) * x.std(ddof=1) - x.mean())
-    return float(-np.quantile(x, 1 - level, method="linear" if convention == "empyrical" else convention))
+    return 0.0 - float(np.quantile(x, 1 - level, method="linear" if convention == "empyrical" else convention))  # 0.0 less: no loss is 0, not -0
 
 # %% ../../nbs/analytics/21_risk.ipynb #c011
 def expected_shortfall(
@@ -102,7 +102,7 @@ def expected_shortfall(
         count, rank = _tail_count(len(x), level)
         worst = np.sort(x)[: rank + 1]
         return float(-(worst[:rank].sum() + (count - rank) * worst[rank]) / count)
-    return float(-x[x <= -var].mean())
+    return 0.0 - float(x[x <= -var].mean())
 
 # %% ../../nbs/analytics/21_risk.ipynb #c014
 def _checked_positions(contracts: Sequence[Contract], quantities: Mapping[Contract, float], spots: Mapping[str, float],

@@ -52,7 +52,7 @@ class TickBuffer:
             self._conflate()
 
     def __repr__(self) -> str:
-        return f"TickBuffer of {len(self.keys)} keys and the fields {', '.join(self.fields)}: {self._count} of {len(self._values)} ticks waiting, {len(self._waiting)} keys to drain beside them"
+        return f"TickBuffer of {len(self.keys)} keys and the fields {', '.join(self.fields)}: {self._count} of {len(self._values)} ticks waiting, {len(self._waiting)} keys changed before them"
 
     def _conflate(self) -> None:
         n = self._count
