@@ -26,7 +26,7 @@ __all__ = ['USUAL', 'IV_FLAGS', 'TICK_SLACK', 'right_sign', 'UnitWarning', 'warn
 def right_sign(
     right: ArrayLike,  # "C" or "P" (also Right), or +1 and -1; scalar or array
 ) -> np.ndarray:  # float64, +1 call, -1 put
-    "The sign of 'C' or 'P' in the formula, +1 or -1; anything else is an `InputError`."
+    "The sign in the formula, +1 or -1, of each right, 'C' or 'P'; anything else is an `InputError`."
     given = np.asarray(right)
     if given.dtype.kind == "O" and all(isinstance(r, str) for r in given.ravel()):
         given = given.astype(str)
