@@ -18,7 +18,7 @@ from ..core.arrays import floats, number
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['MULTIPLIER', 'GREEKS', 'Leg', 'usable_legs', 'units', 'payoff', 'Outcome', 'outcome', 'probability_of_profit',
+__all__ = ['MULTIPLIER', 'GREEKS', 'Leg', 'usable_legs', 'payoff', 'Outcome', 'outcome', 'probability_of_profit',
            'expected_profit', 'combination_greeks']
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c005
@@ -57,7 +57,7 @@ def usable_legs(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> tuple[Le
     return legs
 
 
-def units(leg: Leg, multiplier: float) -> float:
+def _units(leg: Leg, multiplier: float) -> float:
     "Units of underlying that a leg speaks of, signed: contracts times the multiplier, or shares."
     return leg.qty if leg.right == "S" else multiplier * leg.qty
 
@@ -78,7 +78,7 @@ def payoff(
     for leg in legs:
         sign = {"C": 1.0, "P": -1.0}.get(leg.right)
         value = spot if sign is None else np.maximum(sign * (spot - leg.strike), 0)
-        total = total + units(leg, multiplier) * (value - leg.price)
+        total = total + _units(leg, multiplier) * (value - leg.price)
     return total
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c011
@@ -97,7 +97,7 @@ class Outcome:
 
 def _slope_beyond(legs: tuple[Leg, ...], multiplier: float) -> float:
     "Change of the payoff per dollar of spot above the last strike."
-    return math.fsum(units(leg, multiplier) for leg in legs if leg.right != "P")
+    return math.fsum(_units(leg, multiplier) for leg in legs if leg.right != "P")
 
 
 def _zero_crossings(x: np.ndarray, y: np.ndarray, last_slope: float) -> list[float]:
@@ -122,7 +122,7 @@ def outcome(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> Outcome:
     kinks = np.unique([0.0] + [leg.strike for leg in legs if leg.right != "S"])
     y, slope = payoff(legs, kinks, multiplier), _slope_beyond(legs, multiplier)
     y = np.where(np.abs(y) < 1e-9 * multiplier, 0.0, y)  # rounding of premiums that cancel
-    cost = math.fsum(units(leg, multiplier) * leg.price for leg in legs)
+    cost = math.fsum(_units(leg, multiplier) * leg.price for leg in legs)
     return Outcome(cost, math.inf if slope > 0 else float(y.max()), math.inf if slope < 0 else float(max(-y.min(), 0.0)), tuple(_zero_crossings(kinks, y, slope)), tuple(kinks.tolist()))
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c014
@@ -167,7 +167,7 @@ def expected_profit(legs: Sequence[Leg], forward: float, tau: float, vol: float,
     total = 0.0
     for leg in legs:
         value = forward if leg.right == "S" else float(bsm_price(forward, leg.strike, tau, 0.0, 0.0, vol, leg.right))
-        total += units(leg, multiplier) * (value - leg.price)
+        total += _units(leg, multiplier) * (value - leg.price)
     return total
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c017
@@ -205,5 +205,5 @@ def combination_greeks(
             g = american_greeks(spot, leg.strike, tau, rate, div_yield, vol, leg.right)
             parts = (g.price, g.delta, g.gamma, g.vega, g.theta, g.rho)
         for name, part in zip(GREEKS, parts):
-            total[name] += float(units(leg, multiplier) * part)
+            total[name] += float(_units(leg, multiplier) * part)
     return total
