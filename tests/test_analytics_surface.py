@@ -1,4 +1,5 @@
 """Surfaces of the real AAPL and TWX chains of June 2014, and the parts they are made of."""
+import warnings
 from functools import cache
 
 import numpy as np
@@ -6,10 +7,10 @@ import pandas as pd
 import pytest
 
 from otsport.analytics.american import american
-from otsport.analytics.options import IV_FLAGS, bsm_price, implied_vol
+from otsport.analytics.options import IV_FLAGS, UnitWarning, bsm_price, implied_vol
 from otsport.analytics.surface import (
     NO_ARBITRAGE, QUOTE_REASONS, VOL_REASONS, Smile, butterfly_violation, calendar_violation, fit_mixture, fit_svi, implied_forward, inside_share, quote_reasons,
-    vol_surface,
+    surface_figure, vol_surface,
 )
 from otsport.core.errors import InputError
 
@@ -85,7 +86,9 @@ def check_surface(surface):
         assert counts[-1][1] >= 0.95 * counts[-1][0], f"tau {smile.tau:.4f}: {counts[-1][1]} of {counts[-1][0]} inside bid and ask"
         low, high = np.log(strikes.min() / smile.forward), np.log(strikes.max() / smile.forward)
         assert butterfly_violation(smile, low, high) <= NO_ARBITRAGE
-        assert before is None or calendar_violation(before, smile, low, high) <= NO_ARBITRAGE
+        assert (smile.low, smile.high) == pytest.approx((low, high), abs=1e-12)
+        if before is not None:  # over the strikes that either of them quotes
+            assert calendar_violation(before, smile, min(low, before.low), max(high, before.high)) <= NO_ARBITRAGE
         before = smile
     return np.array(counts)
 
@@ -221,6 +224,71 @@ def test_mixture_obeys_a_nearer_smile_where_quotes_do_not():
     assert calendar_violation(TRUTH, held, K[0], K[-1]) < 1e-5
 
 
+def test_mixture_obeys_a_nearer_smile_beyond_its_own_quotes():
+    """A nearer expiry quoted to lower strikes, with fatter puts there than the later quotes lead to."""
+    steep = Smile(0.45, 100.0, "svi", np.array([0.004, 0.16, -0.7, 0.0, 0.1]), -0.8, 0.3)
+    inner = K >= -0.15
+    low = V[inner] - 0.02
+    held = fit_mixture(K[inner], low - 0.001, low, low + 0.001, 0.5, near=steep)
+    alone = fit_mixture(K[inner], low - 0.001, low, low + 0.001, 0.5)
+    assert calendar_violation(steep, alone, -0.8, 0.3) > 1e-4  # the check itself sees the arbitrage
+    assert calendar_violation(steep, held, -0.8, 0.3) <= NO_ARBITRAGE
+
+
+def test_vol_between_expiries_has_no_calendar_arbitrage(real):
+    """Total variance at equal strike over forward never falls with time, over the strikes that all quote."""
+    surface = real[2]
+    for near, far in zip(surface.smiles, surface.smiles[1:]):
+        k = np.linspace(max(near.low, far.low), min(near.high, far.high), 50)
+        assert np.allclose(surface.vol(near.forward * np.exp(k), near.tau), near.vol(k), atol=1e-12)
+        taus = np.linspace(near.tau, far.tau, 7)
+        forwards = near.forward * (far.forward / near.forward) ** ((taus - near.tau) / (far.tau - near.tau))
+        calls = np.array([bsm_price(1.0, np.exp(k), 1.0, 0.0, 0.0, surface.vol(f * np.exp(k), t) * np.sqrt(t), 1.0) for t, f in zip(taus, forwards)])
+        assert np.diff(calls, axis=0).min() >= -NO_ARBITRAGE
+
+
+def test_vol_of_a_strike_and_date():
+    surface = made_surface()
+    near, far = surface.smiles
+    assert surface.vol(100, 0.125) == pytest.approx(near.vol(0.0), abs=1e-3)  # before the nearest expiry its own vol
+    k, middle = np.log(95 / np.sqrt(near.forward * far.forward)), (near.tau + far.tau) / 2
+    assert surface.vol(95, middle) == pytest.approx(np.sqrt((near.variance(k) + far.variance(k)) / 2 / middle), abs=1e-12)
+    for tau, words in ((0.6, "tau is 0.6: the surface reaches from 0 to its last expiry at 0.5000"), (0, "tau is 0:"), (-1, "tau is -1"), ([0.1], "give one number"), (np.nan, "tau is nan")):
+        with pytest.raises(InputError, match=words):
+            surface.vol(100, tau)
+    with pytest.raises(InputError, match="strike is -1"):
+        surface.vol([100, -1], 0.3)
+
+
+def made_surface(**columns):
+    strikes = np.arange(80.0, 121, 2.5)
+    sides = [pd.DataFrame({"tau": tau, "strike": strikes, "right": right, "mid": american(100, strikes, tau, RATE, 0.0, 0.3, right)[0]}) for tau in (0.25, 0.5) for right in "CP"]
+    return vol_surface(pd.concat(sides, ignore_index=True).assign(bid=lambda q: (q.mid - 0.03).clip(0), ask=lambda q: q.mid + 0.03, **columns), 100, RATE)
+
+
+def test_surface_speaks_briefly():
+    surface = made_surface()
+    assert repr(surface) == "Surface(spot 100.00, rate 0.0025, 2 expiries from tau 0.2500 to 0.5000, 0 left out)"
+    assert len(repr(surface.smiles[0])) < 120 and "quoted from k" in repr(surface.smiles[0])
+    summary = surface.summary()
+    assert surface._repr_html_().count("<tr") == 3 and summary.low.tolist() == [80.0, 80.0] and summary.high.tolist() == [120.0, 120.0]
+
+
+def test_figure_names_what_it_draws():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    plain, named = surface_figure(made_surface()), surface_figure(made_surface(symbol="KO"))
+    assert [f.legends[0].get_title().get_text() for f in (plain, named)] == ["spot 100.00 dollars", "KO, spot 100.00 dollars"]
+    words = [t.get_text() for t in plain.legends[0].get_texts()]
+    assert words == ["bid to ask", "smile"]
+    surface = made_surface()
+    surface.quotes.loc[surface.quotes[surface.quotes.fitted].index[3], "inside"] = False
+    assert "bid to ask, missed" in [t.get_text() for t in surface_figure(surface).legends[0].get_texts()]
+    with pytest.raises(InputError, match="the surface is a DataFrame: give what `vol_surface` returns"):
+        surface_figure(surface.summary())
+
+
 def test_inside_share_counts_both_sides():
     assert inside_share(np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.21, 0.2]), np.array([0.2, 0.3, 0.29])) == pytest.approx(1 / 3)
 
@@ -280,6 +348,34 @@ def test_chain_that_cannot_be_is_named(change, match):
     name, value = next(iter(change.items()))
     with pytest.raises(InputError, match=match):
         vol_surface(CHAIN.drop(columns=name) if value is None else CHAIN.assign(**change), 100, 0.01)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: vol_surface(CHAIN, None, 0.01), "spot is None: give one number"), (lambda: vol_surface(CHAIN, "100", 0.01), "spot is '100': give one number"), (lambda: vol_surface(CHAIN, 100, None), "rate is None"),
+    (lambda: vol_surface(CHAIN.to_dict("list"), 100, 0.01), "the chain is a dict: give a DataFrame"), (lambda: vol_surface(100, CHAIN, 0.01), "the chain is a int: give a DataFrame"),
+    (lambda: vol_surface(CHAIN.assign(tau=pd.Timestamp("2024-01-19", tz="UTC")), 100, 0.01), "tau holds"), (lambda: vol_surface(CHAIN.assign(tau=pd.Timestamp("2024-01-19")), 100, 0.01), "tau holds"),
+    (lambda: vol_surface(CHAIN.assign(strike="100"), 100, 0.01), "strike holds"), (lambda: vol_surface(CHAIN.assign(bid="x"), 100, 0.01), "bid holds"),
+    (lambda: vol_surface(CHAIN.assign(bid=2.0, ask=1.0), 100, 0.01), "of 6 quotes 6 crossed"),
+])
+def test_what_is_no_chain_is_named(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+def test_yields_implied_in_the_last_hours_are_not_warned_of(shared_data):
+    """An hour before expiry half a cent of forward is a yield beyond 100 % a year."""
+    chain, spot = hour_chain(shared_data, "AAPL", "2014-06-06 14:00")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnitWarning)
+        surface = vol_surface(chain[chain.tau < 0.03], spot * 1.0005, RATE)
+    assert surface.quotes.div_yield.abs().max() > 1
+
+
+def test_days_and_percent_of_a_chain_are_warned_of():
+    with pytest.warns(UnitWarning, match="rate is 5, that is 500 %"), pytest.raises(InputError):
+        vol_surface(CHAIN.assign(bid=np.nan), 100, 5.0)
+    with pytest.warns(UnitWarning, match="tau is 182, that is 182 years"), pytest.raises(InputError):
+        vol_surface(CHAIN.assign(tau=182.0, bid=np.nan), 100, 0.01)
 
 
 @pytest.mark.parametrize("spot", [0.0, -1.0, np.nan, np.inf])

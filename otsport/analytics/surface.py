@@ -5,6 +5,7 @@
 # %% ../../nbs/analytics/29_surface.ipynb #c002
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .american import american_vol
-from .options import bsm_price, implied_vol, right_sign, warn_units
+from .options import UnitWarning, bsm_price, implied_vol, right_sign, warn_units
 from ..core.arrays import floats, number
 from ..core.errors import InputError, SolverError
 from ..kernels.hinge import hinge_program
@@ -152,7 +153,7 @@ HOPELESS = 0.6  # share inside bid and ask below which more rounds do not help
 
 
 def inside_share(vol: np.ndarray, bid_vol: np.ndarray, ask_vol: np.ndarray) -> float:
-    "Share of vols between those of bid and ask, ends included."
+    "Share of vols (annual decimals) between those of bid and ask, ends included."
     return float(np.mean((vol >= bid_vol - 1e-12) & (vol <= ask_vol + 1e-12)))
 
 
@@ -472,7 +473,9 @@ def vol_surface(
     _check_chain(chain, spot, rate)
     frames, curves, left_out = [], [], {}
     for tau, part in chain.groupby("tau", sort=True):
-        q, trouble = _with_vols(part, spot, float(tau), rate, pairs, tick)
+        with warnings.catch_warnings():  # the yields here are implied by quotes, and in the last hours large
+            warnings.simplefilter("ignore", UnitWarning)
+            q, trouble = _with_vols(part, spot, float(tau), rate, pairs, tick)
         if not trouble and q.fitted.sum() < LEAST_QUOTES:
             trouble = f"{q.fitted.sum()} out-of-the-money quotes with vols at tau {tau:.4f}: a smile needs at least {LEAST_QUOTES}"
         if trouble:
@@ -530,6 +533,5 @@ def surface_figure(surface: Surface, columns: int = 3):
     for ax in axes.flat[count:]:
         ax.set_axis_off()
     drawn = {label: handle for ax in axes.flat[:count] for handle, label in zip(*ax.get_legend_handles_labels())}
-    fig.suptitle(_figure_title(surface), fontsize=10)
-    fig.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    fig.legend(drawn.values(), drawn.keys(), title=_figure_title(surface), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return fig
