@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isnan
 from statistics import NormalDist
 
 import numpy as np
@@ -215,7 +216,7 @@ class BookTail:
 
 def _checked_levels(levels: Sequence[float], scenarios: int, batches: int = 1) -> np.ndarray:
     "The levels as an array; each lies between 0.5 and 1 and has at least one scenario in its tail, in each batch of a simulation."
-    if np.ndim(levels) != 1:
+    if not isinstance(levels, (tuple, list)) and np.ndim(levels) != 1:
         raise InputError(f"levels is {levels!r}: give several, for example (0.95, 0.99), or (0.95,)")
     for level in map(_level, levels):
         if scenarios < (fewest := batches * _fewest(level)):
@@ -228,7 +229,7 @@ def _checked_levels(levels: Sequence[float], scenarios: int, batches: int = 1) -
 
 def _scaled(parts_var: np.ndarray, var: float) -> np.ndarray:
     "Kernel estimates scaled to the historical value at risk, to which they then sum."
-    total = parts_var.sum()
+    total, var = float(parts_var.sum()), float(var)
     if abs(total) < 1e-3 * abs(var):
         raise DataError(f"the smoothed value at risk is {total:.2f}, the historical one {var:.2f}: too few observations near it")
     return parts_var * (var / total)
@@ -273,7 +274,7 @@ def linear_var(
     tail.linear_tail(x, w, wanted, var, es, pnl, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
     if not np.isfinite(pnl).all():  # a return that is not finite makes its scenario's sum not finite
         raise _bad_cell(x, "return")
-    parts_var = -w * x.mean(axis=0) if np.isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
+    parts_var = -w * x.mean(axis=0) if isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
     return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or _numbered(n))
 
 # %% ../../nbs/analytics/25_var.ipynb #c024
