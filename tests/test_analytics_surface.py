@@ -368,6 +368,8 @@ def test_yields_implied_in_the_last_hours_are_not_warned_of(shared_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnitWarning)
         surface = vol_surface(chain[chain.tau < 0.03], spot * 1.0005, RATE)
+        found = implied_forward(100, 1 / 24 / 365, 0.0, np.array([99.0, 101.0]), np.array([1.13, 0.04]), np.array([0.02, 0.91]), np.array([0.02, 0.02]))
+    assert abs(found.div_yield) > 1
     assert surface.quotes.div_yield.abs().max() > 1
 
 

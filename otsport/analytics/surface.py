@@ -74,18 +74,20 @@ def implied_forward(
     spot, strike, call, put, spread in dollars; tau years (ACT/365F); rate an annual decimal.
     """
     div_yield, forward = rate, spot
-    for _ in range(30):
-        vol_c, vol_p = (american_vol(mid, spot, strike, tau, rate, div_yield, right, fast=True)[0] for mid, right in ((call, "C"), (put, "P")))
-        both = np.isfinite(vol_c) & np.isfinite(vol_p)
-        if not both.any():
-            raise InputError(f"none of {strike.size} strikes at tau {tau:.4f} has a vol for call and put: no forward from parity")
-        K = strike[both]
-        gap = bsm_price(spot, K, tau, rate, div_yield, vol_c[both], "C") - bsm_price(spot, K, tau, rate, div_yield, vol_p[both], "P")
-        forward = _weighted_median(K + np.exp(rate * tau) * gap, 1 / spread[both])
-        new = rate - np.log(forward / spot) / tau
-        if abs(new - div_yield) * tau < settled:
-            break
-        div_yield = new
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitWarning)  # a trial yield is large in the last hours
+        for _ in range(30):
+            vol_c, vol_p = (american_vol(mid, spot, strike, tau, rate, div_yield, right, fast=True)[0] for mid, right in ((call, "C"), (put, "P")))
+            both = np.isfinite(vol_c) & np.isfinite(vol_p)
+            if not both.any():
+                raise InputError(f"none of {strike.size} strikes at tau {tau:.4f} has a vol for call and put: no forward from parity")
+            K = strike[both]
+            gap = bsm_price(spot, K, tau, rate, div_yield, vol_c[both], "C") - bsm_price(spot, K, tau, rate, div_yield, vol_p[both], "P")
+            forward = _weighted_median(K + np.exp(rate * tau) * gap, 1 / spread[both])
+            new = rate - np.log(forward / spot) / tau
+            if abs(new - div_yield) * tau < settled:
+                break
+            div_yield = new
     return Forward(forward, float(new), int(both.sum()))
 
 # %% ../../nbs/analytics/29_surface.ipynb #c011
