@@ -64,7 +64,7 @@ def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     All per unit of underlying: vega and rho in dollars per 1.00 of vol and rate, theta in dollars per calendar day.
-    Where the flag is not 0 they are differences of a tree, good to some percent. Dividends are a continuous yield: for cash dividends bump `american_tree`.
+    Where the flag is not 0 they are differences of a tree, good to about one percent. Dividends are a continuous yield: for cash dividends bump `american_tree`.
     """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     if np.any(columns[0] == 0):
