@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from otsport.core.errors import CheckFailed, InputError
 
 Run = Callable[[], object]
-SHORTEST = 2e-3  # seconds; quicker calls are timed several in a row
+SHORTEST, WARM, SLOW = 2e-3, 0.03, 0.2  # seconds: calls quicker than the first are timed several in a row; see _medians for the others
 MIN_ROUNDS, MAX_ROUNDS = 5, 200
 
 
@@ -81,30 +81,26 @@ def _checked_error(job: Job, answer: object, others: dict[str, object]) -> float
     return float(job.error(answer, job.reference())) if job.reference else largest
 
 
-def _repeats(run: Run) -> int:
-    """How many calls in a row take at least `SHORTEST` seconds."""
+def _repeats(run: Run) -> tuple[int, float]:
+    """How many calls in a row take at least `SHORTEST` seconds, and how long they took."""
     count = 1
-    while True:
-        start = time.perf_counter()
-        for _ in range(count):
-            run()
-        if (took := time.perf_counter() - start) >= SHORTEST:
-            return count
+    while (took := _seconds(run, count)) < SHORTEST:
         count = max(2 * count, int(count * SHORTEST / max(took, 1e-9)) + 1)
+    return count, took
 
 
 def _seconds(run: Run, count: int) -> float:
-    """Seconds a call; a quick run first brings its data back into the cache that the run before it has filled."""
-    if count > 1:
-        run()
     start = time.perf_counter()
     for _ in range(count):
         run()
-    return (time.perf_counter() - start) / count
+    return time.perf_counter() - start
 
 
 def _medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
-    """Median seconds of each, run in turn until `seconds` have passed and at least `MIN_ROUNDS` times."""
+    """Median seconds of each, run in turn until `seconds` have passed and at least `MIN_ROUNDS` times.
+
+    What takes less than `SLOW` first runs untimed for `WARM`: its data come back into the cache, its threads and their cores awake.
+    """
     counts = {name: _repeats(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     collecting = gc.isenabled()
@@ -116,7 +112,11 @@ def _medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
             if done >= MIN_ROUNDS and time.perf_counter() > end:
                 break
             for name, run in runs.items():
-                times[name].append(_seconds(run, counts[name]))
+                count, took = counts[name]
+                warm = time.perf_counter() + WARM
+                while took < SLOW and time.perf_counter() < warm:
+                    run()
+                times[name].append(_seconds(run, count) / count)
     finally:
         if collecting:
             gc.enable()

@@ -131,15 +131,15 @@ def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None
     check_labels({"the scenarios of the spot returns": labels(spot_returns), "the scenarios of the vol shifts": labels(vol_shifts)})
     spot_returns = _aligned(book, spot_returns, "spot returns")
     vol_shifts = None if vol_shifts is None else _aligned(book, vol_shifts, "vol shifts")
-    growth = 1 + np.ascontiguousarray(floats(spot_returns, "spot return").T)
-    shift = np.zeros_like(growth) if vol_shifts is None else np.ascontiguousarray(floats(vol_shifts, "vol shift").T)
-    if growth.ndim != 2 or shift.shape != growth.shape:
-        raise InputError(f"spot returns have shape {growth.T.shape}, vol shifts {shift.T.shape}: give scenarios by underlyings, (T, m), for both")
-    if growth.shape[1] == 0:
+    moves = np.array(floats(spot_returns, "spot return").T, order="C")
+    shift = np.zeros_like(moves) if vol_shifts is None else np.ascontiguousarray(floats(vol_shifts, "vol shift").T)
+    if moves.ndim != 2 or shift.shape != moves.shape:
+        raise InputError(f"spot returns have shape {moves.T.shape}, vol shifts {shift.T.shape}: give scenarios by underlyings, (T, m), for both")
+    if moves.shape[1] == 0:
         raise InputError("there are no scenarios: give at least one row of spot returns")
-    if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < len(growth)):
-        raise InputError(f"underlying {book.underlying.max()} of the book is no column of {len(growth)} underlyings in the scenarios")
-    for name, matrix, least in (("spot return", growth - 1, -1.0), ("vol shift", shift, -np.inf)):
+    if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < len(moves)):
+        raise InputError(f"underlying {book.underlying.max()} of the book is no column of {len(moves)} underlyings in the scenarios")
+    for name, matrix, least in (("spot return", moves, -1.0), ("vol shift", shift, -np.inf)):
         if not np.isfinite(matrix).all() or matrix.min(initial=0.0) < least:
             column, row = np.argwhere(~(np.isfinite(matrix) & (matrix >= least)))[0]
             raise DataError(f"{name} in scenario {row} of underlying {column} is {matrix[column, row]:g}: give finite numbers, returns of -1 or more")
@@ -147,7 +147,8 @@ def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None
     if np.any((book.sign != 0) & (lowest < 0)):
         i = int(np.argmax((book.sign != 0) & (lowest < 0)))
         raise DataError(f"vol of position {i} is {book.vol[i]:g} and a scenario takes it to {lowest[i]:g}: scale the shifts to the vol")
-    return growth, shift
+    moves += 1.0  # in place: fresh memory of this size costs more than the arithmetic
+    return moves, shift
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c009
 def _years(days: float) -> float:
