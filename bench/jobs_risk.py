@@ -70,7 +70,7 @@ def full_revaluation() -> Job:
 
     from otsport.analytics import revaluation as module
 
-    n, scenarios, stocks, rate, div_yield, days, sampled = 500, 2_500, 50, 0.03, 0.01, 1.0, 10
+    n, scenarios, stocks, rate, div_yield, days, sampled = 500, 2_500, 50, 0.03, 0.01, 1.0, 25
     rng = np.random.default_rng(2)
     rows, phi = np.arange(n) % stocks, rng.choice([-1.0, 1.0], n)
     spot = rng.uniform(20, 400, stocks)[rows]

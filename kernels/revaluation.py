@@ -11,7 +11,7 @@ Sources: Black and Scholes (1973) eq. 13; Merton (1973) eq. 44. Twin: the same l
 import math
 
 from ._jit import kernel
-from .elementary import INV_SQRT_2PI, exp, mills
+from .elementary import INV_SQRT_2PI, exp, log, mills
 
 TINY_SD = 1e-150  # in place of 0: the formula then gives its limit, intrinsic value
 FAR = 40.0  # standard deviations; the distribution function beyond is 0 in float64
@@ -59,13 +59,26 @@ def today(S, K, tau, r, q, sigma, phi):
 
 
 @kernel
-def revalue(scale, S, K, tau, r, q, sigma, phi, years, underlying, growth, log_growth, shift, pnl, total):
+def _scenario_rows(moves, shifts, u, growth, log_growth, shift):
+    """Column u of the scenarios, written as 1 + return, its logarithm (-inf for a return of -1) and vol shift."""
+    for s in range(growth.size):
+        growth[s] = 1.0 + moves[s, u]
+    for s in range(growth.size):
+        log_growth[s] = log(growth[s])
+    shift[:] = 0.0
+    for s in range(shifts.shape[0]):
+        shift[s] = shifts[s, u]
+
+
+@kernel
+def revalue(scale, S, K, tau, r, q, sigma, phi, years, underlying, order, moves, shifts, pnl, total, rows):
     """P&L of each position and of the book in each scenario; `pnl` (n, T) and `total` (T,) are written.
 
     Parameters
     ----------
     scale, S, K, tau, r, q, sigma, phi : (n,) float64 as in the module docstring; years : horizon, years
-    underlying : (n,) int64, row of the three matrices; growth, log_growth, shift : (m, T) 1 + return, its logarithm, vol shift
+    underlying : (n,) int64, column of the scenarios; order : (n,) int64, the positions with those of one underlying together
+    moves, shifts : (T, m) simple returns and vol shifts, one row a scenario; shifts may be (0, 0) for none; rows : (3, T) scratch
 
     Notes
     -----
@@ -73,15 +86,18 @@ def revalue(scale, S, K, tau, r, q, sigma, phi, years, underlying, growth, log_g
     within the horizon is worth its intrinsic value at the scenario's spot. Negative sigma + shift counts as 0.
     """
     total[:] = 0.0
-    for i in range(scale.size):
-        row, u = pnl[i], underlying[i]
+    last = -1
+    for i in order:
+        row = pnl[i]
+        if underlying[i] != last:
+            last = underlying[i]
+            _scenario_rows(moves, shifts, last, rows[0], rows[1], rows[2])
         if phi[i] == 0.0:
-            _stock_row(scale[i], S[i], growth[u], row)
+            _stock_row(scale[i], S[i], rows[0], row)
         else:
             left = tau[i] - years
             left = 0.0 if left < 0.0 else left
             F, P = S[i] * math.exp(-q[i] * left), K[i] * math.exp(-r[i] * left)
             base = today(S[i], K[i], tau[i], r[i], q[i], sigma[i], phi[i])
-            _option_row(scale[i], F, P, math.log(F / P), math.sqrt(left), sigma[i], phi[i], base, growth[u],
-                        log_growth[u], shift[u], row)
+            _option_row(scale[i], F, P, math.log(F / P), math.sqrt(left), sigma[i], phi[i], base, rows[0], rows[1], rows[2], row)
         _add(row, total)

@@ -24,9 +24,9 @@ def revalue(positions, growth, shift, years):
     *columns, rows = np.array(positions, dtype=np.float64).T
     growth, shift = np.atleast_2d(growth).astype(float), np.atleast_2d(shift).astype(float)
     pnl, total = np.empty((len(positions), growth.shape[1])), np.empty(growth.shape[1])
-    with np.errstate(divide="ignore"):
-        log_growth = np.log(growth)
-    revaluation.revalue(*(np.ascontiguousarray(c) for c in columns), years, rows.astype(np.int64), growth, log_growth, shift, pnl, total)
+    underlying, moves, shifts = rows.astype(np.int64), np.ascontiguousarray(growth.T) - 1, np.ascontiguousarray(shift.T)
+    revaluation.revalue(*(np.ascontiguousarray(c) for c in columns), years, underlying, np.argsort(underlying, kind="stable"), moves, shifts, pnl, total,
+                        np.empty((3, len(total))))
     return pnl, total
 
 

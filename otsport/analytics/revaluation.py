@@ -127,28 +127,27 @@ def _aligned(book: Book, scenarios: ArrayLike, what: str) -> ArrayLike:
 
 
 def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    "1 + returns and vol shifts, (m, T) each, checked against the book."
+    "Returns and vol shifts, (T, m) each and checked against the book; the shifts are (0, 0) where none are given."
     check_labels({"the scenarios of the spot returns": labels(spot_returns), "the scenarios of the vol shifts": labels(vol_shifts)})
     spot_returns = _aligned(book, spot_returns, "spot returns")
     vol_shifts = None if vol_shifts is None else _aligned(book, vol_shifts, "vol shifts")
-    moves = np.array(floats(spot_returns, "spot return").T, order="C")
-    shift = np.zeros_like(moves) if vol_shifts is None else np.ascontiguousarray(floats(vol_shifts, "vol shift").T)
-    if moves.ndim != 2 or shift.shape != moves.shape:
-        raise InputError(f"spot returns have shape {moves.T.shape}, vol shifts {shift.T.shape}: give scenarios by underlyings, (T, m), for both")
-    if moves.shape[1] == 0:
+    moves = np.require(floats(spot_returns, "spot return"), requirements=["C", "W"])  # numba compiles anew for what is read-only
+    shifts = np.empty((0, 0)) if vol_shifts is None else np.require(floats(vol_shifts, "vol shift"), requirements=["C", "W"])
+    if moves.ndim != 2 or (vol_shifts is not None and shifts.shape != moves.shape):
+        raise InputError(f"spot returns have shape {moves.shape}, vol shifts {shifts.shape}: give scenarios by underlyings, (T, m), for both")
+    if len(moves) == 0:
         raise InputError("there are no scenarios: give at least one row of spot returns")
-    if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < len(moves)):
-        raise InputError(f"underlying {book.underlying.max()} of the book is no column of {len(moves)} underlyings in the scenarios")
-    for name, matrix, least in (("spot return", moves, -1.0), ("vol shift", shift, -np.inf)):
+    if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < moves.shape[1]):
+        raise InputError(f"underlying {book.underlying.max()} of the book is no column of {moves.shape[1]} underlyings in the scenarios")
+    for name, matrix, least in (("spot return", moves, -1.0), ("vol shift", shifts, -np.inf)):
         if not np.isfinite(matrix).all() or matrix.min(initial=0.0) < least:
-            column, row = np.argwhere(~(np.isfinite(matrix) & (matrix >= least)))[0]
-            raise DataError(f"{name} in scenario {row} of underlying {column} is {matrix[column, row]:g}: give finite numbers, returns of -1 or more")
-    lowest = book.vol + shift.min(axis=1, initial=0.0)[book.underlying]
+            row, column = np.argwhere(~(np.isfinite(matrix) & (matrix >= least)))[0]
+            raise DataError(f"{name} in scenario {row} of underlying {column} is {matrix[row, column]:g}: give finite numbers, returns of -1 or more")
+    lowest = book.vol + shifts.min(axis=0)[book.underlying] if len(shifts) else book.vol
     if np.any((book.sign != 0) & (lowest < 0)):
         i = int(np.argmax((book.sign != 0) & (lowest < 0)))
         raise DataError(f"vol of position {i} is {book.vol[i]:g} and a scenario takes it to {lowest[i]:g}: scale the shifts to the vol")
-    moves += 1.0  # in place: fresh memory of this size costs more than the arithmetic
-    return moves, shift
+    return moves, shifts
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c009
 def _years(days: float) -> float:
@@ -171,14 +170,13 @@ def full_revaluation(
     aligned by column for a book of names; a book of numbers takes plain arrays, one column an underlying in the order of the numbers.
     """
     years = _years(days)
-    growth, shift = _scenarios(book, spot_returns, vol_shifts)
-    with np.errstate(divide="ignore"):  # a spot of 0 has the logarithm -inf, which the kernel understands
-        log_growth = np.log(growth)
-    shape = (len(book.scale), growth.shape[1])
+    moves, shifts = _scenarios(book, spot_returns, vol_shifts)
+    shape = (len(book.scale), len(moves))
     if out is not None and not (type(out) is np.ndarray and out.shape == shape and out.dtype == np.float64 and out.flags.c_contiguous and out.flags.writeable):
         raise InputError(f"out has shape {np.shape(out)} and type {getattr(out, 'dtype', type(out).__name__)}: the P&L needs {shape}, float64, row by row, writable")
     pnl, total = np.empty(shape) if out is None else out, np.empty(shape[1])
-    revaluation.revalue(*book.columns(), years, book.underlying, growth, log_growth, shift, pnl, total)
+    order = np.argsort(book.underlying, kind="stable")
+    revaluation.revalue(*book.columns(), years, book.underlying, order, moves, shifts, pnl, total, np.empty((3, shape[1])))
     return Revaluation(pnl, total)
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c015
@@ -215,7 +213,7 @@ def delta_gamma_pnl(
     days: float = 0.0,  # calendar days that pass
 ) -> Revaluation:
     "The P&L in dollars that today's Greeks predict: an approximation, whose error `delta_gamma_error` shows; inputs as in `full_revaluation`."
-    (growth, shift), years = _scenarios(book, spot_returns, vol_shifts), _years(days)
+    (moves, shifts), years = _scenarios(book, spot_returns, vol_shifts), _years(days)
     option = book.sign != 0
     greeks = np.zeros((5, len(book.scale)))  # price, delta, vega, gamma, theta
     greeks[1] = 1.0  # shares
@@ -226,8 +224,9 @@ def delta_gamma_pnl(
     theta = np.where(spread > 0, r * price - (r - q) * S * delta - 0.5 * vol**2 * S**2 * gamma, 0.0)
     greeks[:, option] = price, delta, vega, gamma, theta
     _, delta, vega, gamma, theta = (g[:, None] for g in greeks)
-    move = book.spot[:, None] * (growth[book.underlying] - 1)
-    pnl = book.scale[:, None] * (delta * move + 0.5 * gamma * move**2 + vega * shift[book.underlying] + theta * years)
+    move = book.spot[:, None] * moves.T[book.underlying]
+    shift = shifts.T[book.underlying] if len(shifts) else 0.0
+    pnl = book.scale[:, None] * (delta * move + 0.5 * gamma * move**2 + vega * shift + theta * years)
     return Revaluation(pnl, pnl.sum(axis=0))
 
 

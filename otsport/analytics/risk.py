@@ -132,11 +132,11 @@ def _columns(contracts: Sequence[Contract], quantities: Mapping[Contract, float]
 
 
 def _held(frame: pd.DataFrame, symbols: list[str], what: str) -> np.ndarray:
-    "The columns of the symbols as rows, all finite."
-    found = np.ascontiguousarray(floats(frame[symbols], what).T)
+    "The columns of the symbols, all finite."
+    found = np.require(floats(frame[symbols], what), requirements=["C", "W"])
     if not np.isfinite(found).all():
         row, column = np.argwhere(~np.isfinite(found))[0]
-        raise DataError(f"{what} of {symbols[row]} in {frame.index[column]} is {found[row, column]}: fill it, or leave the session out")
+        raise DataError(f"{what} of {symbols[column]} in {frame.index[row]} is {found[row, column]}: fill it, or leave the session out")
     return found
 
 # %% ../../nbs/analytics/21_risk.ipynb #c015
@@ -160,23 +160,23 @@ def scenario_pnl(
     if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):
         raise InputError(f"days is {days} and rate {rate}: time passes forward, give 0 or more calendar days, and a finite rate")
     symbols = list(dict.fromkeys(c.symbol for c in contracts))
-    growth = 1 + _held(past_returns, symbols, "past return")
-    if np.any(growth < 0):
-        raise DataError(f"a past return of {symbols[np.argwhere(growth < 0)[0][0]]} is {growth.min() - 1:.4g}, below -1: a price cannot fall by more than all")
+    moves = _held(past_returns, symbols, "past return")
+    if np.any(moves < -1):
+        raise DataError(f"a past return of {symbols[np.argwhere(moves < -1)[0][1]]} is {moves.min():.4g}, below -1: a price cannot fall by more than all")
     if vol_shifts is not None and not (isinstance(vol_shifts, pd.DataFrame) and vol_shifts.index.is_unique and vol_shifts.columns.is_unique):
         raise InputError("vol_shifts: give a frame of sessions by symbols, each of them once")
     if vol_shifts is not None and not (set(symbols) <= set(vol_shifts) and past_returns.index.isin(vol_shifts.index).all()):
         raise DataError(f"vol shifts of {list(vol_shifts)} in {len(vol_shifts)} sessions do not cover {symbols} in the sessions of the returns: give one for each")
-    shift = np.zeros_like(growth) if vol_shifts is None else _held(vol_shifts.loc[past_returns.index], symbols, "vol shift")
+    shifts = np.empty((0, 0)) if vol_shifts is None else _held(vol_shifts.loc[past_returns.index], symbols, "vol shift")
     columns = _columns(contracts, quantities, spots, option_vols, as_of, rate)
     rows = np.array([symbols.index(c.symbol) for c in contracts], dtype=np.int64)
+    lowest = shifts.min(axis=0) if len(shifts) else np.zeros(len(symbols))
     for c, row, vol in zip(contracts, rows, columns[6]):
-        if c.is_option and vol + shift[row].min(initial=0.0) < 0:
-            raise DataError(f"vol of {c} is {vol:g}, and a scenario shifts it by {shift[row].min():g}, below 0: scale the shifts to the vol")
-    with np.errstate(divide="ignore"):  # a spot of 0 has the logarithm -inf, which the kernel understands
-        log_growth = np.log(growth)
-    pnl, total = np.empty((len(contracts), growth.shape[1])), np.empty(growth.shape[1])
-    revalue(*columns, float(days) / DAYS_PER_YEAR, rows, growth, log_growth, shift, pnl, total)
+        if c.is_option and vol + lowest[row] < 0:
+            raise DataError(f"vol of {c} is {vol:g}, and a scenario shifts it by {lowest[row]:g}, below 0: scale the shifts to the vol")
+    sessions, order = len(moves), np.argsort(rows, kind="stable")
+    pnl, total = np.empty((len(contracts), sessions)), np.empty(sessions)
+    revalue(*columns, float(days) / DAYS_PER_YEAR, rows, order, moves, shifts, pnl, total, np.empty((3, sessions)))
     return pd.DataFrame(pnl.T, index=past_returns.index, columns=[c.key for c in contracts])
 
 # %% ../../nbs/analytics/21_risk.ipynb #c020
