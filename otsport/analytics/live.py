@@ -51,7 +51,7 @@ def _checked_positions(positions: Sequence[Position]) -> tuple[Position, ...]:
         raise InputError("a contract stands twice among the positions: merge its lots first")
     return tuple(positions)
 
-
+# %% ../../nbs/analytics/19_live.ipynb #c007x0
 def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, moved: Mapping[str, float]) -> list[float]:
     "Value of each position where its day begins, dollars; NaN where that is its first mark."
     held = {m.contract.key: float(m.value) for m in previous.positions} if previous else {}
@@ -64,7 +64,7 @@ def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, move
                          "negative when buying, or its whole value counts as profit of the day")
     return [held.get(p.contract.key, 0.0) if previous else np.nan for p in positions]
 
-
+# %% ../../nbs/analytics/19_live.ipynb #c007x1
 class LiveBook:
     """Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result.
 

@@ -49,7 +49,7 @@ class Book:
         on = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "") if self.names else f"columns 0 to {self.underlying.max(initial=0)} of the scenarios"
         return f"Book of {len(self.scale):,} positions, options: {np.sum(self.sign != 0):,}; underlyings: {on}"
 
-
+# %% ../../nbs/analytics/26_revaluation.ipynb #c005x0
 def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
     "Column number of each position and the names of the columns; no names where numbers were given."
     given = np.asarray(underlying, dtype=object)
@@ -61,7 +61,7 @@ def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
     places = {name: i for i, name in enumerate(dict.fromkeys(given.flat))}
     return np.array([places[u] for u in given.flat]).reshape(given.shape), tuple(places)
 
-
+# %% ../../nbs/analytics/26_revaluation.ipynb #c005x1
 def make_book(
     qty: ArrayLike,  # signed contracts or shares
     spot: ArrayLike,  # dollars

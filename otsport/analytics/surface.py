@@ -262,7 +262,7 @@ class _Program:
         _, _, status = hinge_program(rows, target, quad, row.astype(np.int64), sign, bound, price, equal, np.array([1.0, 0.0]), RIDGE, p)
         return p, status
 
-
+# %% ../../nbs/analytics/29_surface.ipynb #c022x0
 def fit_mixture(
     k: np.ndarray,  # (n,) ln(strike / forward), ascending
     bid_vol: np.ndarray,  # (n,) annual, decimal
@@ -386,7 +386,7 @@ class Surface:
                          "inside": q.inside.mean(), "rms_vol_points": np.sqrt((miss**2).mean()), "max_vol_points": miss.abs().max()})
         return pd.DataFrame(rows)
 
-
+# %% ../../nbs/analytics/29_surface.ipynb #c028x0
 def _parity_forward(q: pd.DataFrame, spot: float, tau: float, rate: float, pairs: int) -> Forward:
     "Forward from the strikes nearest to spot at which call and put have two sides."
     two = q[q.reason == "ok"]
@@ -426,7 +426,7 @@ def _with_vols(chain: pd.DataFrame, spot: float, tau: float, rate: float, pairs:
     q["fit_vol"], q["inside"] = np.nan, False
     return q, trouble
 
-
+# %% ../../nbs/analytics/29_surface.ipynb #c028x1
 LATER = 2  # later expiries whose asks bound a smile from above
 
 
@@ -457,7 +457,7 @@ def _check_chain(chain: pd.DataFrame, spot: float, rate: float) -> None:
         row = chain[twice].iloc[0]
         raise InputError(f"{row.right} {row.strike:g} at tau {row.tau:.4f} is quoted twice: one row a contract, the newest")
 
-
+# %% ../../nbs/analytics/29_surface.ipynb #c028x2
 def vol_surface(
     chain: pd.DataFrame,  # columns tau (years), strike, right ("C", "P"), bid, ask (dollars, NaN where missing)
     spot: float,  # dollars, at the instant of the quotes
@@ -473,7 +473,7 @@ def vol_surface(
     if isinstance(chain, pd.DataFrame):  # else that is the first thing to say
         spot, rate = number(spot, "spot"), number(rate, "rate")
     _check_chain(chain, spot, rate)
-    frames, curves, left_out = [], [], {}
+    frames, left_out = [], {}
     for tau, part in chain.groupby("tau", sort=True):
         with warnings.catch_warnings():  # the yields here are implied by quotes, and in the last hours large
             warnings.simplefilter("ignore", UnitWarning)

@@ -440,7 +440,7 @@ def finished_summary(folder: Path) -> dict:
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} is a finished run without a readable status.json ({type(error).__name__}): remove the folder and run again; the books are not touched") from error
 
-
+# %% ../../nbs/app/90_production.ipynb #c032x0
 def _run_into(notebook: Path, params: TradingDay, final: Path, watch) -> dict:
     "Run into `<final>.partial` and rename it; a failed run keeps what it did, with its status."
     partial = final.with_name(final.name + ".partial")
@@ -466,7 +466,7 @@ def _run_into(notebook: Path, params: TradingDay, final: Path, watch) -> dict:
     partial.rename(final)
     return summary
 
-
+# %% ../../nbs/app/90_production.ipynb #c032x1
 def _leave_failed(partial: Path, status: dict, error: BaseException) -> None:
     "Leave notebook, report and status of a failed run; what a full disk cut in half is removed."
     try:
