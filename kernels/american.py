@@ -123,6 +123,36 @@ def _first_boundary(root, tau, r, q, sigma, start, x):
         x[i] = x[i] if x[i] < start else start
 
 
+@kernel(forceinline=True)
+def _integrals(x, y, sd, shift, sine, wr, wq, d, cdf, pdf_minus, pdf_plus, num, den, mass):
+    """The three integrals of the fixed point at every collocation point, into num, den and mass; d, cdf and the densities are scratch."""
+    n, m = x.size, sine.size
+    for p in range(0, m, n):
+        for i in range(n):
+            d[p + i] = x[i]
+    for p in range(m):
+        d[p] = (d[p] - y[p]) / (sd * sine[p]) + (shift - sd) * sine[p]
+    _normal_arrays(d, cdf, pdf_minus)
+    for p in range(m):
+        d[p] += sd * sine[p]
+    _normal_arrays(d, cdf, pdf_plus)
+    for i in range(n):
+        num[i], den[i], mass[i] = 0.0, 0.0, 0.0
+    for p in range(m):
+        pdf_minus[p] *= wr[p] / sine[p]
+    for p in range(m):
+        pdf_plus[p] *= wq[p] / sine[p]
+    for p in range(m):
+        cdf[p] *= wq[p]
+    for p in range(0, m, n):
+        for i in range(n):
+            num[i] += pdf_minus[p + i]
+        for i in range(n):
+            den[i] += pdf_plus[p + i]
+        for i in range(n):
+            mass[i] += cdf[p + i]
+
+
 @kernel
 def _boundary(tau, r, q, sigma, start, plan, work):
     """Solve for x at the collocation points, into work[0]; H goes to work[1]. Returns the last change of x."""
@@ -142,30 +172,7 @@ def _boundary(tau, r, q, sigma, start, plan, work):
         for i in range(n):
             H[i] = (x[i] - start) ** 2
         _log_boundary(matrix, H, start, y)
-        for p in range(0, m, n):
-            for i in range(n):
-                d[p + i] = x[i]
-        for p in range(m):
-            d[p] = (d[p] - y[p]) / (sd * sine[p]) + (shift - sd) * sine[p]
-        _normal_arrays(d, cdf, pdf_minus)
-        for p in range(m):
-            d[p] += sd * sine[p]
-        _normal_arrays(d, cdf, pdf_plus)
-        for i in range(n):
-            num[i], den[i], mass[i] = 0.0, 0.0, 0.0
-        for p in range(m):
-            pdf_minus[p] *= wr[p] / sine[p]
-        for p in range(m):
-            pdf_plus[p] *= wq[p] / sine[p]
-        for p in range(m):
-            cdf[p] *= wq[p]
-        for p in range(0, m, n):
-            for i in range(n):
-                num[i] += pdf_minus[p + i]
-            for i in range(n):
-                den[i] += pdf_plus[p + i]
-            for i in range(n):
-                mass[i] += cdf[p + i]
+        _integrals(x, y, sd, shift, sine, wr, wq, d, cdf, pdf_minus, pdf_plus, num, den, mass)
         change = 0.0
         for i in range(n):
             v = sd * root[i]
