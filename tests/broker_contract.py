@@ -11,8 +11,10 @@ from decimal import Decimal
 import pytest
 
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerUnreachable, DataError
-from otsport.core.records import Commission, Contract, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side, option, stock
-from otsport.trading.broker import Broker, fold, missing_qty
+from otsport.core.contracts import Contract, option, stock
+from otsport.core.orders import Commission, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side
+from otsport.brokers.protocol import Broker
+from otsport.core.orders import fold, missing_qty
 
 
 @dataclass

@@ -50,7 +50,7 @@ def switch_outbox_off() -> None:
     """Replace the outbox by a writer that records an order after it left, and the restart by one that asks nothing."""
     from dataclasses import replace
 
-    from otsport.core.records import OrderRecord, OrderState
+    from otsport.core.orders import OrderRecord, OrderState
     from otsport.data.plain import plain
     from otsport.desk import desk, outbox
 

@@ -2,7 +2,7 @@
 from otsport.desk.day import example_days
 from otsport.book.example import ACCOUNT, PORTFOLIO, example_book
 from otsport.core.calendars import session_close, session_open
-from otsport.core.records import TransactionKind
+from otsport.core.books import TransactionKind
 from otsport.data.plain import plain
 from otsport.data.samples import history
 

@@ -18,10 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.core.errors import AuditBroken, DiskFull, InputError, LostRace, StoreError
-from otsport.core.records import (
-    Booking, Commission, Contract, Fill, Leg, Lot, Order, OrderRecord, OrderState, OrderType, Position, PositionMark,
-    Side, Snapshot, Transaction, TransactionKind, option, stock,
-)
+from otsport.core.books import Booking, Leg, Lot, Position, PositionMark, Snapshot, Transaction, TransactionKind
+from otsport.core.contracts import Contract, option, stock
+from otsport.core.orders import Commission, Fill, Order, OrderRecord, OrderState, OrderType, Side
 from otsport.data.audit import GENESIS, Link, read_head, read_key, signature
 from otsport.data.store import REVISION, Change, Store, apply, open_store, writing
 from otsport.data.tables import AUDIT, META, POSITIONS

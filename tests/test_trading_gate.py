@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otsport.core.records import NAN, Order, OrderType, Quote, Side, option, stock
+from otsport.core.contracts import NAN, Quote, option, stock
+from otsport.core.orders import Order, OrderType, Side
 from otsport.core.settings import BrokerProfile, Limits
-from otsport.trading.gate import MAX_ORDER_QTY, Reason, check_order
+from otsport.execution.gate import MAX_ORDER_QTY, Reason, check_order
 
 NOW = datetime(2022, 12, 28, 14, 0, tzinfo=timezone.utc)
 CLOSES = datetime(2022, 12, 28, 21, 0, tzinfo=timezone.utc)

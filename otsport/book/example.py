@@ -17,8 +17,11 @@ from .ledger import book_commission, book_fill, deposit
 from .lifecycle import expire_due
 from .snapshots import take_snapshot
 from ..core.calendars import last_sessions, monthly_expiries, previous_session, session_close, session_open, years_to_expiry
-from ..core.records import Booking, Commission, Contract, Fill, Order, OrderRecord, OrderState, OrderType, Position, Right, Side, Snapshot, Transaction, option, stock
-from ..core.units import CENT, from_float, stock_tick, to_tick
+from ..core.books import Booking, Position, Snapshot, Transaction
+from ..core.contracts import Contract, Right, option, stock
+from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState, OrderType, Side
+from ..core.units import CENT, from_float, to_tick
+from ..core.venues import stock_tick
 from ..data.market import History
 
 # %% ../../nbs/book/78_example.ipynb #c005

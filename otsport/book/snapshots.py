@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from .ledger import positions_from, trial_balance
 from ..core.errors import CheckFailed, InputError, NoPrices
-from ..core.records import AccountValues, Holding, Position, PositionMark, Snapshot, Transaction, TransactionKind
+from ..core.books import AccountValues, Holding, Position, PositionMark, Snapshot, Transaction, TransactionKind
 from ..core.units import to_tick, utc
 
 # %% ../../nbs/book/72_snapshots.ipynb #c005

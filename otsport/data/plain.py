@@ -71,7 +71,7 @@ def revive(kind: Any, value: Any) -> Any:
     if get_origin(kind) is tuple:
         return _revive_tuple(get_args(kind), value)
     if is_dataclass(kind):
-        return kind(**{name: revive(hint, value[name]) for name, hint in _hints(kind).items()})
+        return kind(**{name: revive(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
     if kind is datetime:
         return utc(datetime.fromisoformat(value))
     if kind is date:

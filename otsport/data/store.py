@@ -28,9 +28,8 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from ..core.calendars import NEW_YORK
 from ..core.errors import AuditBroken, DiskFull, InputError, LostRace, OtsportError, StoreError
-from otsport.core.records import (
-    Booking, Commission, Fill, Leg, Order, OrderRecord, OrderState, Position, Snapshot, Transaction,
-)
+from ..core.books import Booking, Leg, Position, Snapshot, Transaction
+from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from ..core.settings import home
 from ..core.units import utc
 from otsport.data.audit import (

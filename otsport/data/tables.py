@@ -20,7 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from ..core.errors import InputError
-from ..core.records import Contract, Lot, Order, OrderRecord, OrderState, OrderType, PositionMark, Side, TransactionKind
+from ..core.books import Lot, PositionMark, TransactionKind
+from ..core.contracts import Contract
+from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side
 from ..core.units import exact, utc
 from .plain import canonical, revive
 

@@ -20,7 +20,8 @@ from ..book.example import example_book
 from ..book.snapshots import booked_since
 from ..core.calendars import previous_session, session_close, years_to_expiry
 from ..core.errors import InputError
-from ..core.records import Fill, OrderRecord, OrderState, Snapshot, Transaction, TransactionKind
+from ..core.books import Snapshot, Transaction, TransactionKind
+from ..core.orders import Fill, OrderRecord, OrderState
 from ..data.market import History
 from ..data.plain import revive
 from ..data.store import Store

@@ -20,8 +20,13 @@ from ..book.lifecycle import expire_due
 from ..book.snapshots import booked_since, check_books, take_snapshot
 from ..core.calendars import NEW_YORK, previous_session, session_close, session_open
 from ..core.errors import BrokerError, CheckFailed, InputError
-from ..core.records import Contract, Decision, Order, OrderEvent, OrderRecord, OrderState, Quote, Side, Snapshot, exact_mark, stock
-from ..core.units import from_float, stock_tick
+from ..core.books import Snapshot
+from ..core.contracts import Contract, Quote, stock
+from ..core.intent import Decision
+from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, Side
+from ..core.venues import exact_mark
+from ..core.units import from_float
+from ..core.venues import stock_tick
 from ..data.market import History
 from ..data.plain import revive
 from ..data.store import Store
@@ -29,8 +34,8 @@ from .outbox import Book, absorb, enqueue, load_book, recover, release, unfinish
 from .plan import Mandate, Plan, call_candidates_of, plan_calls, plan_stocks, shares_after
 from ..portfolio.limits import coverable_calls, pledged_shares
 from ..portfolio.rebalance import covered_call_orders
-from ..trading.broker import Broker
-from ..trading.gate import check_order
+from ..brokers.protocol import Broker
+from ..execution.gate import check_order
 
 # %% ../../nbs/desk/80_desk.ipynb #c004
 OVERLAY_AFTER = timedelta(minutes=60)  # stage 2 begins when stage 1 is done, at the latest this long after the open

@@ -13,12 +13,14 @@ from decimal import Decimal
 
 from ..book.ledger import book_commission, book_fill
 from ..core.errors import CheckFailed
-from otsport.core.records import (
-    Booking, BrokerReport, Commission, Decision, Fill, Order, OrderEvent, OrderRecord, OrderState, Position, Quote,
-)
+from ..core.books import Booking, Position
+from ..core.contracts import Quote
+from ..core.intent import Decision
+from ..core.orders import BrokerReport, Commission, Fill, Order, OrderEvent, OrderRecord, OrderState
 from ..data.plain import plain
 from ..data.store import Store, Unit
-from ..trading.broker import Broker, is_correction, missing_qty, next_state
+from ..brokers.protocol import Broker
+from ..core.orders import is_correction, missing_qty, next_state
 
 # %% ../../nbs/desk/79_outbox.ipynb #c005
 @dataclass(frozen=True, slots=True)

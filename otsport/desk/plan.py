@@ -15,11 +15,13 @@ from decimal import Decimal
 import pandas as pd
 
 from ..analytics.covariance import shrunk_covariance
-from otsport.core.records import (
-    Contract, Decision, OptionChain, Order, Position, Quote, Signal, SignalOutcome, Target, View,
-)
+from ..core.books import Position
+from ..core.contracts import Contract, OptionChain, Quote
+from ..core.intent import Decision, Signal, SignalOutcome, Target, View
+from ..core.orders import Order
 from ..core.settings import Settings
-from ..core.units import from_float, stock_tick
+from ..core.units import from_float
+from ..core.venues import stock_tick
 from ..data.market import History
 from ..portfolio.limits import apply_limits, coverable_calls
 from ..portfolio.optimize import optimize_targets

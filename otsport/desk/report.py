@@ -22,8 +22,9 @@ from otsport.book.figures import (
 from ..book.ledger import positions_from, trial_balance
 from ..book.tables import Table, fills_frame, order_counts, orders_frame, refusals, summary_frame, table
 from ..core.errors import CheckFailed
-from ..core.records import Verdict
-from ..core.units import from_float, stock_tick
+from ..core.intent import Verdict
+from ..core.units import from_float
+from ..core.venues import stock_tick
 from ..data.market import History
 from ..data.store import Store
 from .day import Day, greeks_frame

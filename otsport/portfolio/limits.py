@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from ..core.errors import InputError, NoPrices
-from ..core.records import Decision, Position, Right, Step, Target, Verdict, stock
+from ..core.books import Position
+from ..core.contracts import Right, stock
+from ..core.intent import Decision, Step, Target, Verdict
 from ..core.settings import Limits
 
 # %% ../../nbs/portfolio/45_limits.ipynb #c005

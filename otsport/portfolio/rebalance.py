@@ -15,8 +15,12 @@ from decimal import ROUND_CEILING, Decimal
 from math import isfinite
 
 from ..core.errors import InputError, NoPrices
-from ..core.records import Contract, Decision, Order, OrderType, Position, Quote, Right, Side, Target, Verdict, stock
-from ..core.units import CENT, from_float, option_tick, stock_tick, to_tick
+from ..core.books import Position
+from ..core.contracts import Contract, Quote, Right, stock
+from ..core.intent import Decision, Target, Verdict
+from ..core.orders import Order, OrderType, Side
+from ..core.units import CENT, from_float, to_tick
+from ..core.venues import option_tick, stock_tick
 from .limits import coverable_calls, pledged_shares
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c005

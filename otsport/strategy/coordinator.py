@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from math import isfinite
 
-from ..core.records import Intent, Right, Signal, SignalOutcome, SignalType, View
+from ..core.contracts import Right
+from ..core.intent import Intent, Signal, SignalOutcome, SignalType, View
 from ..core.units import utc
 
 MERGED, REJECTED, EXPIRED = "MERGED", "REJECTED", "EXPIRED"

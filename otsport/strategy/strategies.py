@@ -17,7 +17,8 @@ import pandas as pd
 from ..analytics.options import bsm_delta, implied_vol
 from ..core.calendars import NEW_YORK, next_session, session_close, years_to_expiry
 from ..core.errors import DataError, InputError, LookAhead, NoPrices
-from ..core.records import Contract, Decision, OptionChain, Quote, Right, Signal, SignalType, Verdict, option, stock
+from ..core.contracts import Contract, OptionChain, Quote, Right, option, stock
+from ..core.intent import Decision, Signal, SignalType, Verdict
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c005
