@@ -64,7 +64,7 @@ def _book_fill(unit: Unit, book: Book, fill: Fill) -> Book:
     booking = book_fill(fill, book.portfolio, book.positions.get(key), record.order.strategy)
     _written(unit.book(booking, fill=fill), booking)
     moved = next_state(record, fill)
-    unit.set_order_state(fill.order_ref, moved.state, moved.filled_qty, moved.perm_id, moved.message)
+    moved = unit.set_order_state(moved)
     return replace(
         book, cash=book.cash + booking.transaction.cash, positions=book.positions | {key: booking.after},
         orders=book.orders | {fill.order_ref: moved}, fills=book.fills | {fill.exec_id: fill},
@@ -90,8 +90,7 @@ def _move_order(unit: Unit, book: Book, event: OrderEvent) -> Book:
     moved = next_state(record, event)
     if moved == record:
         return book
-    unit.set_order_state(event.order_ref, moved.state, moved.filled_qty, moved.perm_id, moved.message)
-    return replace(book, orders=book.orders | {event.order_ref: moved})
+    return replace(book, orders=book.orders | {event.order_ref: unit.set_order_state(moved)})
 
 # %% ../../nbs/desk/79_outbox.ipynb #c008
 def _known(book: Book, message: OrderEvent | Fill | Commission) -> bool:
@@ -155,14 +154,13 @@ def _take(unit: Unit, book: Book, message: OrderEvent | Fill | Commission, now: 
     return _book_commission(unit, book, book.early[message.exec_id], now) if message.exec_id in book.early else book
 
 # %% ../../nbs/desk/79_outbox.ipynb #c010
-def enqueue(store: Store, book: Book, orders: Sequence[Order], session: date, stage: int, now: datetime, plan: object | None = None) -> Book:
+def enqueue(store: Store, book: Book, orders: Sequence[Order], session: date, now: datetime, plan: object | None = None) -> Book:
     "Make orders durable in state created, in one commit with their plan."
     with store.unit(now) as unit:
         if plan is not None:
             unit.add_plan(book.portfolio, session, plain(plan))
-        for order in orders:
-            unit.add_order(order, session, stage)
-    return replace(book, orders=book.orders | {o.order_ref: OrderRecord(o, session, stage, OrderState.CREATED) for o in orders})
+        added = {order.order_ref: unit.add_order(order, session) for order in orders}
+    return replace(book, orders=book.orders | added)
 
 
 def commit_departure(store: Store, book: Book, decisions: Sequence[Decision], now: datetime) -> Book:
