@@ -56,9 +56,9 @@ def switch_outbox_off() -> None:
 
     recorded = outbox.enqueue
 
-    def enqueue(store, book, orders, session, stage, now, plan=None):
+    def enqueue(store, book, orders, session, now, plan=None):
         orders = [replace(o, order_ref=f"{o.order_ref}-{os.getpid()}") for o in orders]  # names that no restart finds again
-        records = {o.order_ref: OrderRecord(o, session, stage, OrderState.CREATED) for o in orders}
+        records = {o.order_ref: OrderRecord(o, session, OrderState.CREATED) for o in orders}
         book = replace(book, orders=book.orders | records)
         if plan is not None:
             memory[session] = plain(plan)
@@ -70,8 +70,8 @@ def switch_outbox_off() -> None:
         for record in allowed:
             await broker.place(record.order)
         if records:
-            session, stage = records[0].session, records[0].stage
-            book = recorded(store, book, [r.order for r in records], session, stage, now, memory.pop(session, None))
+            session = records[0].session
+            book = recorded(store, book, [r.order for r in records], session, now, memory.pop(session, None))
             book = outbox.commit_departure(store, book, [gate(r.order, quotes.get(r.order.contract.key)) for r in records], now)
         return book
 

@@ -118,8 +118,9 @@ ORDERS = Table(
     Column("side", Word(Side), nullable=False), _amount("qty"),
     Column("order_type", Word(OrderType), nullable=False), _amount("limit_price", nullable=True),
     _text("tif"), _text("strategy"), _text("reason"),
-    Column("session", Date, nullable=False), Column("stage", Integer, nullable=False),
-    Column("state", Word(OrderState), nullable=False), _amount("filled_qty"), Column("perm_id", Integer, nullable=False), _text("message"),
+    Column("waits_for", Plain(tuple[str, ...]), nullable=False), Column("not_before", Instant), _text("parent"), _text("group"),
+    Column("session", Date, nullable=False), Column("state", Word(OrderState), nullable=False), _amount("filled_qty"),
+    Column("perm_id", Integer, nullable=False), _text("message"), Column("version", Integer, nullable=False),
     _owner(), Index("orders_by_session", "portfolio", "session"),
 )  # fmt: skip
 

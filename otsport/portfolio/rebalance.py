@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STOCK_FEE', 'OPTION_FEE', 'LEAST_FEE', 'CALL_COLLAR', 'commission_estimate', 'marketable_limit', 'TradeRules',
-           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'plan_orders', 'call_limit',
-           'covered_call_orders']
+           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'is_named_by', 'plan_orders',
+           'call_limit', 'covered_call_orders']
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c002
 from collections.abc import Iterable, Mapping
@@ -148,6 +148,13 @@ def fit_cash(
 def order_ref(session: date, portfolio: str, number: int) -> str:
     "The reference of the n-th order of a portfolio in a session."
     return f"{session:%Y%m%d}-{portfolio}-{number:03d}"
+
+
+def is_named_by(portfolio: str, ref: str) -> bool:
+    "Whether a reference has the form that `order_ref` gives to a portfolio's orders."
+    day, _, rest = ref.partition("-")
+    name, _, number = rest.rpartition("-")
+    return name == portfolio and day.isdigit() and len(day) == 8 and number.isdigit()
 
 
 def plan_orders(
