@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'SHAPES', 'UPCASTS', 'FULL', 'BUSY', 'IO', 'NOT_OPENED', 'NOT_A_DATABASE', 'NO_ROOM', 'REVISION',
-           'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken', 'payload_of',
-           'event_of', 'Change', 'changes', 'booking_changes', 'store_error', 'store_errors', 'file_errors',
-           'sqlite_engine', 'writing', 'revision', 'upgrade', 'switch_to_wal', 'prepare', 'unlock', 'apply',
-           'stored_position', 'Signing', 'Unit', 'is_booked', 'check_version', 'check_before', 'Reads', 'LedgerReads',
-           'replayed', 'check_table', 'check_reaches', 'catch_up', 'Store', 'open_store']
+           'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken', 'HaltSet', 'Seen',
+           'payload_of', 'event_of', 'Change', 'changes', 'booking_changes', 'store_error', 'store_errors',
+           'file_errors', 'sqlite_engine', 'writing', 'revision', 'upgrade', 'switch_to_wal', 'prepare', 'unlock',
+           'apply', 'stored_position', 'Signing', 'Unit', 'is_booked', 'check_version', 'check_before', 'Reads',
+           'LedgerReads', 'replayed', 'check_table', 'check_reaches', 'catch_up', 'Store', 'open_store']
 
 # %% ../../nbs/data/10_store.ipynb #c002
 import errno
@@ -38,7 +38,7 @@ from otsport.data.audit import (
 )
 from .plain import canonical, plain, revive
 from otsport.data.tables import (
-    AUDIT, COMMISSIONS, FILLS, LEGS, META, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS,
+    AUDIT, COMMISSIONS, FILLS, LEGS, META, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, SEEN, POSITIONS, SNAPSHOTS, TRANSACTIONS,
     made, order_record, row_of,
 )
 
@@ -98,8 +98,26 @@ class SnapshotTaken:
     snapshot: Snapshot
 
 
+@dataclass(frozen=True, slots=True)
+class HaltSet:
+    "A portfolio was halted, or may send again."
+
+    portfolio: str
+    halted: str  # who and why; blank: it may send
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    "A person has looked at a message that belongs to nobody here."
+
+    portfolio: str
+    subject: str
+    why: str
+
+
 EVENTS: dict[str, type] = {  # by the action in the audit
     "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked, "snapshot": SnapshotTaken,
+    "halt": HaltSet, "seen": Seen,
 }  # fmt: skip
 
 
@@ -147,7 +165,11 @@ def changes(happened: Any, seq: int, ts: datetime) -> list[Change]:
     "The rows that an event makes; `seq` and `ts` are those of its audit row."
     match happened:
         case PortfolioAdded():
-            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened, added=ts))]
+            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened, added=ts, halted=""))]
+        case HaltSet():
+            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened), existing=True)]
+        case Seen():
+            return [Change(SEEN, row_of(SEEN, happened, ts=ts))]
         case PlanAdded():
             return [Change(PLANS, row_of(PLANS, happened, ts=ts))]
         case OrderAdded(order, session):
@@ -246,7 +268,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 # %% ../../nbs/data/10_store.ipynb #c016
-REVISION = "0002"  # newest revision in otsport/data/migrations
+REVISION = "0003"  # newest revision in otsport/data/migrations
 
 
 def revision(conn: Connection, path: Path) -> str | None:
@@ -371,6 +393,14 @@ class Unit(Signing):
         "A new portfolio in an account."
         self._write("portfolio", portfolio, PortfolioAdded(portfolio, account))
 
+    def set_halt(self, portfolio: str, why: str) -> None:
+        "Nothing may leave the portfolio, for the reason given; a blank one lets it send again."
+        self._write("halt", portfolio, HaltSet(portfolio, why))
+
+    def see(self, portfolio: str, subject: str, why: str) -> None:
+        "A person has looked at a message of the broker that belongs to nobody here."
+        self._write("seen", f"{portfolio} {subject}", Seen(portfolio, subject, why))
+
     def add_plan(self, portfolio: str, session: date, payload: dict) -> None:
         "The plan of a session: what was decided and why; it comes back in plain values."
         self._write("plan", f"{portfolio} {session}", PlanAdded(portfolio, session, payload))
@@ -455,6 +485,15 @@ class Reads:
     def portfolios(self) -> dict[str, str]:
         "The account of each portfolio."
         return {row["portfolio"]: row["account"] for row in self._rows(PORTFOLIOS, order_by=PORTFOLIOS.c.portfolio)}
+
+    def halted(self, portfolio: str) -> str:
+        "Who halted the portfolio and why; blank when it may send, or does not exist yet."
+        rows = self._rows(PORTFOLIOS, PORTFOLIOS.c.portfolio == portfolio, order_by=PORTFOLIOS.c.portfolio)
+        return rows[0]["halted"] if rows else ""
+
+    def seen(self, portfolio: str) -> frozenset[str]:
+        "Messages of the broker that belong to nobody here and that a person has looked at."
+        return frozenset(row["subject"] for row in self._rows(SEEN, SEEN.c.portfolio == portfolio, order_by=SEEN.c.subject))
 
     def plan(self, portfolio: str, session: date) -> dict | None:
         "The plan of a session, None when there is none."

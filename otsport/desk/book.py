@@ -54,6 +54,7 @@ def load_book(store: Store, account: str, portfolio: str, session: date | None =
     return Book(
         account, portfolio, store.cash(portfolio), store.positions(portfolio), orders,
         {fill.exec_id: fill for fill in store.fills(portfolio)}, frozenset(store.commissions(portfolio)), session=session, now=now,
+        halted=store.halted(portfolio), seen=store.seen(portfolio),
     )
 
 # %% ../../nbs/desk/77_book.ipynb #c008

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from ..book.ledger import adjustment
+from ..book.ledger import book_move, deposit
+from ..core.books import Position, TransactionKind
 from ..core.contracts import Contract
 from ..core.errors import InputError
 from ..core.intent import Decision, Verdict
@@ -69,7 +70,7 @@ def resume_book(store: Store, portfolio: str, asked: Asked, now: datetime) -> De
 def acknowledge(store: Store, portfolio: str, subject: str, asked: Asked, now: datetime) -> Decision:
     "Say that a person has looked at an execution id or order reference that is not of this book; it no longer stops it."
     with store.unit(now) as unit:
-        unit.acknowledge(portfolio, subject, f"{asked.who}: {asked.reason}")
+        unit.see(portfolio, subject, f"{asked.who}: {asked.reason}")
     return _note(store, now, "acknowledge", asked, _done(subject, f"{subject} no longer stops {portfolio}; what it did to cash and positions is booked with adjust"))
 
 # %% ../../nbs/desk/82_commands.ipynb #c013
@@ -86,8 +87,13 @@ def adjust(
     "Book what moved the account, once."
     if (contract is None) == (not cash) or (contract is not None and not qty):
         raise InputError(f"adjust takes dollars (cash), or a contract with its units (qty) and price; got cash {cash}, contract {contract}, qty {qty}")
-    ref = f"adjust {now:%Y%m%d%H%M%S%f}"
-    booking = adjustment(ref, book.account, book.portfolio, now, asked.reason, cash, contract, qty, price, book.positions.get(contract.key) if contract else None)
+    ref = f"adjust {now:%Y%m%d%H%M%S%f} {asked.reason}"
+    if contract is None:
+        booking = deposit(book.account, book.portfolio, cash, now, ref)
+    else:
+        before = book.positions.get(contract.key)
+        moved = book_move(TransactionKind.BUY if qty > 0 else TransactionKind.SELL, ref, before or Position(book.account, book.portfolio, contract), qty, price, now)
+        booking = replace(moved, before=before)
     with store.unit(now) as unit:
         unit.book(booking)
     what = f"{cash:+,f} dollars" if contract is None else f"{qty:+f} {contract} at {price}"

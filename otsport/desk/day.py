@@ -23,7 +23,6 @@ from ..core.errors import InputError
 from ..core.books import Snapshot, Transaction, TransactionKind
 from ..core.orders import Fill, OrderRecord, OrderState
 from ..data.market import History
-from ..data.plain import revive
 from ..data.store import Store
 from .plan import Plan, read_plan
 

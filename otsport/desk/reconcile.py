@@ -34,11 +34,11 @@ def differences(
     holdings: Iterable[Holding],  # the broker's
 ) -> list[str]:  # one text for each difference; empty when they agree
     "What the book and the broker do not say alike."
-    ours = {p.contract.key: p.qty for p in positions if p.qty}
+    zero, ours = Decimal(0), {p.contract.key: p.qty for p in positions if p.qty}
     theirs = {h.contract.key: h.qty for h in holdings}
     found = [] if cash_agrees(cash, values.cash) else [f"cash: {cash:,f} dollars in the book, {values.cash:,f} at the broker"]
-    return found + [f"{key}: {ours.get(key, 0):f} in the book, {theirs.get(key, 0):f} at the broker"
-                    for key in sorted(ours | theirs) if ours.get(key, 0) != theirs.get(key, 0)]
+    return found + [f"{key}: {ours.get(key, zero):f} in the book, {theirs.get(key, zero):f} at the broker"
+                    for key in sorted(ours | theirs) if ours.get(key, zero) != theirs.get(key, zero)]
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c008
 async def begin_portfolio(desk: Desk, book: Book) -> Book:
