@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'SHAPES', 'UPCASTS', 'FULL', 'BUSY', 'IO', 'NOT_OPENED', 'NOT_A_DATABASE', 'NO_ROOM', 'REVISION',
-           'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken', 'HaltSet', 'Seen',
-           'payload_of', 'event_of', 'Change', 'changes', 'booking_changes', 'store_error', 'store_errors',
-           'file_errors', 'sqlite_engine', 'writing', 'revision', 'upgrade', 'switch_to_wal', 'prepare', 'unlock',
-           'apply', 'stored_position', 'Signing', 'Unit', 'is_booked', 'check_version', 'check_before', 'Reads',
-           'LedgerReads', 'replayed', 'check_table', 'check_reaches', 'catch_up', 'Store', 'open_store']
+           'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken', 'HaltSet',
+           'Acknowledged', 'payload_of', 'event_of', 'Change', 'changes', 'booking_changes', 'store_error',
+           'store_errors', 'file_errors', 'sqlite_engine', 'writing', 'revision', 'upgrade', 'switch_to_wal', 'prepare',
+           'unlock', 'apply', 'stored_position', 'Signing', 'Unit', 'is_booked', 'check_version', 'check_before',
+           'Reads', 'LedgerReads', 'replayed', 'check_table', 'check_reaches', 'catch_up', 'Store', 'open_store']
 
 # %% ../../nbs/data/10_store.ipynb #c002
 import errno
@@ -38,7 +38,7 @@ from otsport.data.audit import (
 )
 from .plain import canonical, plain, revive
 from otsport.data.tables import (
-    AUDIT, COMMISSIONS, FILLS, LEGS, META, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, SEEN, POSITIONS, SNAPSHOTS, TRANSACTIONS,
+    AUDIT, COMMISSIONS, FILLS, LEGS, META, ORDER_EVENTS, ORDERS, PLANS, ACKNOWLEDGED, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS,
     made, order_record, row_of,
 )
 
@@ -107,7 +107,7 @@ class HaltSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Acknowledged:
     "A person has looked at a message that belongs to nobody here."
 
     portfolio: str
@@ -117,7 +117,7 @@ class Seen:
 
 EVENTS: dict[str, type] = {  # by the action in the audit
     "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked, "snapshot": SnapshotTaken,
-    "halt": HaltSet, "seen": Seen,
+    "halt": HaltSet, "acknowledged": Acknowledged,
 }  # fmt: skip
 
 
@@ -168,8 +168,8 @@ def changes(happened: Any, seq: int, ts: datetime) -> list[Change]:
             return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened, added=ts, halted=""))]
         case HaltSet():
             return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened), existing=True)]
-        case Seen():
-            return [Change(SEEN, row_of(SEEN, happened, ts=ts))]
+        case Acknowledged():
+            return [Change(ACKNOWLEDGED, row_of(ACKNOWLEDGED, happened, ts=ts))]
         case PlanAdded():
             return [Change(PLANS, row_of(PLANS, happened, ts=ts))]
         case OrderAdded(order, session):
@@ -397,9 +397,9 @@ class Unit(Signing):
         "Nothing may leave the portfolio, for the reason given; a blank one lets it send again."
         self._write("halt", portfolio, HaltSet(portfolio, why))
 
-    def see(self, portfolio: str, subject: str, why: str) -> None:
+    def acknowledge(self, portfolio: str, subject: str, why: str) -> None:
         "A person has looked at a message of the broker that belongs to nobody here."
-        self._write("seen", f"{portfolio} {subject}", Seen(portfolio, subject, why))
+        self._write("acknowledged", f"{portfolio} {subject}", Acknowledged(portfolio, subject, why))
 
     def add_plan(self, portfolio: str, session: date, payload: dict) -> None:
         "The plan of a session: what was decided and why; it comes back in plain values."
@@ -491,9 +491,9 @@ class Reads:
         rows = self._rows(PORTFOLIOS, PORTFOLIOS.c.portfolio == portfolio, order_by=PORTFOLIOS.c.portfolio)
         return rows[0]["halted"] if rows else ""
 
-    def seen(self, portfolio: str) -> frozenset[str]:
+    def acknowledged(self, portfolio: str) -> frozenset[str]:
         "Messages of the broker that belong to nobody here and that a person has looked at."
-        return frozenset(row["subject"] for row in self._rows(SEEN, SEEN.c.portfolio == portfolio, order_by=SEEN.c.subject))
+        return frozenset(row["subject"] for row in self._rows(ACKNOWLEDGED, ACKNOWLEDGED.c.portfolio == portfolio, order_by=ACKNOWLEDGED.c.subject))
 
     def plan(self, portfolio: str, session: date) -> dict | None:
         "The plan of a session, None when there is none."

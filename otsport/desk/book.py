@@ -35,7 +35,7 @@ class Book:
     session: date | None = None
     now: datetime | None = None  # the broker's time, UTC
     halted: str = ""  # why nothing may leave; blank: it may
-    seen: frozenset[str] = frozenset()  # executions and references of nobody here that a person has looked at
+    acknowledged: frozenset[str] = frozenset()  # executions and references of nobody here that a person has looked at
     written: frozenset[str] = frozenset()  # overlays whose wishes of the session have become orders
 
     def in_session(self, session: date | None = None) -> list[OrderRecord]:
@@ -54,7 +54,7 @@ def load_book(store: Store, account: str, portfolio: str, session: date | None =
     return Book(
         account, portfolio, store.cash(portfolio), store.positions(portfolio), orders,
         {fill.exec_id: fill for fill in store.fills(portfolio)}, frozenset(store.commissions(portfolio)), session=session, now=now,
-        halted=store.halted(portfolio), seen=store.seen(portfolio),
+        halted=store.halted(portfolio), acknowledged=store.acknowledged(portfolio),
     )
 
 # %% ../../nbs/desk/77_book.ipynb #c008

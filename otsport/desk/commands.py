@@ -70,7 +70,7 @@ def resume_book(store: Store, portfolio: str, asked: Asked, now: datetime) -> De
 def acknowledge(store: Store, portfolio: str, subject: str, asked: Asked, now: datetime) -> Decision:
     "Say that a person has looked at an execution id or order reference that is not of this book; it no longer stops it."
     with store.unit(now) as unit:
-        unit.see(portfolio, subject, f"{asked.who}: {asked.reason}")
+        unit.acknowledge(portfolio, subject, f"{asked.who}: {asked.reason}")
     return _note(store, now, "acknowledge", asked, _done(subject, f"{subject} no longer stops {portfolio}; what it did to cash and positions is booked with adjust"))
 
 # %% ../../nbs/desk/82_commands.ipynb #c013

@@ -107,7 +107,7 @@ def _strange(book: Book, message: OrderEvent | Fill | Commission) -> str:
 
 def stop_for(book: Book, strange: dict[str, str]) -> None:
     "Refuse to trade on with something at the broker that belongs to nobody here and that nobody has looked at."
-    if unseen := {subject: why for subject, why in strange.items() if subject not in book.seen}:
+    if unseen := {subject: why for subject, why in strange.items() if subject not in book.acknowledged}:
         raise CheckFailed(f"account {book.account}: {'; '.join(unseen.values())}: look at the broker's order list; to trade on, say why it may stay: "
                           f"otsport desk acknowledge {next(iter(unseen))!r} --reason '...'")
 

@@ -11,12 +11,12 @@ Instant = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 def upgrade() -> None:
     op.add_column("portfolios", sa.Column("halted", sa.Text, nullable=False, server_default=""))
     op.create_table(
-        "seen", sa.Column("portfolio", sa.Text, nullable=False), sa.Column("subject", sa.Text, nullable=False),
+        "acknowledged", sa.Column("portfolio", sa.Text, nullable=False), sa.Column("subject", sa.Text, nullable=False),
         sa.Column("ts", Instant, nullable=False), sa.Column("why", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("portfolio", "subject"), sa.ForeignKeyConstraint(["portfolio"], ["portfolios.portfolio"]),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("seen")
+    op.drop_table("acknowledged")
     op.drop_column("portfolios", "halted")
