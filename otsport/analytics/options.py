@@ -153,7 +153,10 @@ class OnStrikeWarning(UserWarning):
 
 
 def warn_on_strike(spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: np.ndarray, div_yield: np.ndarray, vol: np.ndarray) -> None:
-    "One `OnStrikeWarning` that counts the options whose forward is their strike while tau or vol is 0; vectors of one length."
+    """One `OnStrikeWarning` that counts the options whose forward is their strike while tau or vol is 0.
+
+    Vectors of one length: spot, strike in dollars; tau years; rate, div_yield, vol annual decimals.
+    """
     still = (tau == 0) | (vol == 0)
     if not still.any():
         return
