@@ -3,7 +3,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from otsport.core.calendars import session_close, session_open
-from otsport.core.records import Contract, OptionChain, OrderType, Quote, Side, option, stock
+from otsport.core.contracts import Contract, OptionChain, Quote, option, stock
+from otsport.core.orders import OrderType, Side
 from otsport.gateway.exchange import Ticket
 
 KO, PEP = stock("KO"), stock("PEP")

@@ -14,7 +14,7 @@ from otsport.analytics.options import bsm_price
 from otsport.analytics.risk import component_es, component_var, expected_shortfall, historical_var, scenario_pnl
 from otsport.core.calendars import years_to_expiry
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import option, stock
+from otsport.core.contracts import option, stock
 
 GOLDEN = {v["id"]: v for v in json.loads((Path(__file__).parent / "golden" / "kernels_bsm_var.json").read_text())["vectors"]}
 NOW = datetime(2022, 12, 27, 21, tzinfo=timezone.utc)

@@ -16,7 +16,7 @@ from otsport.book.snapshots import take_snapshot
 from otsport.book.tables import fills_frame, order_counts, orders_frame, summary_frame, table
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import CheckFailed, DataError, NoPrices
-from otsport.core.records import option
+from otsport.core.contracts import option
 from otsport.data.samples import history
 
 PRICES = history()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from otsport.book.ledger import positions_from
 from otsport.book.lifecycle import exercise_shares, expire, expire_due
 from otsport.core.errors import CheckFailed, InputError, NoPrices
-from otsport.core.records import Lot, Position, option, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import option, stock
 
 EXPIRY = date(2023, 1, 20)
 CLOSE = datetime(2023, 1, 20, 21, tzinfo=timezone.utc)

@@ -18,7 +18,7 @@ from gateway_support import ROOT, SESSION, ask, client, exchange, messages, open
 
 from otsport.core.calendars import session_open
 from otsport.core.errors import BrokerError
-from otsport.core.records import option, stock
+from otsport.core.contracts import option, stock
 from otsport.gateway import server as gateway_server
 from otsport.gateway.exchange import received_orders
 from otsport.gateway.server import MAX_CLIENTS, listen

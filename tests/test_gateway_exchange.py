@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, DiskFull, InputError, NoPrices, NotASession, StoreError
-from otsport.core.records import OrderType, Right, Side, option, stock
+from otsport.core.contracts import Right, option, stock
+from otsport.core.orders import OrderType, Side
 from otsport.gateway.exchange import Clock, CommissionNote, Exchange, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, commission_due, executions, read_journal, received_orders
 
 

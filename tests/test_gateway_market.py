@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from otsport.analytics.options import bsm_price
 from otsport.core.calendars import last_sessions, next_session, previous_session, session_close, session_open, years_to_expiry
 from otsport.core.errors import NoPrices
-from otsport.core.records import OrderType, Right, Side, option, stock
-from otsport.core.units import from_float, stock_tick
+from otsport.core.contracts import Right, option, stock
+from otsport.core.orders import OrderType, Side
+from otsport.core.units import from_float
+from otsport.core.venues import stock_tick
 from otsport.data.market import stamped
 from otsport.data.samples import history
 from otsport.gateway.exchange import Exchange, Ticket, price_tick

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from gateway_support import ask, exchange, messages, opening
 
 from otsport.core.errors import InputError
-from otsport.core.records import option, stock
+from otsport.core.contracts import option, stock
 from otsport.gateway.server import Gateway, Session, receive
 from otsport.gateway.wire import ASKED, CONDITIONS, MAX_FRAME, MAX_VERSION, MIN_VERSION, SENT, Frames, Request, WireError, agreed_version, contract_values, decode, encode, frame, number, request, split, text
 

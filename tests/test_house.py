@@ -31,8 +31,8 @@ def test_imports_go_downwards():
 
 @pytest.mark.parametrize("room, name, line, fault", [
     ("core", "units", "from otsport.desk.desk import Desk", "core.units imports desk.desk"),
-    ("book", "ledger", "from ..trading.broker import Broker", "book.ledger imports trading.broker"),
-    ("trading", "broker", "from .gate import check_order", "trading.broker imports trading.gate"),
+    ("book", "ledger", "from ..brokers.protocol import Broker", "book.ledger imports brokers.protocol"),
+    ("brokers", "protocol", "from .ib import IBBroker", "brokers.protocol imports brokers.ib"),
     ("desk", "desk", "def f():\n    from otsport.gateway.server import serve", "desk.desk imports gateway.server"),
 ])
 def test_import_upwards_is_caught(tmp_path, room, name, line, fault):

@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from otsport.core.calendars import last_sessions
-from otsport.core.records import PositionMark, Snapshot, TransactionKind, stock
+from otsport.core.books import PositionMark, Snapshot, TransactionKind
+from otsport.core.contracts import stock
 from otsport.core.units import to_tick
 from otsport.data.store import open_store
 from otsport.gateway.exchange import Clock, CommissionNote, Execution, Opened, OptionExpiry, read_journal

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ..core.arrays import floats, number
 from ..core.calendars import years_to_expiry
 from ..core.errors import DataError, InputError
-from ..core.records import Contract, Right
+from ..core.contracts import Contract, Right
 from ..core.units import DAYS_PER_YEAR
 from ..kernels.revaluation import revalue
 

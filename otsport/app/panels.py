@@ -20,7 +20,7 @@ from ..data.samples import history
 from ..data.store import Store
 from ..desk import report
 from ..desk.day import Day, example_days, read_day
-from ..trading.broker import account_mode
+from ..core.settings import account_mode
 
 # %% ../../nbs/app/93_panels.ipynb #c005
 def read_days(store: Store, portfolio: str, prices: History, last: int = 60) -> tuple[Day, ...]:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from ..analytics.metrics import drawdowns
 from ..core.calendars import previous_session
 from ..core.errors import CheckFailed, DataError, NoPrices
-from ..core.records import Fill, OrderRecord, Snapshot
+from ..core.books import Snapshot
+from ..core.orders import Fill, OrderRecord
 
 # %% auto #0
 __all__ = ['STYLE', 'GAIN', 'LOSS', 'OURS', 'OTHER', 'OPTION', 'SECTOR_COLORS', 'NO_SECTOR', 'WIDTH', 'dollars', 'signed',

@@ -13,7 +13,8 @@ from decimal import Decimal
 from .ledger import book_move
 from ..core.calendars import session_close
 from ..core.errors import CheckFailed, InputError, NoPrices
-from ..core.records import Booking, Contract, Position, Right, TransactionKind, stock
+from ..core.books import Booking, Position, TransactionKind
+from ..core.contracts import Contract, Right, stock
 from ..core.units import CENT, utc
 
 # %% ../../nbs/book/71_lifecycle.ipynb #c005

@@ -16,7 +16,8 @@ from html import escape
 import pandas as pd
 
 from .figures import dollars, percent, share, signed
-from ..core.records import Fill, OrderRecord, OrderState, Snapshot
+from ..core.books import Snapshot
+from ..core.orders import Fill, OrderRecord, OrderState
 
 # %% ../../nbs/book/77_tables.ipynb #c005
 def orders_frame(

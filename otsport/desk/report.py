@@ -22,8 +22,9 @@ from otsport.book.figures import (
 from ..book.ledger import positions_from, trial_balance
 from ..book.tables import Table, fills_frame, order_counts, orders_frame, refusals, summary_frame, table
 from ..core.errors import CheckFailed
-from ..core.records import Verdict
-from ..core.units import from_float, stock_tick
+from ..core.intent import Verdict
+from ..core.units import from_float
+from ..core.venues import stock_tick
 from ..data.market import History
 from ..data.store import Store
 from .day import Day, greeks_frame
@@ -96,7 +97,7 @@ def rules_table(day: Day) -> Table:
 
 def calls_table(day: Day) -> Table:
     "The covered calls that were planned."
-    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.calls]
+    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.wishes]
     return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016

@@ -29,8 +29,12 @@ from typing import Protocol, get_args, get_type_hints
 
 from ..core.calendars import check_session, next_session, session_close, session_open
 from ..core.errors import BrokerError, DiskFull, InputError, NoPrices, OtsportError, StoreError
-from ..core.records import AccountValues, Contract, Holding, OptionChain, OrderType, Quote, Right, Side, exact_mark, from_key, option, stock
-from ..core.units import CENT, exact, from_float, option_tick, stock_tick, to_tick
+from ..core.books import AccountValues, Holding
+from ..core.contracts import Contract, OptionChain, Quote, Right, from_key, option, stock
+from ..core.orders import OrderType, Side
+from ..core.venues import exact_mark
+from ..core.units import CENT, exact, from_float, to_tick
+from ..core.venues import option_tick, stock_tick
 
 # %% ../../nbs/gateway/61_exchange.ipynb #c005
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ import numpy as np
 from ..analytics.options import bsm
 from ..core.calendars import is_session, monthly_expiries, next_session, previous_session, session_close, session_open
 from ..core.errors import NoPrices
-from ..core.records import Contract, OptionChain, Quote, Right, option
-from ..core.units import DAYS_PER_YEAR, annual_vol, from_float, stock_tick
+from ..core.contracts import Contract, OptionChain, Quote, Right, option
+from ..core.units import DAYS_PER_YEAR, annual_vol, from_float
+from ..core.venues import stock_tick
 from ..data.market import History
 
 # %% ../../nbs/gateway/62_market.ipynb #c005

@@ -34,7 +34,8 @@ from typing import Any
 
 from ..core.calendars import NEW_YORK, session_close, session_open
 from ..core.errors import BrokerError, DataError, InputError, OtsportError
-from ..core.records import Contract, OrderType, Quote, Right, Side, option, stock
+from ..core.contracts import Contract, Quote, Right, option, stock
+from ..core.orders import OrderType, Side
 from .exchange import CommissionNote, Exchange, Execution, OrderUpdate, Refusal, Ticket, price_tick
 from .wire import PREFIX, Frames, Unserved, WireError, agreed_version, contract_values, encode, hello, request, stamp
 

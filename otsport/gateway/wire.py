@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core.calendars import NEW_YORK
 from ..core.errors import BrokerError, InputError
-from ..core.records import Contract
+from ..core.contracts import Contract
 from ..core.units import utc
 
 # %% ../../nbs/gateway/60_wire.ipynb #c005
