@@ -7,7 +7,7 @@ import pytest
 
 from otsport.core.calendars import exchange, expiry_close, expiry_session, is_session, monthly_expiry, monthly_expiries, session_close, years_to_expiry
 from otsport.core.errors import InputError, NotASession
-from otsport.core.records import option
+from otsport.core.contracts import option
 
 NEW_YORK = ZoneInfo("America/New_York")
 
