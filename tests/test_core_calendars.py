@@ -3,11 +3,14 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 
+from otsport.analytics.risk import scenario_pnl
 from otsport.core.calendars import exchange, expiry_close, expiry_session, is_session, monthly_expiry, monthly_expiries, session_close, years_to_expiry
 from otsport.core.errors import InputError, NotASession
-from otsport.core.contracts import option
+from otsport.core.contracts import Quote, option
+from otsport.strategy.strategies import quote_delta
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -89,3 +92,16 @@ def test_time_to_expiry_wants_a_zone():
     with pytest.raises(InputError, match="has no time zone"):
         years_to_expiry(datetime(2024, 6, 7, 16), date(2024, 6, 7))
     assert years_to_expiry(at(date(2024, 6, 7), 16) - timedelta(days=365), date(2024, 6, 7)) == pytest.approx(1.0, rel=1e-12)
+
+
+LATE = at(date(2024, 6, 14), 16)
+GONE = option("KO", date(2024, 6, 7), Decimal(60), "C")
+
+
+@pytest.mark.parametrize("value", [
+    lambda: scenario_pnl({GONE: 1}, {"KO": 63.5}, pd.DataFrame({"KO": [0.01, -0.01]}), {GONE.key: 0.2}, LATE), lambda: quote_delta(Quote(GONE, LATE, bid=1.0, ask=1.1), 63.5, LATE),
+    lambda: years_to_expiry(LATE, GONE.expiry, GONE),
+])
+def test_who_values_an_expired_option_is_told_its_name(value):
+    with pytest.raises(InputError, match=f"^{GONE} expired on 2024-06-07, before 2024-06-14: leave it out, or value the book as of an earlier day$"):
+        value()
