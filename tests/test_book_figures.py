@@ -13,7 +13,9 @@ from otsport.analytics.risk import historical_var
 from otsport.book import figures as f
 from otsport.book.example import example_book, example_marks, example_trade
 from otsport.book.snapshots import take_snapshot
-from otsport.book.tables import fills_frame, order_counts, orders_frame, summary_frame, table
+from otsport.desk.day import summary_frame
+from otsport.show.fills import fills_frame, order_counts, orders_frame
+from otsport.show.tables import table
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import CheckFailed, DataError, NoPrices
 from otsport.core.contracts import option
