@@ -50,7 +50,7 @@ def option_vols(snapshot: Snapshot, spots: Mapping[str, float]) -> dict[str, flo
     for p in snapshot.positions:
         if p.qty and p.contract.is_option:
             c = p.contract
-            vol, _ = implied_vol(float(p.mark), spots[c.symbol], float(c.strike), years_to_expiry(session_close(snapshot.session), c.expiry), 0.0, 0.0, c.right)
+            vol, _ = implied_vol(float(p.mark), spots[c.symbol], float(c.strike), years_to_expiry(session_close(snapshot.session), c.expiry, c), 0.0, 0.0, c.right)
             found[c.key] = float(np.nan_to_num(vol, nan=0.0))
     return found
 
@@ -79,7 +79,7 @@ def greeks_frame(snapshot: Snapshot, risk: BookRisk) -> pd.DataFrame:  # a row a
         if not p.qty:
             continue
         if c.is_option:
-            tau, vol, spot = years_to_expiry(close, c.expiry), risk.vols[c.key], risk.spots[c.symbol]
+            tau, vol, spot = years_to_expiry(close, c.expiry, c), risk.vols[c.key], risk.spots[c.symbol]
             _, delta, vega = bsm(spot, float(c.strike), tau, 0.0, 0.0, vol, c.right)[:3]
             rows.append((c.key, c.symbol, (c.expiry - snapshot.session).days, vol, float(c.strike) / spot - 1, float(delta) * units, float(vega) * units / 100))
         else:
