@@ -5,7 +5,7 @@ from decimal import Decimal
 from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Contract, OptionChain, Quote, option, stock
 from otsport.core.orders import OrderType, Side
-from otsport.gateway.exchange import Ticket
+from otsport.gateway.journal import Ticket
 
 KO, PEP = stock("KO"), stock("PEP")
 THURSDAY, EXPIRY, LAST = date(2022, 12, 15), date(2022, 12, 16), date(2022, 12, 20)

@@ -20,7 +20,11 @@ from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, DiskFull, InputError, NoPrices, NotASession, StoreError
 from otsport.core.contracts import Right, option, stock
 from otsport.core.orders import OrderType, Side
-from otsport.gateway.exchange import Clock, CommissionNote, Exchange, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, commission_due, executions, read_journal, received_orders
+from otsport.core.venues import commission_due
+from otsport.gateway.exchange import Exchange
+from otsport.gateway.journal import (
+    Clock, CommissionNote, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, executions, read_journal, received_orders,
+)
 
 
 def started(market=None, journal=None, session=THURSDAY, cash=CASH) -> Exchange:
