@@ -43,8 +43,8 @@ class TapeMarket:
     def official_close(self, symbol: str, day: date) -> Decimal:
         return Decimal(self.cents(stock(symbol), day, 4)) / 100
 
-    def chain(self, symbol: str, day: date) -> OptionChain:
-        return OptionChain(symbol, (EXPIRY, date(2023, 1, 20)) if day <= EXPIRY else (date(2023, 1, 20),), (Decimal(55), Decimal(60), Decimal(65)))
+    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
+        return (OptionChain(symbol, (EXPIRY, date(2023, 1, 20)) if day <= EXPIRY else (date(2023, 1, 20),), (Decimal(55), Decimal(60), Decimal(65))),)
 
 
 def ticket(order_id: int, side: str, qty, contract: Contract = KO, limit=None, account: str = "DU1", client_id: int = 1, **more) -> Ticket:

@@ -341,9 +341,9 @@ def test_expired_contract_is_no_longer_listed_and_its_gtc_order_ends():
 
 def test_held_strike_stays_listed_when_the_grid_moves():
     class Moved(TapeMarket):
-        def chain(self, symbol, day):
-            chain = super().chain(symbol, day)
-            return chain if day == THURSDAY else replace(chain, strikes=(Decimal(80),))
+        def chains(self, symbol, day):
+            [chain] = super().chains(symbol, day)
+            return (chain if day == THURSDAY else replace(chain, strikes=(Decimal(80),)),)
 
     exchange = to_open(started(Moved()))
     exchange.place(ticket(1, "SELL", 1, PUT))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['position_lines', 'position_feed', 'on_positions', 'on_positions_multi', 'on_cancel_positions', 'realized', 'balances',
-           'account_lines', 'portfolio_frame', 'on_account_updates', 'on_account_updates_multi', 'on_account_summary',
-           'on_cancel_account']
+           'margin_amounts', 'cushion', 'account_lines', 'portfolio_frame', 'on_account_updates',
+           'on_account_updates_multi', 'on_account_summary', 'on_cancel_account']
 
 # %% ../../nbs/gateway/70_balances.ipynb #c002
 from dataclasses import replace
@@ -42,16 +42,17 @@ def position_feed(gateway: Gateway, session: Session, message: str, accounts: tu
 # %% ../../nbs/gateway/70_balances.ipynb #c006
 def on_positions(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
     "61: positions of all accounts, and their changes from now on."
-    follow(session, ("positions",), position_feed(gateway, session, "position", gateway.exchange.accounts))
-    session.send("positionEnd")
+    if follow(session, ("positions",), position_feed(gateway, session, "position", gateway.exchange.accounts)):
+        session.send("positionEnd")
 
 
 def on_positions_multi(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
     "74: positions of one account."
     accounts = served(gateway, session, ask["account"], ask["reqId"])
     if accounts:
-        follow(session, ("positionsMulti", ask["reqId"]), position_feed(gateway, session, "positionMulti", accounts, reqId=ask["reqId"]))
-        session.send("positionMultiEnd", reqId=ask["reqId"])
+        feed = position_feed(gateway, session, "positionMulti", accounts, reqId=ask["reqId"])
+        if follow(session, ("positionsMulti", ask["reqId"]), feed):
+            session.send("positionMultiEnd", reqId=ask["reqId"])
 
 
 def on_cancel_positions(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
@@ -76,8 +77,21 @@ def balances(gateway: Gateway, account: str) -> list[tuple[str, str, str]]:
         "GrossPositionValue": sum((abs(line.value) for line in lines), Decimal(0)), "StockMarketValue": stocks, "OptionMarketValue": options,
         "UnrealizedPnL": sum((line.unrealized for line in lines), Decimal(0)), "RealizedPnL": realized(gateway.exchange, account),
     }  # fmt: skip
+    amounts |= margin_amounts(*gateway.exchange.requirements(account))
     texts = [("AccountCode", account, ""), ("AccountReady", "true", ""), ("AccountType", "INDIVIDUAL", ""), ("Currency", "USD", "USD"), ("ExchangeRate", "1.00", "USD")]
-    return texts + [(tag, f"{amount:.2f}", "USD") for tag, amount in amounts.items()]
+    found = texts + [(tag, f"{amount:.2f}", "USD") for tag, amount in amounts.items()]
+    return [*found, ("Cushion", cushion(values.net_liquidation, amounts["MaintMarginReq"]), "")]
+
+
+def margin_amounts(initial: Decimal, maintenance: Decimal) -> dict[str, Decimal]:
+    "The requirements under every name that TWS has for them: now, overnight and at the next change."
+    names = ("{}MarginReq", "Full{}MarginReq", "LookAhead{}MarginReq")
+    return {name.format(kind): amount for kind, amount in (("Init", initial), ("Maint", maintenance)) for name in names}
+
+
+def cushion(net_liquidation: Decimal, maintenance: Decimal) -> str:
+    "Part of net liquidation that is above the maintenance requirement; 0 when there is none."
+    return f"{max(Decimal(0), 1 - maintenance / net_liquidation):.6f}" if net_liquidation > 0 else "0"
 
 # %% ../../nbs/gateway/70_balances.ipynb #c012
 def account_lines(gateway: Gateway, version: int, account: str) -> dict[Any, bytes]:
@@ -104,9 +118,9 @@ def on_account_updates(gateway: Gateway, session: Session, ask: dict[str, Any]) 
         def gone(key: Any) -> bytes:
             return portfolio_frame(gateway, session.version, account, key, qty=0, price=0, value=0, avgCost=0, unrealized=0)
 
-        follow(session, ("account",), Feed(lambda: account_lines(gateway, session.version, account), gone))
-        session.send("accountTime", time=gateway.exchange.now.astimezone(NEW_YORK).strftime("%H:%M"))
-        session.send("accountDownloadEnd", account=account)
+        if follow(session, ("account",), Feed(lambda: account_lines(gateway, session.version, account), gone)):
+            session.send("accountTime", time=gateway.exchange.now.astimezone(NEW_YORK).strftime("%H:%M"))
+            session.send("accountDownloadEnd", account=account)
 
 # %% ../../nbs/gateway/70_balances.ipynb #c014
 def on_account_updates_multi(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
@@ -118,8 +132,8 @@ def on_account_updates_multi(gateway: Gateway, session: Session, ask: dict[str, 
             found = balances(gateway, account)
             return {tag: encode(session.version, "accountUpdateMulti", reqId=req_id, account=account, tag=tag, value=value, currency=currency) for tag, value, currency in found}
 
-        follow(session, ("accountMulti", req_id), Feed(lines))
-        session.send("accountUpdateMultiEnd", reqId=req_id)
+        if follow(session, ("accountMulti", req_id), Feed(lines)):
+            session.send("accountUpdateMultiEnd", reqId=req_id)
 
 # %% ../../nbs/gateway/70_balances.ipynb #c015
 def on_account_summary(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
@@ -133,8 +147,8 @@ def on_account_summary(gateway: Gateway, session: Session, ask: dict[str, Any]) 
         found = [(account, line) for account in accounts for line in balances(gateway, account) if line[0] in tags]
         return {(a, tag): encode(session.version, "accountSummary", reqId=req_id, account=a, tag=tag, value=value, currency=currency) for a, (tag, value, currency) in found}
 
-    follow(session, ("summary", req_id), Feed(lines))
-    session.send("accountSummaryEnd", reqId=req_id)
+    if follow(session, ("summary", req_id), Feed(lines)):
+        session.send("accountSummaryEnd", reqId=req_id)
 
 
 def on_cancel_account(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:

@@ -271,6 +271,15 @@ class Market:
         previous = self._previous(symbol, day)
         return OptionChain(symbol, listed_expiries(day), strike_grid(previous))
 
+    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
+        "The chains of a symbol by trading class: the standard one."
+        return (self.chain(symbol, day),)
+
+    def open_interest(self, contract: Contract, day: date) -> int:
+        "Open contracts of an option, modelled: a number from (seed, contract, day) without meaning, for programs that filter by it."
+        digest = blake2b(f"{self.seed} {contract.key} {day} open".encode(), digest_size=8).digest()
+        return 100 + int.from_bytes(digest) % 5_000
+
     def quote(self, contract: Contract, day: date, step: int) -> Quote:
         "The modelled market of a contract at a step of a session."
         key = (day, contract, step)

@@ -117,8 +117,9 @@ def option_expiry(account: str, contract: Contract, qty: Decimal, official_close
     sign = 1 if contract.right is Right.CALL else -1
     if sign * (official_close - contract.strike) < CENT:
         return OptionExpiry(account, contract, qty, "expired", official_close, Decimal(0), Decimal(0), now)
-    shares = sign * qty * contract.multiplier
-    return OptionExpiry(account, contract, qty, "exercised" if qty > 0 else "assigned", official_close, shares, -shares * contract.strike, now)
+    outcome = "exercised" if qty > 0 else "assigned"
+    cash = -sign * qty * contract.multiplier * contract.strike
+    return OptionExpiry(account, contract, qty, outcome, official_close, sign * qty * contract.shares, cash, now)
 
 # %% ../../nbs/gateway/65_matching.ipynb #c020
 def close_events(state: State, official_close: Callable[[str], Decimal], now: datetime) -> Iterator[Event]:
