@@ -16,8 +16,8 @@ from enum import StrEnum
 
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.constraints import WeightCap, free_shares, leaving_cash, put_value, secured_cash
-from ..core.contracts import NAN, Contract, Quote, Right
+from ..core.constraints import WeightCap, free_shares, leaving_cash, open_qty, put_value, secured_cash
+from ..core.contracts import NAN, Quote, Right
 from ..core.errors import AccountNotServed
 from ..core.intent import Decision, Verdict
 from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side
@@ -175,8 +175,7 @@ def _opening(order: Order, at: Circumstances) -> Decimal:
     "Units that would open or enlarge a short position: those beyond what is held and not being sold already."
     key = order.contract.key
     held = at.positions[key].qty if key in at.positions else Decimal(0)
-    going = sum((r.order.qty - r.filled_qty for r in at.working(order) if not r.state.done and r.state is not OrderState.CREATED
-                 and r.order.contract.key == key and r.order.side is Side.SELL), Decimal(0))
+    going = sum((open_qty(r) for r in at.working(order) if r.order.contract.key == key and r.order.side is Side.SELL), Decimal(0))
     return max(order.qty - max(held - going, Decimal(0)), Decimal(0))
 
 
