@@ -34,7 +34,7 @@ def matching(exchange: Exchange, asked: dict[str, Any]) -> list[Contract]:
     if asked["currency"] not in ("", "USD") or asked["secType"] not in ("", "STK", "OPT"):
         return []
     right, month = asked["right"].upper(), asked["expiry"].split(" ")[0]
-    if right not in _RIGHTS or not re.fullmatch(r"|\d{6}|\d{8}", month) or not (asked["symbol"] or asked["conId"]):
+    if right not in _RIGHTS or (asked["strike"] or 0) < 0 or not re.fullmatch(r"|\d{6}|\d{8}", month) or not (asked["symbol"] or asked["conId"]):
         return []
     expiry = _day(month) if len(month) == 8 else None
     found = _listed(exchange, asked, expiry, asked["strike"] or None, _RIGHTS[right])
