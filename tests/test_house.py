@@ -33,7 +33,7 @@ def test_imports_go_downwards():
     ("core", "units", "from otsport.desk.desk import Desk", "core.units imports desk.desk"),
     ("book", "ledger", "from ..brokers.protocol import Broker", "book.ledger imports brokers.protocol"),
     ("brokers", "protocol", "from .ib import IBBroker", "brokers.protocol imports brokers.ib"),
-    ("desk", "desk", "def f():\n    from otsport.gateway.server import serve", "desk.desk imports gateway.server"),
+    ("desk", "desk", "def f():\n    from otsport.gateway.sockets import serve", "desk.desk imports gateway.sockets"),
 ])
 def test_import_upwards_is_caught(tmp_path, room, name, line, fault):
     tree = copy_tree(tmp_path)
