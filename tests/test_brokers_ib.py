@@ -15,15 +15,14 @@ from broker_contract import CHECKS, World, open_market
 from trading_support import KO, Relay, connected, gateway, number, profile
 
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, SettingsError
-from otsport.core.orders import Fill, OrderState, OrderType, Side
+from otsport.core.orders import Fill, OrderState, OrderType, Side, is_correction
 from otsport.gateway.exchange import received_orders
-from otsport.trading import ib
-from otsport.core.orders import is_correction
+from otsport.brokers import ib_ears, ib_line, ib_words
 from otsport.brokers.ib import IBBroker
 
 ROOT = Path(__file__).resolve().parents[1]
 if "OTSPORT_TEST_LIBRARY" in os.environ:  # the same file under the other library, see test_contract_under_ib_async
-    ib.LIBRARIES = (os.environ["OTSPORT_TEST_LIBRARY"],)
+    ib_words.LIBRARIES = (os.environ["OTSPORT_TEST_LIBRARY"],)
 
 
 def run(coroutine) -> None:
@@ -231,9 +230,9 @@ def test_order_typed_by_hand_is_reported_as_external():
     async def scene():
         async with gateway() as (server, exchange), connected(server.port, client_id=2) as other, connected(server.port) as broker:
             await broker.heartbeat()
-            theirs = ib.to_ib_order(ib.library(), world_of(other, server.port).order(1, Side.BUY, 50))
+            theirs = ib_words.to_ib_order(ib_words.library(), world_of(other, server.port).order(1, Side.BUY, 50))
             theirs.orderRef = ""
-            [ko] = await ib.qualify(other._line, [KO])
+            [ko] = await ib_line.qualify(other._line, [KO])
             other._line.ib.client.placeOrder(other._line.ib.client.getReqId(), ko, theirs)
             await other.heartbeat()
             await broker.heartbeat()
@@ -519,17 +518,17 @@ def test_time_is_needed_before_quotes_and_reports():
 
 def test_library_is_the_one_that_is_asked_for():
     async def scene():
-        assert ib.library().__name__ == ib.LIBRARIES[0]
+        assert ib_words.library().__name__ == ib_words.LIBRARIES[0]
 
     run(scene())
 
 
 def test_library_missing_is_a_settings_error(monkeypatch):
-    monkeypatch.setattr(ib, "LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(ib_words, "LIBRARIES", ("no_such_library",))
 
     async def scene():
         with pytest.raises(SettingsError, match="neither ib_insync nor ib_async"):
-            ib.library()
+            ib_words.library()
 
     run(scene())
 
