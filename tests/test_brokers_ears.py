@@ -60,7 +60,7 @@ def record(ears: Orders) -> OrderRecord:
     "Where the order of 100 shares stands after all that was handed out."
     order = Order(REF, "DU1", "core", stock("KO"), Side.BUY, Decimal(100))
     own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message) for m in ears.heard if not isinstance(m, Commission)]
-    return fold(OrderRecord(order, NOW.date(), 1, S.CREATED), own)
+    return fold(OrderRecord(order, NOW.date(), 1, S.SENT), own)
 
 
 # ---------------------------------------------------------------- names
@@ -235,7 +235,7 @@ def test_what_was_said_before_is_not_handed_out_again():
         status(ears, filled=50.0)
         hear_order_error(ears, 7, 399, "held")
     assert len([m for m in ears.heard if isinstance(m, Fill)]) == 1 == len([m for m in ears.heard if isinstance(m, Commission)])
-    assert [(m.state, m.filled_qty) for m in ears.heard if isinstance(m, OrderEvent)] == [(S.WORKING, None), (S.WORKING, 50), (S.SENT, None)]
+    assert [(m.state, m.filled_qty) for m in ears.heard if isinstance(m, OrderEvent)] == [(S.WORKING, None), (S.WORKING, 50), (S.WORKING, None)]
 
 
 def test_state_that_comes_back_after_another_is_handed_out():

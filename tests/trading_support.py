@@ -12,7 +12,7 @@ from otsport.core.contracts import Contract, OptionChain, Quote, stock
 from otsport.core.settings import BrokerProfile
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.server import serve
-from otsport.gateway.wire import Frames, encode, frame, split
+from otsport.gateway.wire import PREFIX, Frames, encode, frame, split
 from otsport.brokers.ib import IBBroker
 
 KO = stock("KO")
@@ -78,12 +78,13 @@ async def connected(port: int, **more):
 
 class Relay:
     """A TCP relay in front of a gateway. `change` takes the list of frames (payloads) that came from the gateway in one piece of at least one
-    whole message, and gives the list that the client gets. `mute` swallows everything from the gateway, `cut()` breaks the connections."""
+    whole message, and gives the list that the client gets; `asked` is what came from the client. `mute` swallows everything from the gateway, `cut()` breaks the connections."""
 
     def __init__(self, target: int, change: Callable[[list[bytes]], list[bytes]] = lambda frames: frames):
         self.target, self.change, self.mute = target, change, False
         self.writers: list[asyncio.StreamWriter] = []
         self.clients: list[asyncio.StreamWriter] = []
+        self.asked: list[bytes] = []  # payloads of what the clients sent, after their greeting
 
     async def __aenter__(self) -> "Relay":
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -110,7 +111,14 @@ class Relay:
             end.close()
 
     async def up(self, reader, writer) -> None:
+        frames = Frames()
+        frames.push(await reader.readexactly(len(PREFIX)))
+        frames.skip(PREFIX)
+        writer.write(PREFIX)
         while data := await reader.read(1 << 16):
+            frames.push(data)
+            while (payload := frames.pop()) is not None:
+                self.asked.append(payload)
             writer.write(data)
         writer.write_eof()
 
@@ -134,3 +142,8 @@ def number(payload: bytes) -> int:
     "The message number of a frame; 0 for the greeting."
     fields = split(payload)
     return int(fields[0]) if len(fields) > 2 or fields[0] in ("53", "102", "62") else 0
+
+
+def kinds(payloads: list[bytes]) -> list[int]:
+    "The message numbers of what a client sent."
+    return [int(payload.split(b"\0")[0]) for payload in payloads if not payload.startswith(b"v")]

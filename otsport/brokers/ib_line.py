@@ -396,8 +396,7 @@ async def positions(line: Line, account: str) -> tuple[Holding, ...]:
 async def _ask_everything(line: Line, what: str) -> list[OrderEvent | Fill | Commission]:
     "What the broker says when it is asked for all orders and executions; the lock is held by the caller."
     def request(ib: Any) -> Awaitable[Any]:
-        executions = ib.reqExecutionsAsync(line.lib.ExecutionFilter())
-        return asyncio.gather(ib.reqAllOpenOrdersAsync(), ib.reqCompletedOrdersAsync(False), executions)
+        return asyncio.gather(ib.reqAllOpenOrdersAsync(), ib.reqCompletedOrdersAsync(False), ib.reqExecutionsAsync(line.lib.ExecutionFilter()))
 
     with line.orders.gathering() as heard:
         await ask(line, what, request, numbered=False)
