@@ -60,7 +60,7 @@ def record(ears: Orders) -> OrderRecord:
     "Where the order of 100 shares stands after all that was handed out."
     order = Order(REF, "DU1", "core", stock("KO"), Side.BUY, Decimal(100))
     own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message) for m in ears.heard if not isinstance(m, Commission)]
-    return fold(OrderRecord(order, NOW.date(), 1, S.SENT), own)
+    return fold(OrderRecord(order, NOW.date(), S.SENT), own)
 
 
 # ---------------------------------------------------------------- names
