@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otsport.brokers.ib_line import Pacer
+from otsport.brokers.ib_pace import Pacer
 
 
 def order(n: int) -> str:

@@ -166,7 +166,8 @@ def hear_open_order(orders: Orders, order_id: int, theirs: Any, order: Any, stat
     ref = order.orderRef or names.find(order.clientId, order_id, order.permId)
     ours = order.clientId == names.client_id and ref in names.accounts
     if ours and names.accounts[ref] != order.account:
-        raise AccountNotServed(f"order {ref} was written for account {names.accounts[ref]} and is held by the broker on {order.account}: cancel it there by hand")
+        raise AccountNotServed(f"order {ref} was written for account {names.accounts[ref]} and is held by the broker on {order.account}: "
+                               "cancel it there by hand")
     if orders.foreign(order.account):
         ref = f"external:{order.permId}"
     names.accounts[names.learn(ref, order.clientId, order_id, order.permId)] = order.account
@@ -249,7 +250,7 @@ def hear_order_error(orders: Orders, req_id: int, code: int, text: str, *_: Any)
 
 
 def conclude(orders: Orders, ref: str) -> None:
-    "What the answer of the broker makes of a doubt: an order that it names has had its say; one that it does not name is not there any more."
+    "What the broker's answer makes of a doubt: an order that it names has had its say, one that it does not name is not there any more."
     if ref in orders.listed or orders.is_done(ref):
         return
     gone = "the broker was asked, and lists the order neither as working nor as done"

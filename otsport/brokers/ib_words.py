@@ -74,7 +74,8 @@ def instant(
     day, between, clock, named = found.groups()
     named = "UTC" if between == "-" and not named else named or zone
     if not named:
-        raise DataError(f"the time {text!r} of the broker names no time zone: set tws_zone of the profile to the zone that TWS is set to, as 'America/New_York'")
+        raise DataError(f"the time {text!r} of the broker names no time zone: set tws_zone of the profile to the zone that TWS is set to, "
+                        "as 'America/New_York'")
     try:
         return datetime.strptime(day + clock, "%Y%m%d%H:%M:%S").replace(tzinfo=ZoneInfo(named)).astimezone(timezone.utc)
     except (KeyError, OSError, ValueError) as error:
@@ -135,7 +136,8 @@ def from_ib(theirs: Any) -> Contract:
     if theirs.secType == "STK":
         return Contract(theirs.symbol, currency=theirs.currency or "USD", con_id=theirs.conId)
     if theirs.secType != "OPT":
-        raise DataError(f"{theirs.symbol} is a {theirs.secType}: this version books stocks and options only; keep other instruments in another account")
+        raise DataError(f"{theirs.symbol} is a {theirs.secType}: this version books stocks and options only; "
+                        "keep other instruments in another account")
     return _option_of(theirs)
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c018
@@ -151,14 +153,15 @@ def to_ib_order(lib: ModuleType, order: Order) -> Any:
     if order.limit_price is not None:
         made.lmtPrice = float(order.limit_price)
         if -order.limit_price.normalize().as_tuple().exponent > MOST_DECIMALS or exact_number(made.lmtPrice) != order.limit_price:
-            raise BrokerError(f"limit price {order.limit_price} of order {order.order_ref} has too many digits for the wire: round it to its tick")
+            raise BrokerError(f"limit price {order.limit_price} of order {order.order_ref} has too many digits for the wire: "
+                              "round it to its tick")
     return made
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c021
 _S = OrderState
 STATES: dict[str, OrderState] = {
-    "ApiPending": _S.SENT, "PendingSubmit": _S.SENT, "PreSubmitted": _S.ACCEPTED, "Submitted": _S.WORKING, "PendingCancel": _S.PENDING_CANCEL,
-    "Filled": _S.FILLED, "Cancelled": _S.CANCELLED, "ApiCancelled": _S.CANCELLED, "Inactive": _S.UNKNOWN,
+    "ApiPending": _S.SENT, "PendingSubmit": _S.SENT, "PreSubmitted": _S.ACCEPTED, "Submitted": _S.WORKING, "Filled": _S.FILLED,
+    "PendingCancel": _S.PENDING_CANCEL, "Cancelled": _S.CANCELLED, "ApiCancelled": _S.CANCELLED, "Inactive": _S.UNKNOWN,
 }
 
 
@@ -200,7 +203,7 @@ _OF_ORDERS = {
         (200, "no contract has that description", "check symbol, expiry, strike, trading class and currency"),
         (201, "the broker rejected the order; its own words say why", "remove the cause, and send it under a new reference"),
         (203, "the account may not trade this security", "ask for the permission, or choose another"),
-        (321, "the request did not pass validation: read-only API, wrong account or field", "switch Read-Only API off in TWS, or correct the field"),
+        (321, "the request is not valid: read-only API, wrong account or field", "switch Read-Only API off, or correct the field"),
         (355, "the size is not one that the market takes", "change the quantity"),
         (383, "the size exceeds the limit of TWS's precautionary settings", "split the order, or raise the limit in Presets"),
         (387, "the exchange does not take this order type", "use another type"),
@@ -216,7 +219,7 @@ _OF_ORDERS = {
         (10268, "a field that is no longer supported was sent", "update ib_insync or ib_async"),
         (10289, "the product is ordered in cash, not in units", "choose another product"),
         (10318, "a fraction was sent for a contract that trades in whole units", "give whole units"),
-        (10329, "the broker does not take this kind of order here; its own words say why", "remove the cause, and send it under a new reference"),
+        (10329, "the broker does not take this kind of order here", "remove the cause, and send it under a new reference"),
     ),
     **_rows(_M.ENDED, (202, "the order was cancelled", "")),
     **_rows(
@@ -300,7 +303,8 @@ def code_row(code: int, own: Iterable[BrokerCode] = ()) -> BrokerCode:
         return found
     if 2100 <= code < 2200:
         return BrokerCode(code=code, meaning=_M.NOTICE, cause="a warning of TWS")
-    return BrokerCode(code=code, meaning=_M.DOUBT, cause="a code that is in no table", step="add it to codes of the profile once its meaning is known")
+    return BrokerCode(code=code, meaning=_M.DOUBT, cause="a code that is in no table",
+                      step="add it to codes of the profile once its meaning is known")
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c029
 def state_by_code(row: BrokerCode, text: str, acknowledged: bool) -> OrderState:

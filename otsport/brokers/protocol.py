@@ -22,25 +22,30 @@ def check_served(profile: BrokerProfile, served: Sequence[str]) -> tuple[str, ..
     absent = [a for a in profile.accounts if a not in served]
     if absent:
         raise AccountNotServed(
-            f"{profile.host}:{profile.port} serves {', '.join(served) or 'no account'}, not {', '.join(absent)} of profile {profile.name!r}: "
-            "log the right user in there, or correct the accounts or the port of the profile"
+            f"{profile.host}:{profile.port} serves {', '.join(served) or 'no account'}, not {', '.join(absent)} of profile "
+            f"{profile.name!r}: log the right user in there, or correct the accounts or the port of the profile"
         )
     for account in served:
         if account_mode(account) != profile.mode:
-            raise AccountNotServed(f"account {account} at {profile.host}:{profile.port} is {account_mode(account)}, profile {profile.name!r} is {profile.mode}: nothing was sent; correct the port or the mode")
+            raise AccountNotServed(f"account {account} at {profile.host}:{profile.port} is {account_mode(account)}, "
+                                   f"profile {profile.name!r} is {profile.mode}: nothing was sent; correct the port or the mode")
     return tuple(served)
 
 # %% ../../nbs/brokers/50_protocol.ipynb #c006b
 def check_may_trade(profile: BrokerProfile, served: Sequence[str], account: str) -> None:
     "Refuse to send anything for an account that is not the profile's, not served, of the other mode, or live."
     if account not in profile.accounts:
-        raise AccountNotServed(f"account {account!r} is not one of profile {profile.name!r} ({', '.join(profile.accounts)}): nothing was sent")
+        raise AccountNotServed(f"account {account!r} is not one of profile {profile.name!r} ({', '.join(profile.accounts)}): "
+                               "nothing was sent")
     if account not in served:
-        raise AccountNotServed(f"account {account} is not served by this session, which serves {', '.join(served) or 'none'}: nothing was sent")
+        raise AccountNotServed(f"account {account} is not served by this session, which serves {', '.join(served) or 'none'}: "
+                               "nothing was sent")
     if (mode := account_mode(account)) != profile.mode:
-        raise AccountNotServed(f"account {account} is {mode}, profile {profile.name!r} is {profile.mode}: nothing was sent; correct the mode or the account")
+        raise AccountNotServed(f"account {account} is {mode}, profile {profile.name!r} is {profile.mode}: nothing was sent; "
+                               "correct the mode or the account")
     if mode == "live":
-        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: nothing was sent; use a paper account")
+        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: nothing was sent; "
+                               "use a paper account")
 
 # %% ../../nbs/brokers/50_protocol.ipynb #c008
 class Broker(Protocol):
