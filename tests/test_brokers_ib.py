@@ -16,7 +16,7 @@ from trading_support import EXPIRY, KO, VERSION, Relay, connected, gateway, kind
 from otsport.core.contracts import option
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, DataError, SettingsError
 from otsport.core.orders import Fill, OrderEvent, OrderState, OrderType, Side, is_correction
-from otsport.gateway.exchange import received_orders
+from otsport.gateway.journal import received_orders
 from otsport.gateway.wire import decode, encode
 from otsport.brokers import ib_line, ib_words
 from otsport.brokers.ib import IBBroker
