@@ -45,8 +45,8 @@ class SmallMarket:
     def official_close(self, symbol: str, day: date) -> Decimal:
         return Decimal("60.00")
 
-    def chain(self, symbol: str, day: date) -> OptionChain:
-        return OptionChain(symbol, (EXPIRY,), (Decimal(55), Decimal(60), Decimal(65)))
+    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
+        return (OptionChain(symbol, (EXPIRY,), (Decimal(55), Decimal(60), Decimal(65))),)
 
     def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
         return (self.chain(symbol, day),)
