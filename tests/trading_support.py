@@ -48,9 +48,6 @@ class SmallMarket:
     def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
         return (OptionChain(symbol, (EXPIRY,), (Decimal(55), Decimal(60), Decimal(65))),)
 
-    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
-        return (self.chain(symbol, day),)
-
 
 def profile(port: int, **more) -> BrokerProfile:
     return BrokerProfile(**{"port": port, "accounts": ("DU1",), "timeout_seconds": 5.0, "requests_per_second": 0} | more)
