@@ -22,7 +22,7 @@ __all__ = ['AMERICAN_FLAGS', 'AMERICAN_VOL_FLAGS', 'LEAST_VOL', 'MOST_VOL', 'APP
            'AmericanGreeks', 'american_greeks', 'american_vol', 'american_approx', 'american_tree']
 
 # %% ../../nbs/analytics/23_american.ipynb #c005
-AMERICAN_FLAGS = {0: "ok", 1: "boundary did not settle: tree value", 2: "two boundaries: tree value", 3: "input not usable"}
+AMERICAN_FLAGS = {0: "ok", 1: "boundary not found: tree value", 3: "input not usable"}
 
 
 def american(
