@@ -12,8 +12,9 @@ Greeks are the European ones, which are exact, plus those of the premium: the bo
 vega and rho are differences of the premium, and theta follows from r P = theta + (r - q) S delta + sigma**2 S**2 gamma / 2 where the option is kept; exercised it is 0.
 
 S, K dollars, tau years (ACT/365F), r, q, sigma annual decimals, phi +1 call, -1 put. Twin: QuantLib QdFpAmericanEngine.
-Status: 0 ok; 1 the boundary did not settle (huge drift at a tiny vol): Leisen-Reimer tree of TREE_STEPS; 2 two boundaries (q < r < 0 for a put,
-Andersen and Lake 2021): the tree too; 3 unusable input, NaN.
+Where the drift dwarfs the vol or the time is long (`FAR`), where it does not settle, and below rates of 0, where there may be two boundaries (q < r < 0 for a put),
+the boundaries come from `american_steps`. No value is below the European one or that of exercise, or above the perpetual one.
+Status: 0 ok; 1 no method stayed within these bounds: Leisen-Reimer tree of TREE_STEPS, held to them; 3 unusable input, NaN.
 """
 import math
 
@@ -24,11 +25,13 @@ from .american_steps import _angles, _normal, decay, stepped
 from .binomial import binomial
 from .elementary import INV_SQRT_2PI, exp, npdf
 from .options import DAYS, bsm, greeks, implied_vol
+from .perpetual import put_ceiling
 
 MAX_STEPS = 60
-FAR = 1.0  # of decay times tau; above it the drift is too large for the vol, or the time too long, for the collocation
+FAR = 0.7  # of decay times tau; above it the drift is too large for the vol, or the time too long, for the collocation
 TREE_STEPS = 1001
 NO_RATE = 1e-10  # annual; early exercise for less interest is worth nothing, and the boundary is too far to compute with
+NO_GAIN = 1e-10  # of the strike, over the time to expiry
 OUTSIDE = 1e-5  # of the strike, by which a value may pass a bound before another method is asked
 NO_DIVIDENDS = np.empty(0)
 SAME_PRICE = 1e-12  # of the strike; a vol whose price is so near is found
@@ -223,18 +226,6 @@ def _certain_put(S, K, tau, r, q):
 
 
 @kernel
-def _ceiling(S, K, tau, r, q, sigma):
-    """What a put is worth that never expires (Merton 1973), never less than one that does; below a rate of 0 no end is best, and the strike at expiry is the bound."""
-    if r <= 0.0:
-        return K * math.exp(-r * tau)
-    half, twice = 0.5 - (r - q) / (sigma * sigma), 2.0 * r / (sigma * sigma)
-    root = math.sqrt(half * half + twice)
-    beta = -twice / (half + root) if half > 0.0 else half - root
-    edge = K * beta / (beta - 1.0)
-    return K - S if S <= edge else (K - edge) * math.exp(beta * math.log(S / edge))
-
-
-@kernel
 def _collocated(S, K, tau, r, q, sigma, plan, work):
     """Value of a put with one boundary, which is then in `work`; NaN where it did not settle."""
     start = 0.0 if q <= r else math.log(r / q)
@@ -243,6 +234,12 @@ def _collocated(S, K, tau, r, q, sigma, plan, work):
     if S <= K * math.exp(work[0, 0]):
         return K - S
     return _european_put(S, K, tau, r, q, sigma) + _premium(S, K, tau, r, q, sigma, start, plan, work)
+
+
+@kernel
+def _never(tau, r, q):
+    """Is a put exercised early never, or for a gain that is nothing beside the strike?"""
+    return r <= NO_RATE and (r - q) * tau <= NO_GAIN
 
 
 @kernel
@@ -259,9 +256,9 @@ def _put(S, K, tau, r, q, sigma, far, plan, work):
     if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
         return _certain_put(S, K, tau, r, q), 0, far
     floor = max(_european_put(S, K, tau, r, q, sigma), K - S, 0.0)
-    if r <= NO_RATE and q >= r:
+    if _never(tau, r, q):
         return floor, 0, far
-    ceiling, status = max(_ceiling(S, K, tau, r, q, sigma), floor), 0
+    ceiling, status = max(put_ceiling(S, K, tau, r, q, sigma), floor), 0
     far = far or _is_far(tau, r, q, sigma)
     value = math.nan if far else _collocated(S, K, tau, r, q, sigma, plan, work)
     if not value <= ceiling + OUTSIDE * K:
@@ -399,8 +396,7 @@ def american_greeks(S, K, tau, r, q, sigma, phi, plan, work):
         _, delta, gamma, vega, theta, rho = _certain_greeks(S, K, tau, r, q, sigma, phi)
         return price, delta, gamma, vega, theta, rho, 0
     european, delta, gamma, vega, theta, rho = greeks(S, K, tau, r, q, sigma, phi)
-    income, cost = (q, r) if phi > 0.0 else (r, q)  # of exercising
-    if income <= NO_RATE and cost >= income:  # never early
+    if _never(tau, q, r) if phi > 0.0 else _never(tau, r, q):
         return price, delta, gamma, vega, theta, rho, 0
     if price <= phi * (S - K) + SAME_PRICE * K:
         return price, phi, 0.0, 0.0, 0.0, 0.0, status
