@@ -16,7 +16,8 @@ from otsport.analytics.revaluation import delta_gamma_pnl, full_revaluation, mak
 from otsport.analytics.risk import expected_shortfall, historical_var
 from otsport.analytics.var import linear_var, parametric_parts
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import Lot, Position, PositionMark, Snapshot, option, stock
+from otsport.core.books import Lot, Position, PositionMark, Snapshot
+from otsport.core.contracts import option, stock
 from otsport.data.ring import SnapshotRing
 from otsport.data.ticks import TickBuffer
 

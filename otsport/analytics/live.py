@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..core.arrays import floats, labels, number
 from ..core.errors import InputError
-from ..core.records import Position, Snapshot
+from ..core.books import Position, Snapshot
 from ..kernels import snapshot as kernel
 
 # %% auto #0
@@ -69,7 +69,8 @@ class LiveBook:
     """Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result.
 
         from datetime import UTC, datetime; from decimal import Decimal
-        from otsport.core.records import Lot, Position, stock
+        from otsport.core.books import Lot, Position
+        from otsport.core.contracts import stock
         lot = Lot(Decimal(100), Decimal(180), datetime(2025, 1, 2, 15, tzinfo=UTC))     # units, dollars each, when it was opened
         book = LiveBook([Position("DU1", "main", stock("AAPL"), (lot,))], cash=10_000)
         book.update([190.0])

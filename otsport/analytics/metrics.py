@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..core.arrays import check_returns, floats, number, shown, whole
 from ..core.errors import DataError, InputError
-from ..core.records import NAN
+from ..core.contracts import NAN
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..core.errors import InputError, SolverError
-from ..core.records import Step, Target
+from ..core.intent import Step, Target
 from ..core.settings import Limits
 
 # %% auto #0

@@ -9,7 +9,7 @@ __all__ = ['CONFIDENCE_RANGE', 'FACTOR_RANGE', 'confidence_factor', 'size', 'siz
 from collections.abc import Iterable
 
 from ..core.errors import InputError
-from ..core.records import Decision, Step, Target, Verdict, View
+from ..core.intent import Decision, Step, Target, Verdict, View
 from ..core.settings import Sizing
 
 # %% ../../nbs/portfolio/40_sizing.ipynb #c005
