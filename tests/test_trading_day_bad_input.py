@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from otsport.app.production import find_paper
+from otsport.app.params import find_paper
 from otsport.core.errors import all_errors
 from otsport.gateway.wire import WireError
 from run_support import (

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shlex
 import signal
@@ -174,6 +175,7 @@ def _papermill(paper: Paper, values: Mapping[str, object], out: Path, ended: lis
     "Execute the notebook; what ended it is put into `ended`."
     import papermill
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters whose annotations it does not read; ours are checked
     try:
         papermill.execute_notebook(paper.path, out, parameters=values, progress_bar=False, cwd=paper.path.parent, kernel_name="python3", language="python",
                                    extra_arguments=QUIET, **options)

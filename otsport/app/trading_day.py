@@ -117,17 +117,13 @@ def check_account(account: str) -> None:
 
 
 def check_dates(run_date: date, sessions: int) -> None:
-    "A `NotASession` or `NoPrices` where the sessions have no prices, or too few before them; it names a date that works."
+    "A `NoPrices` where a session lies outside the prices or has too few before it, a `NotASession` on a holiday; each names dates that work."
     prices = history()
+    first = sessions_between(prices.first, prices.last)[sessions + HISTORY_SESSIONS - 1]
+    if not first <= run_date <= prices.last:
+        raise NoPrices(f"run_date {run_date} with sessions = {sessions}: prices run from {prices.first} to {prices.last}, and {HISTORY_SESSIONS} sessions of them must "
+                       f"lie before the first that is traded; choose a run_date from {first} to {prices.last}")
     prices.check_day(run_date)
-    known, needed = sessions_between(prices.first, run_date), sessions + HISTORY_SESSIONS
-    if len(known) >= needed:
-        return
-    whole = sessions_between(prices.first, prices.last)
-    if len(whole) < needed:
-        raise NoPrices(f"sessions = {sessions} needs {needed} sessions of prices, {len(whole)} are known: ask for at most {len(whole) - HISTORY_SESSIONS}")
-    raise NoPrices(f"run_date {run_date} with sessions = {sessions} needs {needed} sessions of prices up to it, {len(known)} are known "
-                   f"since {prices.first}: the earliest run_date for it is {whole[needed - 1]}")
 
 # %% ../../nbs/app/94_trading_day.ipynb #c010
 def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
@@ -138,7 +134,7 @@ def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
 def check_book(store: Store, params: TradingDay) -> list[date]:
     "The sessions to trade: begun ones of before first, then those of the run that are not finished; an `InputError` when the book belongs to other parameters or is past them."
     name = params.portfolio
-    fresh = "ask for the same, or begin another book with another OTSPORT_HOME"
+    fresh = f"ask for the same, or begin another book, {'with another OTSPORT_HOME' if params.start_gateway else 'with another portfolio and another account'}"
     if name in store.portfolios():
         paid = sum((t.cash for t in store.transactions(name) if t.kind is TransactionKind.DEPOSIT), Decimal(0))
         if wrong := _differences({"account": store.portfolios()[name], "capital": f"{paid:.2f}"}, {"account": params.account, "capital": f"{params.capital:.2f}"}):
