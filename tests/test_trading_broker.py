@@ -17,7 +17,7 @@ from otsport.core.settings import account_mode
 
 NOW = datetime(2022, 12, 28, 15, tzinfo=timezone.utc)
 ORDER = Order("20221228-core-001", "DU123456", "core", stock("KO"), Side.BUY, Decimal(100))
-CREATED = OrderRecord(ORDER, date(2022, 12, 28), 1, OrderState.CREATED)
+CREATED = OrderRecord(ORDER, date(2022, 12, 28), OrderState.CREATED)
 S = OrderState
 
 

@@ -25,11 +25,11 @@ from ..core.books import Snapshot, TransactionKind
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
 from ..core.settings import BrokerProfile, Limits, Settings, Sizing, account_mode, home
-from ..data.plain import revive
 from ..data.samples import history
 from ..data.store import Store, open_store
-from ..desk.desk import Desk, check_sequence, trade_day, unfinished_sessions
-from ..desk.plan import COVARIANCE_SESSIONS, Mandate, Plan
+from ..desk.book import Desk
+from ..desk.plan import COVARIANCE_SESSIONS, Mandate, read_plan
+from ..desk.session import check_sequence, trade_day, unfinished_sessions
 
 # %% ../../nbs/app/94_trading_day.ipynb #c005
 HISTORY_SESSIONS = COVARIANCE_SESSIONS + 1  # closes that must lie before the first session: so many returns have one close more
@@ -141,7 +141,7 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
     finished = {s.session for s in store.snapshots(name)}
     for day in params.days:
-        if day in finished and (wrong := _differences(dict(revive(Plan, store.plan(name, day)).rules), dict(params.rules))):
+        if day in finished and (wrong := _differences(dict(read_plan(store.plan(name, day)).rules), dict(params.rules))):
             raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")
     pending = [day for day in params.days if day not in finished]
     if not pending:

@@ -8,7 +8,7 @@ __all__ = ['TRANSITIONS', 'Side', 'OrderType', 'OrderState', 'Order', 'OrderEven
 
 # %% ../../nbs/core/06_orders.ipynb #c002
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -175,14 +175,14 @@ class BrokerReport:
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    "An order with its session, its stage of the day and where it stands."
+    "An order with its session and where it stands."
     order: Order
     session: date
-    stage: int  # 1 before the open, 2 once stage 1 is filled
     state: OrderState
     filled_qty: Decimal = Decimal(0)
     perm_id: int = 0
     message: str = ""
+    version: int = field(default=0, compare=False)  # of the stored row that was read: the audit row that wrote it last; 0 before it is stored
 
 # %% ../../nbs/core/06_orders.ipynb #c010
 _S = OrderState
