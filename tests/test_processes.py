@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -42,6 +43,17 @@ def begun(home, port: int, bytes_more: int, **streams) -> subprocess.Popen:
     return process
 
 
+@contextmanager
+def kernel_held(home):
+    """Time for others: the kernel that trades on a state folder is stopped meanwhile, as a session of a real day would last."""
+    kernel, = (p for p in alive(home) if any("ipykernel" in word for word in p.cmdline()))
+    kernel.suspend()
+    try:
+        yield
+    finally:
+        kernel.resume()
+
+
 def check_ended(home, port: int, name: str, code: int, words: str) -> None:
     """What a signal leaves: a run that says itself that it failed, no process, and the store and journal as they were committed."""
     assert left_behind(home, seconds=60) == [] and not listens(port)
@@ -73,7 +85,8 @@ def test_a_day_that_is_ended_three_times_and_finished_in_the_lab(tmp_path, monke
     monkeypatch.setenv("OTSPORT_HOME", str(home))
     try:
         run = begun(home, port, 10_000, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        check_others_are_refused(home, port, run)
+        with kernel_held(home):
+            check_others_are_refused(home, port, run)
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=LONG)
         assert (run.returncode, out) == (130, "")
@@ -142,7 +155,8 @@ def check_lab(home, port: int) -> None:
     size, lab = journal_size(home), in_the_lab(home, port)
     try:
         wait_for(lambda: journal_size(home) > size or lab.poll() is not None, seconds=LONG)
-        beside = trading_day(home, port)
+        with kernel_held(home):
+            beside = trading_day(home, port)
         assert beside.returncode == 41 and "the desk is in use" in one_line(beside.stderr, "RunLocked") and "a notebook or program (process " in beside.stderr
         assert lab.wait(LONG) == 0, lab.stderr.read()
     finally:

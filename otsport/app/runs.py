@@ -61,7 +61,11 @@ def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
             file.truncate(0)
             file.write(_who())
             file.flush()
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                file.truncate(0)
 
 
 def _taken(file) -> bool:
