@@ -65,7 +65,8 @@ class GatewayProcess:
         return Path(self.options["--owner"][-1]) if "--owner" in self.options else None
 
     def __str__(self) -> str:
-        return f"the simulated gateway of the state folder {self.owner} (process {self.process.pid}, begun at session {self.options['--session'][-1]})"
+        session = self.options["--session"][-1]
+        return f"the simulated gateway of the state folder {self.owner} (process {self.process.pid}, begun at session {session})"
 
 
 def gateway_options(words: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
@@ -124,7 +125,8 @@ def stop(g: GatewayProcess) -> None:
             g.process.wait(GATEWAY_STOP_SECONDS)
         except psutil.TimeoutExpired:
             g.process.kill()
-            g.process.wait(GATEWAY_STOP_SECONDS)
+            with suppress(psutil.TimeoutExpired):  # it is dead, and its parent has not buried it
+                g.process.wait(GATEWAY_STOP_SECONDS)
 
 
 def stop_own_gateways() -> None:
@@ -159,7 +161,8 @@ def await_gateway(process: subprocess.Popen, log: Path) -> None:
 
 def _told(kind: type[OtsportError], line: str) -> OtsportError:
     "The gateway's last line as an error of the run, with the run's way to give a port."
-    return kind(f"the simulated gateway did not start: {line.removeprefix(f'otsport: {kind.__name__}: ').replace('--port', f'-p port={free_port()}')}")
+    reason = line.removeprefix(f"otsport: {kind.__name__}: ").replace("--port", f"-p port={free_port()}")
+    return kind(f"the simulated gateway did not start: {reason}")
 
 # %% ../../nbs/app/91_gateway_process.ipynb #c016
 def _same(g: GatewayProcess, command: Sequence[str]) -> bool:

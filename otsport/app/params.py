@@ -71,8 +71,8 @@ def checked(model: type[RunParams], values: Mapping[str, object]) -> RunParams:
         raise ParameterError(explain(error)) from error
 
 # %% ../../nbs/app/90_params.ipynb #c011
-ANNOTATIONS = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": tuple, "date": Day, "Decimal": Decimal,
-               "Literal": Literal}
+ANNOTATIONS = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict, "tuple": tuple,
+               "date": Day, "Decimal": Decimal, "Literal": Literal}
 _PARTS = (ast.Expression, ast.Name, ast.Load, ast.Subscript, ast.Tuple, ast.List, ast.BinOp, ast.BitOr, ast.Constant, ast.UnaryOp, ast.USub)
 
 
@@ -81,7 +81,8 @@ def annotated_type(text: str) -> Any:
     tree = ast.parse(text, mode="eval")
     unknown = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id not in ANNOTATIONS]
     if unknown or not all(isinstance(n, _PARTS) for n in ast.walk(tree)):
-        raise ValueError(f"the annotation {text!r} is not made of {', '.join(ANNOTATIONS)}: use these, or name a model of your own in parameter_model")
+        raise ValueError(f"the annotation {text!r} is not made of {', '.join(ANNOTATIONS)}: "
+                         "use these, or name a model of your own in parameter_model")
     return eval(compile(tree, "annotation", "eval"), {"__builtins__": {}} | ANNOTATIONS)
 
 
@@ -120,7 +121,8 @@ def parameters_source(path: Path) -> str:
     "The source of the notebook's one cell that is tagged `parameters`."
     tagged = [c for c in notebook_cells(path) if c["cell_type"] == "code" and "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
-        raise NotebookError(f"{path.name} has {len(tagged)} cells tagged `parameters`, it needs one: tag the cell that holds its parameters")
+        raise NotebookError(f"{path.name} has {len(tagged)} cells tagged `parameters`, it needs one: "
+                            "tag the cell that holds its parameters")
     return "".join(tagged[0]["source"])
 
 
@@ -132,7 +134,8 @@ def _comments(source: str) -> dict[int, str]:
 # %% ../../nbs/app/90_params.ipynb #c015
 def _parameter(node: ast.stmt, comments: Mapping[int, str]) -> Parameter:
     "A statement `name = literal` or `name: type = literal`; anything else is a `ValueError`."
-    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
+    target = targets[0] if len(targets) == 1 else None
     if not isinstance(target, ast.Name) or node.value is None:
         raise ValueError("it is not `name = literal`")
     name = target.id
@@ -153,7 +156,8 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     try:
         body, comments = ast.parse(source).body, _comments(source)
     except (SyntaxError, tokenize.TokenError) as error:
-        raise NotebookError(f"{path.name}: the parameters cell is not plain Python ({error}): it holds `name = literal` lines only") from error
+        raise NotebookError(f"{path.name}: the parameters cell is not plain Python ({error}): "
+                            "it holds `name = literal` lines only") from error
     found = {}
     for node in body:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -191,11 +195,13 @@ def named_model(path: Path, text: str) -> type[RunParams]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise NotebookError(f"{path.name}: parameter_model = {text!r} cannot be found ({error}): write module:Class, the module beside the notebook or installed") from error
+        raise NotebookError(f"{path.name}: parameter_model = {text!r} cannot be found ({error}): "
+                            "write module:Class, the module beside the notebook or installed") from error
     finally:
         sys.path.remove(folder)
     if not (isinstance(found, type) and issubclass(found, RunParams)):
-        raise NotebookError(f"{path.name}: parameter_model = {text!r} is not a subclass of otsport.app.params.RunParams: derive it from that")
+        raise NotebookError(f"{path.name}: parameter_model = {text!r} is not a subclass of otsport.app.params.RunParams: "
+                            "derive it from that")
     return found
 
 
@@ -207,7 +213,8 @@ def read_paper(path: Path) -> Paper:
         return Paper(path, parameters, create_model("Parameters", __base__=RunParams, **{p.name: (p.type, ...) for p in asked}))
     model = named_model(path, str(parameters["parameter_model"].default))
     if wrong := {p.name for p in asked} ^ (set(model.model_fields) - {"run_dir"}):
-        raise NotebookError(f"{path.name} and its parameter_model {model.__name__} differ in {', '.join(sorted(wrong))}: name the same parameters in both")
+        raise NotebookError(f"{path.name} and its parameter_model {model.__name__} differ in {', '.join(sorted(wrong))}: "
+                            "name the same parameters in both")
     return Paper(path, parameters, model)
 
 # %% ../../nbs/app/90_params.ipynb #c019
@@ -219,7 +226,8 @@ def _literal(paper: Paper, name: str, text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError) as error:
-        raise ParameterError(f"{name} = {text!r} is not a {type(default).__name__}: write it as in the notebook, for example {default!r}") from error
+        raise ParameterError(f"{name} = {text!r} is not a {type(default).__name__}: "
+                             f"write it as in the notebook, for example {default!r}") from error
 
 
 def resolve(paper: Paper, given: Mapping[str, str], run_dir: str = "") -> RunParams:
@@ -229,7 +237,8 @@ def resolve(paper: Paper, given: Mapping[str, str], run_dir: str = "") -> RunPar
             near = difflib.get_close_matches(name, paper.given, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ParameterError(f"{paper.path.name} has no parameter {name!r}{hint} It has {', '.join(paper.given) or 'none'}")
-    values = {name: paper.parameters[name].default for name in paper.given} | {name: _literal(paper, name, text) for name, text in given.items()}
+    values = {name: paper.parameters[name].default for name in paper.given}
+    values |= {name: _literal(paper, name, text) for name, text in given.items()}
     return checked(paper.model, values | {"run_dir": run_dir})
 
 # %% ../../nbs/app/90_params.ipynb #c022
@@ -250,15 +259,18 @@ def find_paper(name: str) -> Path:
         raise NotebookError(f"there is no notebook {name}: give the path of one, or a name: {', '.join(known)}")
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise NotebookError(f"no production notebook is called {name!r}: {hint}there are {', '.join(known) or 'none'}; a notebook of your own is given by its path, which ends in .ipynb")
+    raise NotebookError(f"no production notebook is called {name!r}: {hint}there are {', '.join(known) or 'none'}; "
+                        "a notebook of your own is given by its path, which ends in .ipynb")
 
 # %% ../../nbs/app/90_params.ipynb #c025
 def type_words(kind: Any) -> str:
     "A type in words."
     if kind is Day or kind == date:
         return "date YYYY-MM-DD"
+    if getattr(kind, "__args__", ()):
+        return str(kind).replace("typing.", "")
     known = {bool: "true or false", int: "whole number", float: "number", Decimal: "number", str: "text"}
-    return known.get(kind) or getattr(kind, "__name__", str(kind)) if not getattr(kind, "__args__", ()) else str(kind).replace("typing.", "")
+    return known.get(kind) or getattr(kind, "__name__", str(kind))
 
 
 def rule_words(model: type[RunParams], name: str) -> str:
@@ -271,4 +283,5 @@ def rule_words(model: type[RunParams], name: str) -> str:
 
 def parameter_rows(paper: Paper) -> list[tuple[str, str, str, str]]:
     "Name, default, rule and meaning of each parameter that a user may give."
-    return [(name, str(paper.parameters[name].default), rule_words(paper.model, name), paper.parameters[name].meaning) for name in paper.given]
+    lines = [paper.parameters[name] for name in paper.given]
+    return [(p.name, str(p.default), rule_words(paper.model, p.name), p.meaning) for p in lines]

@@ -113,16 +113,18 @@ def _of_form(name: str, text: str, form: str) -> str:
 def check_account(account: str) -> None:
     "An `AccountNotServed` where the account is live, or of no form that tells paper from live."
     if account_mode(account) == "live":
-        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: use a paper account (DU and digits)")
+        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: "
+                               "use a paper account (DU and digits)")
 
 
 def check_dates(run_date: date, sessions: int) -> None:
-    "A `NoPrices` where a session lies outside the prices or has too few before it, a `NotASession` on a holiday; each names dates that work."
+    "`NoPrices` where a session lies outside the prices or has too few before it, `NotASession` on a holiday; each names dates that work."
     prices = history()
     first = sessions_between(prices.first, prices.last)[sessions + HISTORY_SESSIONS - 1]
     if not first <= run_date <= prices.last:
-        raise NoPrices(f"run_date {run_date} with sessions = {sessions}: prices run from {prices.first} to {prices.last}, and {HISTORY_SESSIONS} sessions of them must "
-                       f"lie before the first that is traded; choose a run_date from {first} to {prices.last}")
+        raise NoPrices(f"run_date {run_date} with sessions = {sessions}: prices run from {prices.first} to {prices.last}, and "
+                       f"{HISTORY_SESSIONS} sessions of them must lie before the first that is traded; "
+                       f"choose a run_date from {first} to {prices.last}")
     prices.check_day(run_date)
 
 # %% ../../nbs/app/94_trading_day.ipynb #c010
@@ -132,12 +134,14 @@ def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
 
 
 def check_book(store: Store, params: TradingDay) -> list[date]:
-    "The sessions to trade: begun ones of before first, then those of the run that are not finished; an `InputError` when the book belongs to other parameters or is past them."
+    "The unfinished sessions, begun ones first; an `InputError` when the book belongs to other parameters or is past them."
     name = params.portfolio
-    fresh = f"ask for the same, or begin another book, {'with another OTSPORT_HOME' if params.start_gateway else 'with another portfolio and another account'}"
+    other = "another OTSPORT_HOME" if params.start_gateway else "another portfolio and another account"
+    fresh = f"ask for the same, or begin another book, with {other}"
     if name in store.portfolios():
         paid = sum((t.cash for t in store.transactions(name) if t.kind is TransactionKind.DEPOSIT), Decimal(0))
-        if wrong := _differences({"account": store.portfolios()[name], "capital": f"{paid:.2f}"}, {"account": params.account, "capital": f"{params.capital:.2f}"}):
+        stored = {"account": store.portfolios()[name], "capital": f"{paid:.2f}"}
+        if wrong := _differences(stored, {"account": params.account, "capital": f"{params.capital:.2f}"}):
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
     finished = {s.session for s in store.snapshots(name)}
     for day in params.days:
