@@ -1,14 +1,16 @@
 """Ctrl-C, SIGTERM, a closed terminal, a second home on the port, a run beside another or beside a Lab session: nothing is lost, nothing of another's is stopped, one line says how to go on."""
 import asyncio
+import json
 import os
 import pty
 import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import nbformat
+import psutil
 import pytest
 
 from otsport.app import trading_day as paper
@@ -22,25 +24,7 @@ from run_support import (
     trading_day, verdict, wait_for,
 )
 
-LONG = 300  # seconds that a step may take on a busy machine
-
-
-def journal_size(home) -> int:
-    path = home / "gateway" / "simulated.jsonl"
-    return path.stat().st_size if path.exists() else 0
-
-
-def begun(home, port: int, bytes_more: int, **streams) -> subprocess.Popen:
-    """A run that is in the middle of its session: its gateway has written so many bytes more."""
-    size = journal_size(home)
-    process = subprocess.Popen(command(*day_arguments(port)), env=environment(home), cwd=home.parent, **streams)
-    try:
-        wait_for(lambda: journal_size(home) > size + bytes_more or process.poll() is not None, seconds=LONG)
-        assert process.poll() is None, process.communicate()
-    except BaseException:
-        process.kill()
-        raise
-    return process
+LONG = 600  # seconds that a step may take on a busy machine
 
 
 @contextmanager
@@ -51,7 +35,25 @@ def kernel_held(home):
     try:
         yield
     finally:
-        kernel.resume()
+        with suppress(psutil.NoSuchProcess):  # a signal has ended it
+            kernel.resume()
+
+
+def in_session(home) -> bool:
+    """Whether a run on the state folder is in the middle of a session."""
+    return any(json.loads(p.read_text()).get("by") == "paper" for p in (home / "runs" / "trading_day").glob("*.partial/progress.json"))
+
+
+def begun(home, port: int, **streams) -> subprocess.Popen:
+    """A run that is in the middle of its session."""
+    process = subprocess.Popen(command(*day_arguments(port)), env=environment(home), cwd=home.parent, **streams)
+    try:
+        wait_for(lambda: in_session(home) or process.poll() is not None, seconds=LONG)
+        assert process.poll() is None, process.communicate()
+    except BaseException:
+        process.kill()
+        raise
+    return process
 
 
 def check_ended(home, port: int, name: str, code: int, words: str) -> None:
@@ -84,7 +86,7 @@ def test_a_day_that_is_ended_three_times_and_finished_in_the_lab(tmp_path, monke
     home, port = tmp_path / "home", free_port()
     monkeypatch.setenv("OTSPORT_HOME", str(home))
     try:
-        run = begun(home, port, 10_000, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        run = begun(home, port, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with kernel_held(home):
             check_others_are_refused(home, port, run)
         run.send_signal(signal.SIGINT)
@@ -94,10 +96,11 @@ def test_a_day_that_is_ended_three_times_and_finished_in_the_lab(tmp_path, monke
         assert "ended by Ctrl-C at 2022-12-28 " in line and line.endswith(f"all that was committed is kept in {home}, and the same command goes on from there")
         check_ended(home, port, "trading_day", 130, "Ctrl-C")
 
-        run = begun(home, port, 1_000, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        run.send_signal(signal.SIGTERM)
-        run.send_signal(signal.SIGTERM)  # an impatient one is not heard twice
-        out, err = run.communicate(timeout=LONG)
+        run = begun(home, port, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with kernel_held(home):
+            run.send_signal(signal.SIGTERM)
+            run.send_signal(signal.SIGTERM)  # an impatient one is not heard twice
+            out, err = run.communicate(timeout=LONG)
         assert (run.returncode, out) == (143, "") and "ended by SIGTERM" in one_line(err, "Interrupted")
         check_ended(home, port, "trading_day", 143, "SIGTERM")
 
@@ -130,13 +133,14 @@ def check_others_are_refused(home, port: int, run: subprocess.Popen) -> None:
 
 def check_closed_terminal(home, port: int) -> None:
     """SIGHUP as a terminal sends it that is closed: nobody reads what is said, all is put away."""
-    size, (pid, terminal) = journal_size(home), pty.fork()
+    pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home.parent)
         os.execve(sys.executable, command(*day_arguments(port)), environment(home))
-    wait_for(lambda: _drained(terminal) or journal_size(home) > size + 1_000, seconds=LONG)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    wait_for(lambda: _drained(terminal) or in_session(home), seconds=LONG)
+    with kernel_held(home):
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
     check_ended(home, port, "trading_day", 129, "closed terminal")
 
 
@@ -152,9 +156,9 @@ def _drained(terminal: int) -> bool:
 
 def check_lab(home, port: int) -> None:
     """The Lab takes the day up and finishes it; a run beside it is refused until it has, and then reads the same books."""
-    size, lab = journal_size(home), in_the_lab(home, port)
+    lab = in_the_lab(home, port)
     try:
-        wait_for(lambda: journal_size(home) > size or lab.poll() is not None, seconds=LONG)
+        wait_for(lambda: (home / "desk.lock").stat().st_size or lab.poll() is not None, seconds=LONG)
         with kernel_held(home):
             beside = trading_day(home, port)
         assert beside.returncode == 41 and "the desk is in use" in one_line(beside.stderr, "RunLocked") and "a notebook or program (process " in beside.stderr
