@@ -11,7 +11,7 @@ import pytest
 from otsport.app import runs
 from otsport.app.params import find_paper
 from otsport.core.errors import all_errors
-from otsport.gateway.wire import WireError
+from otsport.gateway.frames import WireError
 from run_support import (
     contents, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, status, trading_day,
 )

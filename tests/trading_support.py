@@ -11,8 +11,9 @@ from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Contract, OptionChain, Quote, stock
 from otsport.core.settings import BrokerProfile
 from otsport.gateway.exchange import Exchange
-from otsport.gateway.server import serve
-from otsport.gateway.wire import Frames, encode, frame, split
+from otsport.gateway.sockets import serve
+from otsport.gateway.frames import Frames, frame
+from otsport.gateway.wire import encode, split
 from otsport.brokers.ib import IBBroker
 
 KO = stock("KO")

@@ -56,7 +56,7 @@ def gateway(
     "Serve a simulated broker over the TWS protocol: real closes, modelled path and quotes."
     from otsport.app.params import as_day
     from otsport.data.samples import history
-    from otsport.gateway.server import run_gateway
+    from otsport.gateway.serve import run_gateway
 
     try:
         day = history().check_day(as_day(session)) if session else history().last
