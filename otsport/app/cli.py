@@ -54,6 +54,7 @@ def gateway(
     seconds_per_step: Annotated[float, typer.Option(help="Wall seconds for a step of five minutes, when paced.", min=0.001)] = 1.0,
 ) -> None:
     "Serve a simulated broker over the TWS protocol: real closes, modelled path and quotes."
+    from otsport.analytics.options import bsm
     from otsport.app.params import as_day
     from otsport.data.samples import history
     from otsport.gateway.serve import run_gateway
@@ -63,6 +64,7 @@ def gateway(
     except ValueError as error:
         raise ParameterError(f"session = {session!r}: {error}") from error
     os.umask(0o077)
+    bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
     run_gateway(day, accounts(account), port, seed, clock.value, seconds_per_step, host=host)
 
 # %% ../../nbs/app/99_cli.ipynb #c018
