@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import os
 import secrets
+import shlex
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,10 @@ KEY_BYTES = 32
 
 
 def read_key(path: Path) -> bytes:
-    "The key in the file; a file of another length is a `StoreError`."
+    "The key in the file; one that others may read or write, or of another length, is a `StoreError`."
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if os.name != "nt" and mode & 0o077:
+        raise StoreError(f"the audit key {path} is open to others (mode {mode:o}), who could sign rows with it: chmod 600 {shlex.quote(str(path))}, then `otsport db verify`")
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise StoreError(f"the audit key {path} has {len(key)} bytes and not {KEY_BYTES}: put the right file back")
