@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .contracts import NAN, Contract
+from .contracts import NAN, Contract, Right
 from .errors import InputError
 from .units import utc
 
@@ -23,6 +23,22 @@ class SignalType(StrEnum):
     BUY_PUT = "BUY_PUT"
     SELL_CALL = "SELL_CALL"
     SELL_PUT = "SELL_PUT"
+
+    @property
+    def direction(self) -> int:
+        "+1 when the contract shall be owned, -1 when it shall be sold."
+        return _ASKS[self][0]
+
+    @property
+    def right(self) -> Right | None:
+        "The right of the option that it speaks of; None for a stock."
+        return _ASKS[self][1]
+
+
+_ASKS = {
+    SignalType.BUY: (1, None), SignalType.SELL: (-1, None), SignalType.BUY_CALL: (1, Right.CALL), SignalType.SELL_CALL: (-1, Right.CALL),
+    SignalType.BUY_PUT: (1, Right.PUT), SignalType.SELL_PUT: (-1, Right.PUT),
+}
 
 
 class Intent(StrEnum):
@@ -84,6 +100,7 @@ class Step:
     name: str
     value: float  # the factor, or the bound that clipped
     weight: float  # the weight after this step, decimal of NAV
+    code: str = ""  # reason code where the step clipped or refused
 
 
 @dataclass(frozen=True, slots=True)

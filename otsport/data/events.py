@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'SHAPES', 'UPCASTS', 'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken',
-           'HolderChanged', 'payload_of', 'event_of', 'Change', 'changes', 'balance_change', 'booking_changes']
+           'HaltSet', 'Acknowledged', 'HolderChanged', 'payload_of', 'event_of', 'Change', 'changes', 'balance_change',
+           'booking_changes']
 
 # %% ../../nbs/data/07_events.ipynb #c002
 import json
@@ -22,7 +23,7 @@ from ..core.errors import InputError, StoreError
 from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from .plain import canonical, plain, revive
 from otsport.data.tables import (
-    BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, row_of,
+    ACKNOWLEDGED, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, row_of,
 )
 
 # %% ../../nbs/data/07_events.ipynb #c005
@@ -82,6 +83,23 @@ class SnapshotTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class HaltSet:
+    "A portfolio was halted, or may send again."
+
+    portfolio: str
+    halted: str  # who and why; blank: it may send
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    "A person has looked at a message that belongs to nobody here."
+
+    portfolio: str
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class HolderChanged:
     "A desk took a book in hand; the epoch counts the holders that it has had."
 
@@ -95,6 +113,7 @@ class HolderChanged:
 
 EVENTS: dict[str, type] = {  # by the action in the audit
     "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked, "snapshot": SnapshotTaken, "holder": HolderChanged,
+    "halt": HaltSet, "acknowledged": Acknowledged,
 }  # fmt: skip
 
 # %% ../../nbs/data/07_events.ipynb #c005c
@@ -143,7 +162,11 @@ def changes(happened: Any, seq: int, ts: datetime) -> list[Change]:
     "The rows that an event makes; `seq` and `ts` are those of its audit row."
     match happened:
         case PortfolioAdded():
-            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened, added=ts))]
+            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened, added=ts, halted=""))]
+        case HaltSet():
+            return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened), existing=True)]
+        case Acknowledged():
+            return [Change(ACKNOWLEDGED, row_of(ACKNOWLEDGED, happened, ts=ts))]
         case PlanAdded():
             return [Change(PLANS, row_of(PLANS, happened, ts=ts))]
         case OrderAdded(order, session):

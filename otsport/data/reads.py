@@ -21,7 +21,7 @@ from ..core.orders import Commission, Fill, OrderRecord, OrderState
 from .events import HolderChanged
 from .sqlite import store_errors
 from otsport.data.tables import (
-    BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made, order_record,
+    ACKNOWLEDGED, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made, order_record,
 )
 
 # %% ../../nbs/data/09_reads.ipynb #c004
@@ -57,6 +57,15 @@ class Reads:
         "Who took the book in hand last, None when nobody did."
         rows = self._rows(HOLDERS, HOLDERS.c.portfolio == portfolio, order_by=HOLDERS.c.portfolio)
         return made(HolderChanged, rows[0]) if rows else None
+
+    def halted(self, portfolio: str) -> str:
+        "Who halted the portfolio and why; blank when it may send, or does not exist yet."
+        rows = self._rows(PORTFOLIOS, PORTFOLIOS.c.portfolio == portfolio, order_by=PORTFOLIOS.c.portfolio)
+        return rows[0]["halted"] if rows else ""
+
+    def acknowledged(self, portfolio: str) -> frozenset[str]:
+        "Messages of the broker that belong to nobody here and that a person has looked at."
+        return frozenset(row["subject"] for row in self._rows(ACKNOWLEDGED, ACKNOWLEDGED.c.portfolio == portfolio, order_by=ACKNOWLEDGED.c.subject))
 
     def plan(self, portfolio: str, session: date) -> dict | None:
         "The plan of a session, None when there is none."

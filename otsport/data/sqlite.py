@@ -96,7 +96,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 # %% ../../nbs/data/08_sqlite.ipynb #c016
-REVISION = "0003"  # newest revision in otsport/data/migrations
+REVISION = "0004"  # newest revision in otsport/data/migrations
 
 
 def revision(conn: Connection, path: Path) -> str | None:

@@ -31,7 +31,7 @@ from otsport.data.audit import (
     GENESIS, Link, add_head, check_chain, check_row, heads_path, make_head, make_key, read_head, read_heads, read_key, signed_row, write_head,
 )
 from otsport.data.events import (
-    EVENTS, Booked, Change, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded, SnapshotTaken, changes, event_of, payload_of,
+    EVENTS, Acknowledged, Booked, Change, HaltSet, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded, SnapshotTaken, changes, event_of, payload_of,
 )
 from .plain import canonical, plain
 from .reads import LedgerReads
@@ -129,6 +129,14 @@ class Unit(Signing):
     def add_portfolio(self, portfolio: str, account: str) -> None:
         "A new portfolio in an account."
         self._write("portfolio", portfolio, PortfolioAdded(portfolio, account))
+
+    def set_halt(self, portfolio: str, why: str) -> None:
+        "Nothing may leave the portfolio, for the reason given; a blank one lets it send again."
+        self._write("halt", portfolio, HaltSet(portfolio, why))
+
+    def acknowledge(self, portfolio: str, subject: str, why: str) -> None:
+        "A person has looked at a message of the broker that belongs to nobody here."
+        self._write("acknowledged", f"{portfolio} {subject}", Acknowledged(portfolio, subject, why))
 
     def add_plan(self, portfolio: str, session: date, payload: dict) -> None:
         "The plan of a session: what was decided and why; it comes back in plain values."

@@ -23,9 +23,8 @@ from ..core.errors import InputError
 from ..core.books import Snapshot, Transaction, TransactionKind
 from ..core.orders import Fill, OrderRecord, OrderState
 from ..data.market import History
-from ..data.plain import revive
 from ..data.store import Store
-from .plan import Plan
+from .plan import Plan, read_plan
 
 # %% ../../nbs/desk/84_day.ipynb #c005
 RISK_SESSIONS = 500  # sessions of past returns
@@ -141,7 +140,7 @@ def read_day(store: Store, history: History, portfolio: str, session: date | Non
     charges = store.commissions(portfolio)
     start = previous_session(past[0].session)
     return Day(
-        snapshot, past, revive(Plan, store.plan(portfolio, snapshot.session)), tuple(store.orders(portfolio, snapshot.session)), fills,
+        snapshot, past, read_plan(store.plan(portfolio, snapshot.session)), tuple(store.orders(portfolio, snapshot.session)), fills,
         {f.exec_id: charges[f.exec_id].amount for f in fills if f.exec_id in charges}, history.closes(as_of, sessions=2),
         history.index(as_of).loc[str(start):], book_risk(snapshot, history),
         tuple(e for e in booked_since(store.transactions(portfolio), past[-2] if len(past) > 1 else None)

@@ -97,7 +97,7 @@ def rules_table(day: Day) -> Table:
 
 def calls_table(day: Day) -> Table:
     "The covered calls that were planned."
-    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.calls]
+    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.wishes]
     return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016

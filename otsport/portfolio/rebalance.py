@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STOCK_FEE', 'OPTION_FEE', 'LEAST_FEE', 'CALL_COLLAR', 'commission_estimate', 'marketable_limit', 'TradeRules',
-           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'plan_orders', 'call_limit',
-           'covered_call_orders']
+           'wished_shares', 'wished_trades', 'affordable', 'fit_cash', 'order_ref', 'is_named_by', 'plan_orders',
+           'call_limit', 'covered_call_orders']
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c002
 from collections.abc import Iterable, Mapping
@@ -20,8 +20,8 @@ from ..core.contracts import Contract, Quote, Right, stock
 from ..core.intent import Decision, Target, Verdict
 from ..core.orders import Order, OrderType, Side
 from ..core.units import CENT, from_float, to_tick
-from ..core.venues import option_tick, stock_tick
-from .limits import coverable_calls, pledged_shares
+from ..core.venues import tick_of, stock_tick
+from ..core.constraints import pledged_shares
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c005
 STOCK_FEE = Decimal("0.005")  # dollars per share
@@ -150,6 +150,13 @@ def order_ref(session: date, portfolio: str, number: int) -> str:
     return f"{session:%Y%m%d}-{portfolio}-{number:03d}"
 
 
+def is_named_by(portfolio: str, ref: str) -> bool:
+    "Whether a reference has the form that `order_ref` gives to a portfolio's orders."
+    day, _, rest = ref.partition("-")
+    name, _, number = rest.rpartition("-")
+    return name == portfolio and day.isdigit() and len(day) == 8 and number.isdigit()
+
+
 def plan_orders(
     targets: Iterable[Target],  # stocks, within their limits
     positions: Mapping[str, Position],  # by contract key
@@ -191,29 +198,29 @@ def call_limit(
     if not quote.bid > 0:
         raise InputError(f"bid of {quote.contract} is {quote.bid}: a call without a bid cannot be sold")
     lowest = quote.bid * (1 - collar)
-    return max(from_float(lowest, option_tick(lowest), "down"), option_tick(0))
+    return max(from_float(lowest, tick_of(quote.contract, lowest), "down"), tick_of(quote.contract, 0))
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c031
 def covered_call_orders(
     calls: Mapping[Contract, Decimal],  # limit price in dollars per share, by call to sell
-    positions: Mapping[str, Position],  # by contract key, as held now
+    free: Mapping[str, Decimal],  # shares that may cover calls, by symbol: neither pledged nor being sold
     account: str,
     portfolio: str,
     session: date,
     first_number: int,  # of the first reference; the stock orders of the session come before
     strategy: str = "covered_call",
-    selling: Mapping[str, Decimal] | None = None,  # shares under working sell orders, by symbol: they cover nothing
 ) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:  # by contract key; refusals
     "Orders to sell calls, as many as the free shares cover; one call contract a symbol."
-    shares = {s: p.qty - (selling or {}).get(s, Decimal(0)) for s, p in positions.items() if not p.contract.is_option}
-    free, orders, refused = coverable_calls(shares, positions), [], []
+    left, orders, refused = dict(free), [], []
     for contract, limit in sorted(calls.items(), key=lambda item: item[0].key):
         if contract.right is not Right.CALL:
             raise InputError(f"{contract} is no call and cannot be covered by shares")
-        count, held_now = free.pop(contract.symbol, 0), shares.get(contract.symbol, Decimal(0))
-        if not count:
-            refused.append(Decision(contract.key, Verdict.REFUSED, "UNCOVERED", f"{held_now:f} shares of {contract.symbol} held, {pledged_shares(positions).get(contract.symbol, Decimal(0)):f} pledged: none to cover a call"))
+        shares = left.pop(contract.symbol, Decimal(0))
+        count = int(shares // contract.shares)
+        if count < 1:
+            refused.append(Decision(contract.key, Verdict.REFUSED, "UNCOVERED", f"{shares:f} free shares of {contract.symbol}, {contract.shares} cover a call"))
             continue
-        reason = f"{held_now:f} shares held cover {count} more"
-        orders.append(Order(order_ref(session, portfolio, first_number + len(orders)), account, portfolio, contract, Side.SELL, Decimal(count), OrderType.LIMIT, limit, strategy=strategy, reason=reason))
+        reason = f"{shares:f} free shares cover {count}"
+        orders.append(Order(order_ref(session, portfolio, first_number + len(orders)), account, portfolio, contract, Side.SELL, Decimal(count),
+                            OrderType.LIMIT, limit, strategy=strategy, reason=reason, group=strategy))
     return tuple(orders), tuple(refused)

@@ -5,8 +5,8 @@ from decimal import Decimal
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 Amount = sa.Text().with_variant(sa.Numeric(), "postgresql")
 Instant = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
