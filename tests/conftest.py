@@ -2,10 +2,12 @@
 import os
 import shutil
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ["OTSPORT_HEADS"] = mkdtemp()  # dated heads of the stores that tests make, for their processes too
 
 
 @pytest.fixture

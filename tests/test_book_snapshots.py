@@ -203,7 +203,7 @@ def test_cash_agrees_to_half_a_unit_of_the_brokers_last_digit(ours, theirs, days
 
 
 def test_a_fee_of_half_a_cent_is_no_difference():
-    "BUY 333 at 230.00 with a fee of 1.665: the book has 923405.005 left after fees of another 4.995 and the broker says 923405.01."
+    "BUY 333 at 230.00 with a fee of 1.665 leaves 923408.335; the broker may round it either way."
     history, positions, _, _ = run_book([(stock("KO"), Side.BUY, 333, Decimal("230.00"), Decimal("1.665"), False)])
     snap = snapshot(history, positions, {"KO": Decimal("230.00")})
     assert snap.cash == Decimal("923408.335")

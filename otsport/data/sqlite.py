@@ -181,7 +181,7 @@ def expected_schema() -> dict[tuple[str, str], str]:
 def check_schema(conn: Connection, path: Path) -> None:
     "Refuse a schema that the migrations did not make, and indexes that do not agree with their rows: `AuditBroken`."
     found, wanted = schema(conn), expected_schema()
-    for kind, name in sorted(found.keys() | wanted.keys()):
+    for kind, name in sorted(found.keys() | wanted.keys(), key=lambda key: (key[0] == "index", key)):
         if (kind, name) not in wanted:
             raise AuditBroken(f"{path}: the {kind} {name} was put in from outside: no migration of otsport makes it")
         if (kind, name) not in found:

@@ -251,7 +251,7 @@ def check_not_older(conn: Connection, path: Path, log: Path, key: bytes) -> tupl
     if mac != link.mac:
         last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
         raise AuditBroken(f"{path} ends at audit row {last}, but {log} has seen its row {link.seq} on {when}: an older copy of the whole folder was put back, or its rows were changed since; "
-                          "restore the newest backup")
+                          f"put the newest copy back, or, if this one is meant, remove {log}")
     return seen
 
 
@@ -305,6 +305,9 @@ class Store(LedgerReads):
         self._key, self._head_path, self._read_only = key, head_path, read_only
         self._heads = heads_path(heads, key) if heads is not None else None
         self.head = catch_up(engine, path, key, head_path, read_only)  # the newest audit row that this process knows
+        if self._heads is not None:
+            with self._reading() as conn:
+                check_not_older(conn, path, self._heads, key)
         self._add_head()
 
     @contextmanager
