@@ -135,7 +135,7 @@ def kill(pid: int) -> bool:
 def verdict(journal: Path, home: Path) -> dict:
     """Compare the gateway's own record with the store."""
     from otsport.data.store import open_store
-    from otsport.gateway.exchange import executions, received_orders
+    from otsport.gateway.journal import executions, received_orders
 
     wishes = Counter((r.ts.date(), r.ticket.account, r.ticket.contract.key, r.ticket.side) for r in received_orders(journal))
     theirs = {e.exec_id: (e.order_ref, e.contract.key, e.side, e.qty, e.price) for e in executions(journal)}

@@ -66,8 +66,14 @@ def test_scenario_pnl_sums_and_full_revaluation():
         assert pnl.iloc[row].sum() == pytest.approx(expected, abs=1e-9)
 
 
-def test_scenario_pnl_expired_option_is_intrinsic():
+def test_scenario_pnl_expired_option_is_refused_by_name():
     call = option("KO", date(2022, 12, 16), "60", "C")
+    with pytest.raises(InputError, match="KO 20221216 C 60 expired on 2022-12-16, before 2022-12-27: leave it out, or value the book as of an earlier day"):
+        book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
+
+
+def test_scenario_pnl_option_of_the_day_is_intrinsic_at_the_close():
+    call = option("KO", date(2022, 12, 27), "60", "C")
     pnl = book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
     assert pnl[call.key].tolist() == pytest.approx([100 * 6.35, -100 * 3.5])
 

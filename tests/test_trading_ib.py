@@ -16,7 +16,7 @@ from trading_support import KO, Relay, connected, gateway, number, profile
 
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, SettingsError
 from otsport.core.orders import Fill, OrderState, OrderType, Side
-from otsport.gateway.exchange import received_orders
+from otsport.gateway.journal import received_orders
 from otsport.trading import ib
 from otsport.core.orders import is_correction
 from otsport.brokers.ib import IBBroker

@@ -183,3 +183,4 @@ class OptionChain:
     expiries: tuple[date, ...]
     strikes: tuple[Decimal, ...]
     multiplier: int = 100
+    trading_class: str = ""  # blank: the symbol without spaces

@@ -16,7 +16,7 @@ from ..book.ledger import deposit
 from ..book.lifecycle import expire_due
 from ..book.snapshots import cash_agrees
 from ..core.books import AccountValues, Holding, Position
-from ..core.calendars import session_close
+from ..core.calendars import expiry_session, session_close
 from ..core.errors import CheckFailed, InputError
 from ..core.intent import Decision
 from ..core.orders import OrderEvent, OrderRecord, OrderState
@@ -60,7 +60,7 @@ async def begin_portfolio(desk: Desk, book: Book) -> Book:
 # %% ../../nbs/desk/80_reconcile.ipynb #c010
 async def settle_missed_expiries(desk: Desk, book: Book) -> Book:
     "Book options that expired before the session."
-    while due := sorted({p.contract.expiry for p in book.positions.values() if p.qty and p.contract.is_option and p.contract.expiry < book.session}):
+    while due := sorted({day for p in book.positions.values() if p.qty and p.contract.is_option and (day := expiry_session(p.contract.expiry)) < book.session}):
         closes = official_closes(desk, due[0])
         with desk.store.unit(book.now) as unit:
             for booking in expire_due(book.positions, closes, due[0], book.now):

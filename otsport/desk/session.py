@@ -16,7 +16,7 @@ from ..book.lifecycle import expire_due
 from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
-from ..core.calendars import NEW_YORK, previous_session, session_close, session_open
+from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
 from ..core.constraints import book_weights, free_shares
 from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError
@@ -199,7 +199,7 @@ async def await_stragglers(desk: Desk, book: Book) -> Book:
 
 async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
     "The broker's closing prices of the underlyings whose options expire today, dollars."
-    expiring = sorted({p.contract.symbol for p in book.positions.values() if p.qty and p.contract.expiry == book.session})
+    expiring = sorted({p.contract.symbol for p in book.positions.values() if p.qty and p.contract.is_option and expiry_session(p.contract.expiry) == book.session})
     quotes = await desk.broker.quotes([stock(s) for s in expiring]) if expiring else {}
     return {symbol: exact_mark(quote) for symbol, quote in quotes.items()}
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from otsport.analytics.risk import historical_var
-from otsport.book import figures as f
+from otsport.show import fills, holdings, performance, risk, style
 from otsport.book.example import example_book, example_marks, example_trade
 from otsport.book.snapshots import take_snapshot
-from otsport.book.tables import fills_frame, order_counts, orders_frame, summary_frame, table
+from otsport.desk.day import day_facts, example_days
+from otsport.desk.report import headline
+from otsport.show.fills import fills_frame, order_counts, orders_frame
+from otsport.show.tables import table
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import CheckFailed, DataError, NoPrices
 from otsport.core.contracts import option
@@ -54,18 +57,18 @@ def fill_prices(book):
     orders = [o for o in book.orders if o.session == last.session]
     contracts = [o.order.contract for o in orders]
     before, after = (example_marks(PRICES, day, contracts) for day in (previous_session(last.session), last.session))
-    return f.fill_price_frame(orders, book.fills, before, after)
+    return fills.fill_price_frame(orders, book.fills, before, after)
 
 
 def all_figures(book):
     last = book.snapshots[-1]
-    growth = f.performance_frame(book.snapshots, PRICES.index(last.ts))
+    growth = performance.performance_frame(book.snapshots, PRICES.index(last.ts))
     pnl = SCENARIOS if any(m.qty for m in last.positions) else np.zeros(504)
     return {
-        "nav": f.nav_figure(growth), "drawdown": f.drawdown_figure(growth), "weights": f.weights_figure(f.weights_frame(last), 0.35),
-        "pnl": f.pnl_figure(f.pnl_frame(last)), "slippage": f.slippage_figure(fill_prices(book)),
-        "var": f.var_figure(pnl, historical_var(pnl, 0.95), historical_var(pnl, 0.99), float(last.nav)),
-        "exposure": f.exposure_figure(f.exposure_frame(last)),
+        "nav": performance.nav_figure(growth), "drawdown": performance.drawdown_figure(growth), "weights": holdings.weights_figure(holdings.weights_frame(last), 0.35),
+        "pnl": holdings.pnl_figure(holdings.pnl_frame(last)), "slippage": fills.slippage_figure(fill_prices(book)),
+        "var": risk.var_figure(pnl, historical_var(pnl, 0.95), historical_var(pnl, 0.99), float(last.nav)),
+        "exposure": holdings.exposure_figure(holdings.exposure_frame(last)),
     }
 
 
@@ -124,13 +127,13 @@ CODE = """
 import hashlib, matplotlib
 matplotlib.use("Agg")
 {rc}
-from otsport.book import figures as f
+from otsport.show import fills, holdings, performance, risk, style
 from otsport.book.example import example_book
 from otsport.data.samples import history
 p = history(); b = example_book(p, p.last, 12); s = b.snapshots[-1]
-g = f.performance_frame(b.snapshots, p.index(s.ts))
-for figure in (f.nav_figure(g), f.drawdown_figure(g), f.weights_figure(f.weights_frame(s)), f.pnl_figure(f.pnl_frame(s)), f.exposure_figure(f.exposure_frame(s))):
-    print(hashlib.sha256(f.png_bytes(figure)).hexdigest())
+g = performance.performance_frame(b.snapshots, p.index(s.ts))
+for figure in (performance.nav_figure(g), performance.drawdown_figure(g), holdings.weights_figure(holdings.weights_frame(s)), holdings.pnl_figure(holdings.pnl_frame(s)), holdings.exposure_figure(holdings.exposure_frame(s))):
+    print(hashlib.sha256(style.png_bytes(figure)).hexdigest())
 """
 
 
@@ -141,40 +144,40 @@ def test_figures_are_the_same_bytes_in_another_process_and_under_other_settings(
 
 
 def test_png_has_no_text_inside(book):
-    data = f.png_bytes(f.exposure_figure(f.exposure_frame(book.snapshots[-1])))
+    data = style.png_bytes(holdings.exposure_figure(holdings.exposure_frame(book.snapshots[-1])))
     assert not any(chunk in data for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME", b"matplotlib"))
 
 
 def test_performance_compounds_the_days_and_ignores_flows():
     book = example_book(PRICES, PRICES.last, 10)
-    growth = f.performance_frame(book.snapshots, PRICES.index(book.snapshots[-1].ts))
+    growth = performance.performance_frame(book.snapshots, PRICES.index(book.snapshots[-1].ts))
     assert growth["growth"].iloc[-1] == pytest.approx(float(book.snapshots[-1].nav) / 1e6 - 1, abs=1e-12)
     last = book.snapshots[-1]
     richer = [*book.snapshots[:-1], replace(last, nav=last.nav + 500_000, cash=last.cash + 500_000)]  # half a million came in on the last day
-    assert abs(f.performance_frame(richer, PRICES.index(last.ts))["daily_return"].iloc[-1]) < abs(growth["daily_return"].iloc[-1])
+    assert abs(performance.performance_frame(richer, PRICES.index(last.ts))["daily_return"].iloc[-1]) < abs(growth["daily_return"].iloc[-1])
     assert growth["drawdown"].max() == 0 and growth["drawdown"].iloc[0] == 0
 
 
 def test_performance_without_index_level_or_snapshot_is_refused():
     book = example_book(PRICES, PRICES.last, 2)
     with pytest.raises(NoPrices, match="no level on 2022-12-28"):
-        f.performance_frame(book.snapshots, PRICES.index(session_close(previous_session(PRICES.last))))
+        performance.performance_frame(book.snapshots, PRICES.index(session_close(previous_session(PRICES.last))))
     with pytest.raises(DataError, match="no snapshot"):
-        f.performance_frame([], PRICES.index(book.snapshots[-1].ts))
+        performance.performance_frame([], PRICES.index(book.snapshots[-1].ts))
 
 
 def test_weights_sum_to_one_and_pnl_to_the_day(book):
     last = book.snapshots[-1]
-    assert f.weights_frame(last)["weight"].sum() == pytest.approx(1, abs=1e-12)
-    assert sum(f.pnl_frame(last)["total"], Decimal(0)) == last.day_pnl
-    exposure = f.exposure_frame(last)
+    assert holdings.weights_frame(last)["weight"].sum() == pytest.approx(1, abs=1e-12)
+    assert sum(holdings.pnl_frame(last)["total"], Decimal(0)) == last.day_pnl
+    exposure = holdings.exposure_frame(last)
     assert exposure.at["net", "dollars"] + exposure.at["cash", "dollars"] == last.nav
 
 
 def test_pnl_frame_that_misses_a_cent_is_refused(book):
     last = book.snapshots[-1]
     with pytest.raises(CheckFailed, match=last.account):
-        f.pnl_frame(replace(last, day_pnl=last.day_pnl - Decimal("0.01")))
+        holdings.pnl_frame(replace(last, day_pnl=last.day_pnl - Decimal("0.01")))
 
 
 def test_fill_prices_cost_is_positive_when_paid():
@@ -183,7 +186,7 @@ def test_fill_prices_cost_is_positive_when_paid():
     for side, sign in (("BUY", 1), ("SELL", -1)):
         turned = replace(own, side=type(own.side)(side), price=Decimal("63.06"))
         record = replace(order, order=replace(order.order, side=turned.side))
-        (row,) = f.fill_price_frame([record], [turned], {"KO": Decimal(63)}, {}).itertuples()
+        (row,) = fills.fill_price_frame([record], [turned], {"KO": Decimal(63)}, {}).itertuples()
         assert row.vs_previous == pytest.approx(sign * 0.06) and row.vs_previous_bps == pytest.approx(sign * 0.06 / 63 * 1e4)
         assert np.isnan(row.vs_close)
 
@@ -192,8 +195,8 @@ def test_mean_cost_is_weighted_by_value_and_passes_over_missing():
     import pandas as pd
 
     frame = pd.DataFrame({"vs_previous_bps": [10.0, 40.0, np.nan], "notional": [Decimal(300), Decimal(100), Decimal(999)]})
-    assert f.mean_cost(frame, "vs_previous_bps") == pytest.approx(17.5)
-    assert np.isnan(f.mean_cost(frame.iloc[2:], "vs_previous_bps"))
+    assert fills.mean_cost(frame, "vs_previous_bps") == pytest.approx(17.5)
+    assert np.isnan(fills.mean_cost(frame.iloc[2:], "vs_previous_bps"))
 
 
 def test_tables_escape_what_a_broker_says():
@@ -208,10 +211,15 @@ def test_tables_add_up_and_name_the_refused():
     fees = {key: c.amount for key, c in book.commissions.items()}
     assert sum(orders_frame(book.orders, book.fills, fees)["commission"]) == book.snapshots[-1].commissions == sum(fills_frame(book.fills, fees)["commission"])
     assert order_counts(book.orders) == "10: 1 denied, 9 filled"
-    summary = summary_frame(book.snapshots[-1], book.orders, book.fills, fees, 12_730.0, 20_536.0, -0.009, -0.012)
-    text = summary["of the day"]
-    assert "ORDER_VALUE" in text["refused"] and text["VaR 95%, one day"].startswith("$12,730 (1.28%")
-    assert text["NAV"] == f"${book.snapshots[-1].nav:,.2f}" and text["day P&L"].startswith("-$9,012.70 (-0.90%; S&P 500 -1.20%)")
+
+
+def test_headline_tells_the_facts_of_the_day():
+    (day,) = example_days(PRICES, PRICES.last, 1)
+    facts, text = day_facts([day]), headline(day).html
+    assert facts.nav == day.snapshot.cash + sum(p.qty * p.mark * p.contract.multiplier for p in day.snapshot.positions)
+    assert facts.day_pnl == facts.nav - 1_000_000 and facts.growth == pytest.approx(float(facts.nav) / 1e6 - 1)
+    assert len(facts.refused) == 1 and "1 by ORDER_VALUE" in text
+    assert f"${facts.nav:,.2f}" in text and f"-${-facts.day_pnl:,.2f}" in text and f"${facts.var_95:,.0f} ({facts.var_95 / float(facts.nav):.2%} of NAV)" in text
 
 
 def test_orders_frame_of_partial_fills_has_the_average_price():
@@ -226,5 +234,5 @@ def test_orders_frame_of_partial_fills_has_the_average_price():
 def test_stock_of_an_unknown_sector_has_a_row_of_its_own(book):
     last = book.snapshots[-1]
     bare = replace(last, positions=tuple(replace(m, sector="") for m in last.positions))
-    frame = f.weights_frame(bare)
-    assert set(frame["sector"]) <= {"no sector", "Cash"} and f.png_bytes(f.weights_figure(frame))
+    frame = holdings.weights_frame(bare)
+    assert set(frame["sector"]) <= {"no sector", "Cash"} and style.png_bytes(holdings.weights_figure(frame))
