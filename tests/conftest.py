@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ["OTSPORT_HEADS"] = mkdtemp()  # dated heads of the stores that tests make, for their processes too
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ..book.lifecycle import expire_due
+from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
 from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
@@ -210,12 +211,14 @@ async def close_day(desk: Desk, book: Book) -> Book:
     expiries = expire_due(book.positions, await official_closes(desk, book), session, book.now)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)
-    entries = desk.store.transactions(m.portfolio) + [b.transaction for b in expiries]
+    ended = [b.transaction for b in expiries]
     marks = await desk.marks(replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, entries, desk.history.sectors)
+    today = desk.store.transactions(m.portfolio, since=previous) + ended
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, today, desk.history.sectors)
+    balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
-    checks = check_books(snapshot, positions, entries, await desk.broker.holdings(m.account), values)
+    checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
     with desk.store.unit(book.now) as unit:
         for booking in expiries:
             unit.book(booking)
