@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from datetime import date
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Self
 
@@ -21,7 +21,7 @@ from .gateway_process import check_port, served, stop_own_gateways
 from .params import Day, RunParams, checked
 from .runs import Run, locked
 from ..brokers.ib import IBBroker
-from ..core.books import Snapshot, TransactionKind
+from ..core.books import Snapshot
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
 from ..core.settings import TWS_PORTS, BrokerProfile, Limits, Settings, Sizing, account_mode, home
@@ -140,11 +140,11 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
     other = "another OTSPORT_HOME" if params.start_gateway else "another portfolio and another account"
     fresh = f"ask for the same, or begin another book, with {other}"
     if name in store.portfolios():
-        paid = sum((t.cash for t in store.transactions(name) if t.kind is TransactionKind.DEPOSIT), Decimal(0))
+        paid = store.first_deposit(name)
         stored = {"account": store.portfolios()[name], "capital": f"{paid:.2f}"}
         if wrong := _differences(stored, {"account": params.account, "capital": f"{params.capital:.2f}"}):
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
-    finished = {s.session for s in store.snapshots(name)}
+    finished = {s.session for s in store.nav_series(name)}
     for day in params.days:
         if day in finished and (wrong := _differences(dict(read_plan(store.plan(name, day)).rules), dict(params.rules))):
             raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")
@@ -200,10 +200,9 @@ async def trade(run: Run) -> list[Snapshot]:
     with held_desk(), open_store() as store, journal_disk(p):
         if pending := check_book(store, p):
             gateway = served(p.host, p.port, pending[0], p.account, p.capital, p.seed) if p.start_gateway else nullcontext()
-            with gateway:
+            with gateway, store.hold(p.portfolio, "trading_day", p.settings().broker.client_id, datetime.now(timezone.utc)):
                 await _trade_pending(run, store, pending)
-        finished = {s.session: s for s in store.snapshots(p.portfolio)}
-    return [finished[day] for day in p.days]
+        return [store.snapshot(p.portfolio, day) for day in p.days]
 
 
 def begin(**values) -> Run:

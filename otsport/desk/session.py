@@ -67,8 +67,7 @@ def check_sequence(store: Store, portfolio: str, session: date) -> None:
 
 def unfinished_sessions(store: Store, portfolio: str, before: date) -> list[date]:
     "Sessions with orders and without books, which must be finished before a later one begins."
-    last = store.last_snapshot(portfolio)
-    return sorted({r.session for r in store.orders(portfolio) if r.session < before and (last is None or r.session > last.session)})
+    return store.unfinished_sessions(portfolio, before)
 
 # %% ../../nbs/desk/82_session.ipynb #c008
 def stored_plan(desk: Desk, book: Book) -> Plan | None:
