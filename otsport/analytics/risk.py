@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import align, check_returns, floats, number, place, warn_percent, warn_units
+from ..core.arrays import align, check_returns, floats, number, place, warn_percent, warn_shifts, warn_units
 from ..core.calendars import years_left
 from ..core.errors import DataError, InputError
 from ..core.records import Contract, Right
 from ..core.units import DAYS_PER_YEAR
-from ..kernels.revaluation import revalue
+
 
 # %% auto #0
 __all__ = ['QUANTILES', 'CONVENTIONS', 'PLOTTING', 'historical_var', 'expected_shortfall', 'scenario_pnl', 'usable_pnl',
@@ -182,7 +182,9 @@ def _moves(past_returns: pd.DataFrame, vol_shifts: pd.DataFrame | None, symbols:
     moves = _held(past_returns, "past return")
     check_returns(moves, past_returns, "past return")
     warn_percent(moves)
-    return moves, np.empty((0, 0)) if vol_shifts is None else _held(vol_shifts, "vol shift")
+    shifts = np.empty((0, 0)) if vol_shifts is None else _held(vol_shifts, "vol shift")
+    warn_shifts(shifts)
+    return moves, shifts
 
 # %% ../../nbs/analytics/21_risk.ipynb #c015
 def scenario_pnl(
@@ -201,6 +203,8 @@ def scenario_pnl(
     multiplier), vols annual by contract key. An option that expired before `as_of` is refused by name.
     Vols are held and no time passes unless `vol_shifts` and `days` (calendar days) are given. The book's P&L is the sum over columns.
     """
+    from otsport.kernels.revaluation import revalue  # numba loads at the first call
+
     contracts = list(quantities)
     _checked_positions(contracts, quantities, spots, past_returns, option_vols)
     if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):

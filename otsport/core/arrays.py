@@ -19,7 +19,7 @@ from .errors import DataError, InputError
 
 # %% auto #0
 __all__ = ['USUAL', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller', 'warn_units',
-           'place', 'check_returns', 'warn_percent', 'labels', 'align', 'check_rising', 'short', 'shown']
+           'place', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align', 'check_rising', 'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -139,6 +139,12 @@ def check_returns(
     if value < -1:
         raise DataError(f"{where} is {value:g}, below -1: none can lose more than all; give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
     raise InputError(f"{where} is {value:g}, {100 * value:+,.0f} % in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+
+
+def warn_shifts(shifts: np.ndarray) -> None:
+    "A `UnitWarning` where a scenario moves a vol by more than 100 points."
+    if shifts.size and (most := max(shifts.max(), -shifts.min())) > 1:
+        warn_caller(f"a vol shift reaches {most:g}, that is {100 * most:,.0f} vol points: shifts are annual decimals, 0.05 is five points")
 
 
 def warn_percent(returns: np.ndarray) -> None:
