@@ -235,6 +235,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'otsport.analytics.risk._columns': ('analytics/risk.html#_columns', 'otsport/analytics/risk.py'),
                                         'otsport.analytics.risk._fewest': ('analytics/risk.html#_fewest', 'otsport/analytics/risk.py'),
                                         'otsport.analytics.risk._held': ('analytics/risk.html#_held', 'otsport/analytics/risk.py'),
+                                        'otsport.analytics.risk._held_symbols': ( 'analytics/risk.html#_held_symbols',
+                                                                                  'otsport/analytics/risk.py'),
                                         'otsport.analytics.risk._level': ('analytics/risk.html#_level', 'otsport/analytics/risk.py'),
                                         'otsport.analytics.risk._moves': ('analytics/risk.html#_moves', 'otsport/analytics/risk.py'),
                                         'otsport.analytics.risk._neighbors': ( 'analytics/risk.html#_neighbors',

@@ -97,7 +97,7 @@ def test_shortfall_keeps_the_observation_that_the_quantile_stands_on(convention)
 
 
 @pytest.mark.parametrize("convention", QUANTILES)
-@pytest.mark.parametrize("n", [21, 40, 41, 100, 101, 140, 201, 250, 501, 1001])
+@pytest.mark.parametrize("n", [40, 41, 100, 101, 140, 201, 250, 501, 1001])
 def test_quantile_at_whole_places_is_that_of_exact_arithmetic(convention, n):
     alpha = {"linear": (1, 1), "interpolated_inverted_cdf": (0, 1), "hazen": (F(1, 2), F(1, 2)), "weibull": (0, 0), "median_unbiased": (F(1, 3), F(1, 3)), "normal_unbiased": (F(3, 8), F(3, 8))}
     x = np.random.default_rng(n).permutation(np.arange(n, dtype=float) ** 2)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .risk import _fewest, expected_shortfall, historical_var
-from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, whole
+from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
 from ..core.records import NAN
 from ..core.units import SESSIONS_PER_YEAR
@@ -108,6 +108,7 @@ def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
     "Annual rate and returns per year that compound."
     if not (-1 < number(rate, "rate") < np.inf and 0 < number(periods, "periods") < np.inf):
         raise InputError(f"rate is {rate} and periods {periods}: the rate must be above -1, the returns per year positive")
+    warn_units(rate=np.float64(rate))
     return float(rate), float(periods)
 
 
@@ -237,7 +238,7 @@ def rolling_metrics(
     if table.ndim not in (1, 2):
         raise InputError(f"returns have shape {table.shape}: give (n,) or (n, series)")
     check_rising(table, "returns")
-    least, table, (rate, periods) = _rounding(table), pd.DataFrame(table), _checked_rate(rate, periods)
+    least, table, (rate, periods) = _rounding(returns), pd.DataFrame(table), _checked_rate(rate, periods)
     rows = np.ascontiguousarray(floats(table, "returns").T)
     window = whole(window, "window", 2, max(rows.shape[1], 2))
     if window > rows.shape[1]:

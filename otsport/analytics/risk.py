@@ -136,18 +136,20 @@ def expected_shortfall(
     return 0.0 - float(x[x <= -var].mean())
 
 # %% ../../nbs/analytics/21_risk.ipynb #c014
-def _checked_positions(contracts: Sequence[Contract], quantities: Mapping[Contract, float], spots: Mapping[str, float],
-                       past_returns: pd.DataFrame, option_vols: Mapping[str, float]) -> None:
+def _held_symbols(contracts: Sequence[Contract]) -> list[str]:
+    "The underlyings, each once."
+    if wrong := [c for c in contracts if not isinstance(c, Contract)]:
+        raise InputError(f"quantities: {wrong[0]!r} is no Contract, give {{stock('KO'): 100.0}}, units by contract")
+    return list(dict.fromkeys(c.symbol for c in contracts))
+
+
+def _checked_positions(contracts: Sequence[Contract], quantities: Mapping[Contract, float], spots: Mapping[str, float], option_vols: Mapping[str, float]) -> None:
     "Everything that the valuation needs is there, or an error that names the position."
-    if not isinstance(past_returns, pd.DataFrame) or not past_returns.columns.is_unique:
-        raise InputError("past_returns: give a frame of sessions by symbols, each symbol once")
     for c in contracts:
-        if not isinstance(c, Contract):
-            raise InputError(f"quantities: {c!r} is no Contract, give {{stock('KO'): 100.0}}, units by contract")
         if not np.isfinite(number(quantities[c], f"quantity of {c}")):
             raise DataError(f"quantity of {c} is {quantities[c]}: give the signed units held")
-        if c.symbol not in past_returns or c.symbol not in spots:
-            raise DataError(f"no spot or no past returns of {c.symbol}, which is held: {float(quantities[c]):g} {c}")
+        if c.symbol not in spots:
+            raise DataError(f"no spot of {c.symbol}, which is held: {float(quantities[c]):g} {c}")
         if not 0 <= number(spots[c.symbol], f"spot of {c.symbol}") < np.inf:
             raise DataError(f"spot of {c.symbol} is {spots[c.symbol]}: give a finite price, not negative")
         if c.is_option and not (c.key in option_vols and 0 <= number(option_vols[c.key], f"vol of {c}") < np.inf):
@@ -175,8 +177,8 @@ def _held(frame: pd.DataFrame, what: str) -> np.ndarray:
 
 def _moves(past_returns: pd.DataFrame, vol_shifts: pd.DataFrame | None, symbols: list[str]) -> tuple[np.ndarray, np.ndarray]:
     "Returns and vol shifts in the order of the symbols; the shifts are (0, 0) where none are given."
-    if vol_shifts is not None and not isinstance(vol_shifts, pd.DataFrame):
-        raise InputError("vol_shifts: give a frame of sessions by symbols")
+    if not isinstance(past_returns, pd.DataFrame) or not isinstance(vol_shifts, (pd.DataFrame, type(None))):
+        raise InputError("past_returns and vol_shifts: give frames of sessions by symbols, each symbol once")
     past_returns, vol_shifts = align({"past_returns": (past_returns, 1), "vol_shifts": (vol_shifts, 1)}, symbols, "the positions")
     past_returns, vol_shifts = align({"past_returns": (past_returns, 0), "vol_shifts": (vol_shifts, 0)})
     moves = _held(past_returns, "past return")
@@ -206,12 +208,12 @@ def scenario_pnl(
     from otsport.kernels.revaluation import revalue  # numba loads at the first call
 
     contracts = list(quantities)
-    _checked_positions(contracts, quantities, spots, past_returns, option_vols)
-    if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):
-        raise InputError(f"days is {days} and rate {rate}: time passes forward, give 0 or more calendar days, and a finite rate")
-    symbols = list(dict.fromkeys(c.symbol for c in contracts))
+    symbols = _held_symbols(contracts)
     spots, = align({"spots": (spots, 0)}, symbols, "the positions")
     option_vols, = align({"option_vols": (option_vols, 0)}, [c.key for c in contracts if c.is_option], "the options held")
+    _checked_positions(contracts, quantities, spots, option_vols)
+    if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):
+        raise InputError(f"days is {days} and rate {rate}: time passes forward, give 0 or more calendar days, and a finite rate")
     moves, shifts = _moves(past_returns, vol_shifts, symbols)
     columns = _columns(contracts, quantities, spots, option_vols, as_of, rate)
     warn_units(vol=columns[6], rate=np.float64(rate))
