@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from .american import american_greeks
 from .options import bsm_price, warn_units
 from ..core.arrays import floats, number
+from ..core.calendars import EXPIRED
 from ..core.errors import InputError
 
 # %% auto #0
@@ -129,6 +130,8 @@ def outcome(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> Outcome:
 def _law(forward: float, tau: float, vol: float) -> tuple[float, float, float]:
     "Forward, time and vol of a lognormal law, finite; time and vol may be 0."
     law = number(forward, "forward"), number(tau, "tau"), number(vol, "vol")
+    if law[1] < 0:
+        raise InputError(f"tau is {tau:g} years: {EXPIRED}")
     if not (0 < law[0] < math.inf and 0 <= law[1] < math.inf and 0 <= law[2] < math.inf):
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be finite, the forward above 0, the others not negative")
     warn_units(tau=np.float64(law[1]), vol=np.float64(law[2]))

@@ -140,6 +140,8 @@ def kelly_many(
     limit = floats(upper, "upper")
     if limit.shape not in ((), (len(rows),)):
         raise InputError(f"upper has shape {limit.shape} for {len(rows)} assets: give one bound, or one each")
+    if np.any(odd := (limit > max(2.0, float(gross))) & (limit < np.inf)):
+        warn_caller(f"upper is {limit[odd].flat[0]:g}, that is {100 * limit[odd].flat[0]:,.0f} % of wealth and no bound: upper bounds are decimals, 0.15 is 15 %")
     limit = np.minimum(np.broadcast_to(limit, len(rows)), float(gross))
     if not (limit >= 0).all():
         bad = int(np.argmin(limit >= 0))

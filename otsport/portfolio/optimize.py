@@ -231,6 +231,7 @@ def min_variance(
     mu, sigma = _checked(expected_returns, cov, bounds)
     if found := clashes(bounds):
         raise SolverError(f"no weights satisfy the constraints: {'; '.join(found)}")
+    warn_units(rate=np.float64(rate))
     w = cp.Variable(len(mu))
     problem = cp.Problem(cp.Minimize(0.5 * cp.quad_form(w, cp.psd_wrap(sigma / sigma.diagonal().mean()))), list(_constraints(w, 1.0, bounds).values()))
     _solve(problem)
