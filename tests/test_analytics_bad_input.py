@@ -251,7 +251,7 @@ def test_parametric_parts_refuse(change, words):
 
 @pytest.mark.parametrize("returns, exposures, words", [
     (pd.DataFrame(TABLE, columns=NAMES), pd.Series({"a": 1.0, "b": 1.0, "c": 1.0, "d": 5.0}), "d is in exposures but not in returns"), (pd.DataFrame(TABLE, columns=list("aab")), pd.Series({"a": 1.0, "b": 1.0}), "stands twice"),
-    (pd.DataFrame(TABLE, columns=NAMES), pd.Series([1.0] * 4, index=list("aabc")), "stands twice"), (TABLE[:, :0], [], "shape"), (np.clip(TABLE, -0.01, 0.01) * 1e300, [1e10] * 3, "too large"), (TABLE, {"a": 1.0}, "holds"),
+    (pd.DataFrame(TABLE, columns=NAMES), pd.Series([1.0] * 4, index=list("aabc")), "stands twice"), (TABLE[:, :0], [], "shape"), (np.clip(100 * TABLE, 0.5, 1.0), [1e308] * 3, "too large"), (TABLE, {"a": 1.0}, "holds"),
 ])
 def test_linear_var_refuses_misalignment(returns, exposures, words):
     with pytest.raises(REFUSED, match=words):

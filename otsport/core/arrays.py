@@ -138,7 +138,8 @@ def check_returns(
     value, where = returns[tuple(at)], f"{what} {place(returns if given is None else given, at)}"
     if value < -1:
         raise DataError(f"{where} is {value:g}, below -1: none can lose more than all; give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
-    raise InputError(f"{where} is {value:g}, {100 * value:+,.0f} % in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+    percent = f"{100 * value:+,.0f} %" if value < 1e9 else f"{100 * value:+.3g} %"
+    raise InputError(f"{where} is {value:g}, {percent} in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
 
 
 def warn_shifts(shifts: np.ndarray) -> None:
