@@ -5,7 +5,8 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from otsport.book.ledger import book_commission, book_fill, deposit
-from otsport.core.records import Commission, Fill, Side, option, stock
+from otsport.core.contracts import option, stock
+from otsport.core.orders import Commission, Fill, Side
 
 ACCOUNT, PORTFOLIO, CAPITAL = "DU123456", "main", Decimal("1000000.00")
 OPEN = datetime(2022, 12, 28, 14, 30, tzinfo=timezone.utc)

@@ -11,8 +11,10 @@ from decimal import Decimal
 import pytest
 
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerUnreachable, DataError
-from otsport.core.records import Commission, Contract, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side, option, stock
-from otsport.trading.broker import Broker, fold, missing_qty
+from otsport.core.contracts import Contract, option, stock
+from otsport.core.orders import Commission, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side
+from otsport.brokers.protocol import Broker
+from otsport.core.orders import fold, missing_qty
 
 
 @dataclass
@@ -39,7 +41,7 @@ class World:
     def record(self, order: Order) -> OrderRecord:
         "Where an order stands after everything that was heard of it."
         own = [m for m in self.heard if getattr(m, "order_ref", None) == order.order_ref]
-        return fold(OrderRecord(order, self.session, 1, OrderState.CREATED), own)
+        return fold(OrderRecord(order, self.session, OrderState.CREATED), own)
 
     def fills(self, order: Order | None = None) -> list[Fill]:
         found = {m.exec_id: m for m in self.heard if isinstance(m, Fill)}
@@ -246,7 +248,7 @@ async def report_tells_the_same_as_the_stream(world):
     assert {c.exec_id: c for c in report.commissions} == world.charges()
     for order in orders:
         told = [m for m in (*report.fills, *report.orders) if m.order_ref == order.order_ref]
-        record = fold(OrderRecord(order, world.session, 1, OrderState.CREATED), told)
+        record = fold(OrderRecord(order, world.session, OrderState.CREATED), told)
         heard = world.record(order)
         assert (record.state, record.filled_qty, record.perm_id) == (heard.state, heard.filled_qty, heard.perm_id)
     assert all(e.ts == report.orders[0].ts for e in report.orders)

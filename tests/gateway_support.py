@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 
 from otsport.data.samples import history
-from otsport.gateway import server as gateway_server
+from otsport.gateway import sockets
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.market import Market
-from otsport.gateway.wire import ASKED, PREFIX, SENT, Frames, decode, encode, frame, split
+from otsport.gateway.frames import PREFIX, Frames, frame
+from otsport.gateway.wire import ASKED, SENT, decode, encode, split
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSION = date(2022, 12, 15)
@@ -37,7 +38,7 @@ def running(served: Exchange, clock: str = "heartbeat", seconds_per_step: float 
 
     def work():
         asyncio.set_event_loop(loop)
-        box["server"] = loop.run_until_complete(gateway_server.serve(served, clock=clock, seconds_per_step=seconds_per_step))
+        box["server"] = loop.run_until_complete(sockets.serve(served, clock=clock, seconds_per_step=seconds_per_step))
         ready.set()
         loop.run_forever()
         box["server"].close()

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = {"core": 1, "kernels": 1, "data": 2, "analytics": 2, "strategy": 3, "portfolio": 3, "trading": 3, "gateway": 3, "book": 3, "desk": 4, "app": 5}
+FLOORS = {"core": 1, "kernels": 1, "data": 2, "analytics": 2, "strategy": 3, "portfolio": 3, "execution": 3, "brokers": 3,
+          "gateway": 3, "book": 3, "show": 3, "desk": 4, "panels": 5, "app": 5}
 GATEWAY_USERS = {"app.cli", "desk.replay"}
 MAX_NOTEBOOK_KB = 400
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home|work|tmp|Users|var/folders)/[A-Za-z0-9_.-]+")

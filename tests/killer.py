@@ -50,40 +50,41 @@ def switch_outbox_off() -> None:
     """Replace the outbox by a writer that records an order after it left, and the restart by one that asks nothing."""
     from dataclasses import replace
 
-    from otsport.core.records import OrderRecord, OrderState
+    from otsport.core.orders import OrderRecord, OrderState
     from otsport.data.plain import plain
-    from otsport.desk import desk, outbox
+    from otsport.desk import outbox, session
 
     recorded = outbox.enqueue
 
-    def enqueue(store, book, orders, session, stage, now, plan=None):
+    def enqueue(store, book, orders, day, now, plan=None):
         orders = [replace(o, order_ref=f"{o.order_ref}-{os.getpid()}") for o in orders]  # names that no restart finds again
-        records = {o.order_ref: OrderRecord(o, session, stage, OrderState.CREATED) for o in orders}
-        book = replace(book, orders=book.orders | records)
+        records = {o.order_ref: OrderRecord(o, day, OrderState.CREATED) for o in orders}
         if plan is not None:
-            memory[session] = plain(plan)
+            memory[day] = plain(plan)
+        return replace(book, orders=book.orders | records)
+
+    async def release(store, book, broker, wishes, at):
+        quotes = await broker.quotes([r.order.contract for r in wishes]) if wishes else {}
+        decisions = outbox.let_through({}, wishes, quotes, at)
+        for record, decision in zip(wishes, decisions):
+            if decision.accepted:
+                await broker.place(record.order)
+        if wishes:
+            day = wishes[0].session
+            book = recorded(store, book, [r.order for r in wishes], day, at.now, memory.pop(day, None))
+            book = outbox.commit_departure(store, book, decisions, at.now)
         return book
 
-    async def release(store, book, broker, records, gate, now):
-        quotes = await broker.quotes([r.order.contract for r in records]) if records else {}
-        allowed = [r for r in records if gate(r.order, quotes.get(r.order.contract.key)).accepted]
-        for record in allowed:
-            await broker.place(record.order)
-        if records:
-            session, stage = records[0].session, records[0].stage
-            book = recorded(store, book, [r.order for r in records], session, stage, now, memory.pop(session, None))
-            book = outbox.commit_departure(store, book, [gate(r.order, quotes.get(r.order.contract.key)) for r in records], now)
+    async def resume(desk, book):
         return book
-
-    async def take_up(d):
-        return None
 
     memory: dict = {}
-    stored = desk.Store.plan
-    desk.Store.plan = lambda self, portfolio, session: memory.get(session) or stored(self, portfolio, session)
-    desk.enqueue, desk.release, desk.take_up = enqueue, release, take_up
+    stored = session.Store.plan
+    session.Store.plan = lambda self, portfolio, day: memory.get(day) or stored(self, portfolio, day)
+    session.enqueue, session.release = enqueue, release
+    session.STEPS = tuple(resume if step is session.resume else step for step in session.STEPS)
     outbox.stop_for = lambda book, strange: None
-    desk.check_before_open = lambda d: None
+    session.check_before_open = lambda book: None
 
 
 def fork(number: int, session: date, port: int, outbox: bool) -> int:
@@ -134,7 +135,7 @@ def kill(pid: int) -> bool:
 def verdict(journal: Path, home: Path) -> dict:
     """Compare the gateway's own record with the store."""
     from otsport.data.store import open_store
-    from otsport.gateway.exchange import executions, received_orders
+    from otsport.gateway.journal import executions, received_orders
 
     wishes = Counter((r.ts.date(), r.ticket.account, r.ticket.contract.key, r.ticket.side) for r in received_orders(journal))
     theirs = {e.exec_id: (e.order_ref, e.contract.key, e.side, e.qty, e.price) for e in executions(journal)}

@@ -1,8 +1,10 @@
 """The example book in a real store, for tests of panels."""
+from dataclasses import replace
+
 from otsport.desk.day import example_days
 from otsport.book.example import ACCOUNT, PORTFOLIO, example_book
 from otsport.core.calendars import session_close, session_open
-from otsport.core.records import TransactionKind
+from otsport.core.books import TransactionKind
 from otsport.data.plain import plain
 from otsport.data.samples import history
 
@@ -20,7 +22,7 @@ def fill_store(store, sessions=3):
                 unit.add_portfolio(PORTFOLIO, ACCOUNT)
             unit.add_plan(PORTFOLIO, day.session, plain(day.plan))
             for record in day.orders:
-                unit.add_order(record.order, day.session, record.stage)
+                unit.add_order(record.order, day.session)
         with store.unit(session_close(day.session)) as unit:
             for booking in book.bookings:
                 entry = booking.transaction
@@ -29,6 +31,6 @@ def fill_store(store, sessions=3):
                     commission = book.commissions[entry.ref] if entry.kind is TransactionKind.COMMISSION else None
                     unit.book(booking, fill, commission)
             for record in day.orders:
-                unit.set_order_state(record.order.order_ref, record.state, record.filled_qty, record.perm_id, record.message)
+                unit.set_order_state(replace(record, version=store.order(record.order.order_ref).version))
             unit.add_snapshot(day.snapshot)
     return book

@@ -13,7 +13,9 @@ import pandas as pd
 import otsport.analytics
 import otsport.portfolio
 from otsport.analytics import american, combinations, covariance, kelly, live, metrics, montecarlo, options, revaluation, risk, surface, var
-from otsport.core.records import Lot, Position, Target, option, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import option, stock
+from otsport.core.intent import Target
 from otsport.core.settings import Limits
 from otsport.portfolio import optimize
 
@@ -112,16 +114,17 @@ def _frame(function: Callable) -> Callable:
 
 
 PAIR = (Group({"expected_returns": (0,), "cov": (0, 1)}, fixed=True),)
-ONE = "one array alone"
+ONE, OF_LEGS = "one array alone", "in the order of the legs, which have no names"
 CASES = {
     **{f"options.{f.__name__}": _side_by_side(f, QUOTES) for f in (options.bsm, options.bsm_price, options.bsm_delta, options.bsm_vega, options.bsm_greeks, options.bsm_second_order)},
     "options.black76": _side_by_side(options.black76, {("forward" if k == "spot" else k): v for k, v in QUOTES.items() if k != "div_yield"}),
     "options.implied_vol": _side_by_side(options.implied_vol, PRICED), "options.right_sign": Case(options.right_sign, {"right": QUOTES["right"]}, plain={"right": ONE}),
     **{f"american.{f.__name__}": _side_by_side(f, QUOTES) for f in (american.american, american.american_greeks, american.american_approx)},
     "american.american_vol": _side_by_side(american.american_vol, PRICED), "american.american_tree": _side_by_side(american.american_tree, QUOTES, steps=11),
-    "combinations.payoff": Case(lambda spot: combinations.payoff([combinations.Leg(1, "C", 100, 2)], spot), {"spot": QUOTES["spot"]}, plain={"spot": ONE}),
+    "combinations.payoff": Case(lambda spot: combinations.payoff([combinations.Leg(1, "C", 100, 2)], spot), {"spot": QUOTES["spot"]}, plain={"spot": ONE, "vols": OF_LEGS}),
+    **{f"combinations.{name}": Case(None, {}, plain={"vols": OF_LEGS}) for name in ("outcome", "probability_of_profit", "expected_profit")},
     "combinations.combination_greeks": Case(lambda vols: combinations.combination_greeks([combinations.Leg(1, "C", 100, 2), combinations.Leg(-1, "C", 105, 1)], 100, 0.3, 0, 0, vols),
-                                            {"vols": np.array([0.2, 0.25])}, plain={"vols": "in the order of the legs, which have no names"}),
+                                            {"vols": np.array([0.2, 0.25])}, plain={"vols": OF_LEGS}),
     **{f"covariance.{f.__name__}": _of_table(f) for f in (covariance.usable_returns, covariance.shrinkage, covariance.shrunk_covariance, covariance.sample_covariance, covariance.denoised_covariance)},
     "covariance.ewma_covariance": _of_table(covariance.ewma_covariance, rising=True),
     "covariance.factor_covariance": Case(covariance.factor_covariance, {"returns": RETURNS, "factors": RETURNS.mean(axis=1)[:, None]}, (Group({"returns": (1,)}), Group({"returns": (0,), "factors": (0,)}, SESSIONS))),

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from otsport.data.store import open_store
-from otsport.gateway.exchange import executions, received_orders
+from otsport.gateway.journal import executions, received_orders
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240  # a trading day on a busy machine; a quiet one needs twelve

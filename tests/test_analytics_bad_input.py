@@ -22,7 +22,8 @@ from otsport.analytics.var import (
     cornish_fisher_var, ewma_es, ewma_var, ewma_variances, incremental_var, linear_var, parametric_es, parametric_parts, parametric_var,
 )
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import Lot, Position, option, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import option, stock
 from otsport.data.ticks import TickBuffer
 
 REFUSED = (InputError, DataError)

@@ -17,7 +17,8 @@ from otsport.analytics.revaluation import delta_gamma_pnl, full_revaluation, mak
 from otsport.analytics.risk import expected_shortfall, historical_var
 from otsport.analytics.var import linear_var, parametric_parts
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import Lot, Position, PositionMark, Snapshot, option, stock
+from otsport.core.books import Lot, Position, PositionMark, Snapshot
+from otsport.core.contracts import option, stock
 from otsport.data.ring import SnapshotRing
 from otsport.data.ticks import TickBuffer
 
@@ -82,7 +83,7 @@ def test_adjusted_option_counts_its_deliverable():  # 150 shares after a 3-for-2
 
 def test_option_that_expired_before_the_snapshot_is_refused_by_name():
     late = replace(snapshot((AAPL, 100, 185), (CALL, -1, 6)), ts=datetime(2025, 6, 23, 15, tzinfo=UTC))
-    with pytest.raises(InputError, match="AAPL 20250620 C 200, valued as of 2025-06-23 15:00 UTC: the expiry precedes the instant of the prices"):
+    with pytest.raises(InputError, match="AAPL 20250620 C 200 expired on 2025-06-20, before 2025-06-23: leave it out"):
         LiveBook(HELD, 10_000.0, late)
     LiveBook([HELD[0], position(CALL, 0, 0)], 10_000.0, replace(late, positions=late.positions[:1]))  # settled: nothing is held of it
 

@@ -11,7 +11,7 @@ from otsport.analytics.covariance import shrinkage, shrunk_covariance
 from otsport.analytics.metrics import drawdowns, longest_drawdown, metrics
 from otsport.analytics.options import bsm, bsm_delta, bsm_price, implied_vol
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import Right
+from otsport.core.contracts import Right
 
 GOLDEN = {v["id"]: v for v in json.loads((Path(__file__).parent / "golden" / "kernels_bsm_var.json").read_text())["vectors"]}
 

@@ -17,7 +17,7 @@ from otsport.analytics.options import bsm_price
 from otsport.analytics.risk import QUANTILES, component_es, component_var, expected_shortfall, historical_var, scenario_pnl
 from otsport.core.calendars import years_to_expiry
 from otsport.core.errors import DataError, InputError
-from otsport.core.records import Contract, Right, option, stock
+from otsport.core.contracts import Contract, Right, option, stock
 
 GOLDEN = {v["id"]: v for v in json.loads((Path(__file__).parent / "golden" / "kernels_bsm_var.json").read_text())["vectors"]}
 NOW = datetime(2022, 12, 27, 21, tzinfo=timezone.utc)
@@ -69,16 +69,16 @@ def test_scenario_pnl_sums_and_full_revaluation():
         assert pnl.iloc[row].sum() == pytest.approx(expected, abs=1e-9)
 
 
-def test_scenario_pnl_option_that_expires_now_is_intrinsic():
+def test_scenario_pnl_expired_option_is_refused_by_name():
+    call = option("KO", date(2022, 12, 16), "60", "C")
+    with pytest.raises(InputError, match="KO 20221216 C 60 expired on 2022-12-16, before 2022-12-27: leave it out, or value the book as of an earlier day"):
+        book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
+
+
+def test_scenario_pnl_option_of_the_day_is_intrinsic_at_the_close():
     call = option("KO", date(2022, 12, 27), "60", "C")
     pnl = book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
     assert pnl[call.key].tolist() == pytest.approx([100 * 6.35, -100 * 3.5])
-
-
-def test_scenario_pnl_expired_option_is_refused_by_name():
-    call = option("KO", date(2022, 12, 16), "60", "C")
-    with pytest.raises(InputError, match="KO 20221216 C 60, valued as of 2022-12-27 21:00 UTC: the expiry precedes the instant of the prices"):
-        book({call: 1}, pd.DataFrame({"KO": [0.1, -0.1]}), {call.key: 0.2})
 
 
 def test_scenario_pnl_adjusted_option_counts_its_deliverable():  # 150 shares after a 3-for-2 split

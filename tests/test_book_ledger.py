@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from otsport.book.ledger import book_commission, book_fill, book_move, deposit, match_fifo, positions_from, trial_balance
 from otsport.core.errors import CheckFailed, InputError
-from otsport.core.records import Commission, Lot, Position, Side, TransactionKind, stock
+from otsport.core.books import Lot, Position, TransactionKind
+from otsport.core.contracts import stock
+from otsport.core.orders import Commission, Side
 
 ZERO = Decimal(0)
 

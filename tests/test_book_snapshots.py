@@ -12,7 +12,9 @@ from otsport.book.ledger import book_fill, deposit
 from otsport.book.lifecycle import expire_due
 from otsport.book.snapshots import check_books, take_snapshot
 from otsport.core.errors import CheckFailed, InputError, NoPrices
-from otsport.core.records import AccountValues, Holding, Position, Side, stock
+from otsport.core.books import AccountValues, Holding, Position
+from otsport.core.contracts import stock
+from otsport.core.orders import Side
 
 DAYS = [date(2022, 12, 28), date(2022, 12, 29)]
 CLOSE = OPEN + timedelta(hours=6, minutes=30)

@@ -18,13 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.core.errors import AuditBroken, DiskFull, InputError, LostRace, StoreError
-from otsport.core.records import (
-    Booking, Commission, Contract, Fill, Leg, Lot, Order, OrderRecord, OrderState, OrderType, Position, PositionMark,
-    Side, Snapshot, Transaction, TransactionKind, option, stock,
-)
+from otsport.core.books import Booking, Leg, Lot, Position, PositionMark, Snapshot, Transaction, TransactionKind
+from otsport.core.contracts import Contract, option, stock
+from otsport.core.orders import Commission, Fill, Order, OrderRecord, OrderState, OrderType, Side
 from otsport.data.audit import GENESIS, Link, read_head, read_key, signature
 from otsport.data.store import REVISION, Change, Store, apply, open_store, writing
-from otsport.data.tables import AUDIT, META, POSITIONS
+from otsport.data.tables import AUDIT, META, ORDERS, POSITIONS
 
 TS = datetime(2022, 12, 28, 15, 30, tzinfo=timezone.utc)
 DAY = date(2022, 12, 28)
@@ -101,11 +100,11 @@ def a_day(store: Store) -> None:
         unit.add_portfolio("main", "DU1")
         unit.book(deposit())
         unit.add_plan("main", DAY, {"targets": {"KO": 0.02}, "vol": float("nan")})
-        unit.add_order(order(1), DAY, 1)
-        unit.add_order(order(2, CALL, Side.SELL, 1, "1.20"), DAY, 2)
+        added = unit.add_order(order(1), DAY)
+        unit.add_order(order(2, CALL, Side.SELL, 1, "1.20"), DAY)
     fill = fill_of(order(1))
     with store.unit(TS) as unit:
-        unit.set_order_state(fill.order_ref, OrderState.FILLED, fill.qty, fill.perm_id, "all of it")
+        unit.set_order_state(replace(added, state=OrderState.FILLED, filled_qty=fill.qty, perm_id=fill.perm_id, message="all of it"))
         unit.book(bought(fill), fill=fill)
         unit.book(charged(fill, bought(fill).after), commission=Commission(fill.exec_id, D("1.00")))
     with store.unit(TS) as unit:
@@ -125,8 +124,8 @@ def test_records_round_trip_over_a_restart(place):
     with place.open() as store:
         fill = fill_of(order(1))
         assert store.portfolios() == {"main": "DU1"}
-        assert store.order(order(1).order_ref) == OrderRecord(order(1), DAY, 1, OrderState.FILLED, D(100), 100001, "all of it")
-        assert store.orders("main", DAY) == store.orders("main") == [store.order(order(1).order_ref), OrderRecord(order(2, CALL, Side.SELL, 1, "1.20"), DAY, 2, OrderState.CREATED)]
+        assert store.order(order(1).order_ref) == OrderRecord(order(1), DAY, OrderState.FILLED, D(100), 100001, "all of it")
+        assert store.orders("main", DAY) == store.orders("main") == [store.order(order(1).order_ref), OrderRecord(order(2, CALL, Side.SELL, 1, "1.20"), DAY, OrderState.CREATED)]
         assert store.orders("main", date(2022, 12, 27)) == store.orders("other") == []
         assert store.fills("main") == store.fills("main", DAY) == [fill] == [store.fill("e1")]
         assert store.fills("main", date(2022, 12, 27)) == []
@@ -174,13 +173,47 @@ def test_snapshots_last_before_a_session(place):
         assert store.last_snapshot("main", before=days[0]) is None
 
 
-def test_order_state_keeps_what_is_not_said(place):
+def test_an_order_that_waits_comes_back_whole(place):
+    later = replace(order(3, CALL, Side.SELL, 1, "1.20"), waits_for=("20221228-main-001", "20221228-main-002"), not_before=TS, parent="p1", group="overlay")
     with place.open() as store:
         a_day(store)
         with store.unit(TS) as unit:
-            unit.set_order_state("20221228-main-001", OrderState.FILLED)
-        record = store.order("20221228-main-001")
-        assert (record.filled_qty, record.perm_id, record.message) == (D(100), 100001, "")
+            unit.add_order(later, DAY)
+    with place.open() as store:
+        assert store.order(later.order_ref).order == later
+        assert store.order(order(1).order_ref).order.waits_for == ()
+        store.verify()
+
+
+def test_an_order_moves_from_the_version_that_was_read(place):
+    "Two desks read one order: the second to move it is told, and nothing of its unit is kept."
+    ref = order(2).order_ref
+    with place.open() as first, place.open() as second:
+        a_day(first)
+        mine, theirs = first.order(ref), second.order(ref)
+        assert mine.version == theirs.version == 5  # its audit row
+        with first.unit(TS) as unit:
+            sent = unit.set_order_state(replace(mine, state=OrderState.SENT))
+            assert sent.version == ROWS_OF_A_DAY + 1
+            assert unit.set_order_state(replace(sent, state=OrderState.WORKING)).version == ROWS_OF_A_DAY + 2
+        with pytest.raises(LostRace, match=f"{ref} has changed since it was read .read: audit row 5, stored: working by audit row 12"), second.unit(TS) as unit:
+            unit.note("with it", "main")
+            unit.set_order_state(replace(theirs, state=OrderState.SENT))
+        assert (first.order(ref).state, first.order(ref).version) == (OrderState.WORKING, ROWS_OF_A_DAY + 2)
+        with second.unit(TS) as unit:  # read again and retry
+            unit.set_order_state(replace(second.order(ref), state=OrderState.CANCELLED))
+        assert first.verify() == ROWS_OF_A_DAY + 3
+
+
+def test_an_undone_move_leaves_the_order_as_it_was_read(place):
+    ref = order(2).order_ref
+    with place.open() as store:
+        a_day(store)
+        record = store.order(ref)
+        with pytest.raises(ConnectionResetError), store.unit(TS) as unit:
+            unit.set_order_state(replace(record, state=OrderState.SENT))
+            raise ConnectionResetError("the broker went away")
+        assert store.order(ref) == record and store.order(ref).version == record.version
 
 
 def test_closed_position_stays_with_what_it_realized(place):
@@ -225,12 +258,12 @@ def test_same_ref_in_another_account_or_kind_is_another_booking(place):
     [
         lambda unit: unit.add_portfolio("main", "DU9"),
         lambda unit: unit.add_plan("main", DAY, {}),
-        lambda unit: unit.add_order(order(1), DAY, 1),
+        lambda unit: unit.add_order(order(1), DAY),
         lambda unit: unit.add_snapshot(snapshot()),
-        lambda unit: unit.add_order(replace(order(3), portfolio="nobody"), DAY, 1),
-        lambda unit: unit.add_order(replace(order(3), account="DU9"), DAY, 1),
+        lambda unit: unit.add_order(replace(order(3), portfolio="nobody"), DAY),
+        lambda unit: unit.add_order(replace(order(3), account="DU9"), DAY),
         lambda unit: unit.book(bought(fill_of(order(77), "e7")), fill=fill_of(order(77), "e7")),
-        lambda unit: unit.set_order_state("nobody", OrderState.SENT),
+        lambda unit: unit.set_order_state(OrderRecord(order(77), DAY, OrderState.SENT)),
         lambda unit: unit.book(deposit("d2", account="DU9")),
     ],
     ids=["portfolio", "plan", "order", "snapshot", "order of no portfolio", "order of a foreign account", "fill of no order", "state of no order", "deposit of a foreign account"],
@@ -259,7 +292,7 @@ def test_float_naive_or_nan_is_refused(place, record, text):
     with place.open() as store:
         with store.unit(TS) as unit:
             unit.add_portfolio("main", "DU1")
-            unit.add_order(order(1), DAY, 1)
+            unit.add_order(order(1), DAY)
         with pytest.raises(InputError, match=text), store.unit(TS) as unit:
             unit.book(bought(fill_of(order(1))), fill=record)
         assert store.fills("main") == [] and store.positions("main") == {} and store.verify() == 2
@@ -272,7 +305,7 @@ def test_error_in_a_unit_undoes_all_of_it(place):
     with place.open() as store:
         a_day(store)
         with pytest.raises(ConnectionResetError), store.unit(TS) as unit:
-            unit.add_order(order(5), DAY, 1)
+            unit.add_order(order(5), DAY)
             unit.book(deposit("d2"))
             raise ConnectionResetError("the broker went away")
         assert store.order(order(5).order_ref) is None and store.cash("main") == D("993738.00")
@@ -285,7 +318,7 @@ def test_swallowed_error_still_loses_the_unit(place):
         with pytest.raises(StoreError, match="nothing of this unit was kept"), store.unit(TS) as unit:
             unit.book(deposit("d2"))
             with pytest.raises(StoreError):
-                unit.add_order(order(1), DAY, 1)
+                unit.add_order(order(1), DAY)
         assert store.cash("main") == D("993738.00") and store.verify() == ROWS_OF_A_DAY
 
 
@@ -305,8 +338,8 @@ def test_lost_race_on_a_position(place):
         a_day(first)
         mine, theirs = first.positions("main")["KO"], second.positions("main")["KO"]
         with first.unit(TS) as unit:
-            unit.add_order(order(6), DAY, 1)
-            unit.add_order(order(7), DAY, 1)
+            unit.add_order(order(6), DAY)
+            unit.add_order(order(7), DAY)
             unit.book(bought(fill_of(order(6), "e6"), mine), fill=fill_of(order(6), "e6"))
         with pytest.raises(LostRace, match="read: 100 units, stored: 200 units"), second.unit(TS) as unit:
             unit.note("with it", "main")
@@ -334,9 +367,19 @@ def test_stale_version_is_a_lost_race(place):
         assert row["version"] == 2
         for version in (2, 4):
             with pytest.raises(LostRace, match="read again and retry"), writing(store._engine) as conn:
-                apply(conn, Change(POSITIONS, row | {"version": version}, existing=True))
+                apply(conn, Change(POSITIONS, row | {"version": version}, existing=True, read=version - 1))
         with writing(store._engine) as conn:
-            apply(conn, Change(POSITIONS, row | {"version": 3}, existing=True))
+            apply(conn, Change(POSITIONS, row | {"version": 3}, existing=True, read=2))
+
+
+def test_stale_order_is_a_lost_race_in_the_row_itself(place):
+    with place.open() as store:
+        a_day(store)
+        for read in (0, 4, 7):
+            with pytest.raises(LostRace, match="read again and retry"), writing(store._engine) as conn:
+                apply(conn, Change(ORDERS, {"order_ref": order(2).order_ref, "version": 9}, existing=True, read=read))
+        with writing(store._engine) as conn:
+            apply(conn, Change(ORDERS, {"order_ref": order(2).order_ref, "version": 9}, existing=True, read=5))
 
 
 def test_writer_that_waits_too_long_loses_the_race(place):
@@ -605,8 +648,8 @@ def _whole(store: Store) -> int:
 
 def _write_a_unit(store: Store, ref: str, halves: bool = False) -> None:
     with store.unit(TS) as unit:
-        unit.add_order(replace(order(), order_ref=ref), DAY, 1)
-        unit.set_order_state(ref, OrderState.SENT)
+        added = unit.add_order(replace(order(), order_ref=ref), DAY)
+        unit.set_order_state(replace(added, state=OrderState.SENT))
         if not halves:
             unit.book(deposit(ref, "1.00"))
 

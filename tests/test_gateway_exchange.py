@@ -18,8 +18,13 @@ from hypothesis import strategies as st
 
 from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, DiskFull, InputError, NoPrices, NotASession, StoreError
-from otsport.core.records import OrderType, Right, Side, option, stock
-from otsport.gateway.exchange import Clock, CommissionNote, Exchange, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, commission_due, executions, read_journal, received_orders
+from otsport.core.contracts import Right, option, stock
+from otsport.core.orders import OrderType, Side
+from otsport.core.venues import commission_due
+from otsport.gateway.exchange import Exchange
+from otsport.gateway.journal import (
+    Clock, CommissionNote, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, executions, read_journal, received_orders,
+)
 
 
 def started(market=None, journal=None, session=THURSDAY, cash=CASH) -> Exchange:
@@ -336,9 +341,9 @@ def test_expired_contract_is_no_longer_listed_and_its_gtc_order_ends():
 
 def test_held_strike_stays_listed_when_the_grid_moves():
     class Moved(TapeMarket):
-        def chain(self, symbol, day):
-            chain = super().chain(symbol, day)
-            return chain if day == THURSDAY else replace(chain, strikes=(Decimal(80),))
+        def chains(self, symbol, day):
+            [chain] = super().chains(symbol, day)
+            return (chain if day == THURSDAY else replace(chain, strikes=(Decimal(80),)),)
 
     exchange = to_open(started(Moved()))
     exchange.place(ticket(1, "SELL", 1, PUT))

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from otsport.analytics.options import bsm_price
 from otsport.core.calendars import last_sessions, next_session, previous_session, session_close, session_open, years_to_expiry
 from otsport.core.errors import NoPrices
-from otsport.core.records import OrderType, Right, Side, option, stock
-from otsport.core.units import from_float, stock_tick
+from otsport.core.contracts import Right, option, stock
+from otsport.core.orders import OrderType, Side
+from otsport.core.units import from_float
+from otsport.core.venues import stock_tick
 from otsport.data.market import stamped
 from otsport.data.samples import history
-from otsport.gateway.exchange import Exchange, Ticket, price_tick
+from otsport.core.venues import tick_of
+from otsport.gateway.exchange import Exchange
+from otsport.gateway.journal import Ticket
 from otsport.gateway.market import EXPIRIES, KEPT_SESSIONS, Market, listed_expiries, option_sides, option_vols, session_steps, stock_sides, strike_grid
 
 DAY = date(2018, 10, 10)
@@ -137,7 +141,7 @@ def test_quotes_are_two_sided_on_ticks_and_modelled(market, day):
             assert quote.source == "modelled" and quote.ts == session_steps(day)[step] and quote.ask > quote.bid >= 0
             for price in (quote.bid, quote.ask):
                 exact = Decimal(repr(price))
-                assert exact % price_tick(contract, exact) == 0
+                assert exact % tick_of(contract, exact) == 0
             low, high = (5, 50) if contract.is_option else (300, 2000)
             assert low <= quote.ask_size <= high and (low <= quote.bid_size <= high or (quote.bid == 0 and quote.bid_size == 0))
             if not contract.is_option:

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from gateway_support import ask, exchange, messages, opening
 
 from otsport.core.errors import InputError
-from otsport.core.records import option, stock
-from otsport.gateway.server import Gateway, Session, receive
-from otsport.gateway.wire import ASKED, CONDITIONS, MAX_FRAME, MAX_VERSION, MIN_VERSION, SENT, Frames, Request, WireError, agreed_version, contract_values, decode, encode, frame, number, request, split, text
+from otsport.core.contracts import option, stock
+from otsport.gateway.handlers import receive
+from otsport.gateway.session import Gateway, Session
+from otsport.gateway.frames import MAX_FRAME, MAX_VERSION, MIN_VERSION, Frames, WireError, agreed_version, frame
+from otsport.gateway.wire import ASKED, CONDITIONS, SENT, Request, contract_values, decode, encode, number, request, split, text
 
 VERSIONS = st.integers(MIN_VERSION, MAX_VERSION)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

@@ -388,7 +388,7 @@ def test_greeks_without_width_are_limits(right, sign):
     g = american_greeks([90, 100, 110], 100, 0, 0.05, 0.02, 0.2, right)
     inside = np.array([sign < 0, False, sign > 0])
     assert g.delta.tolist() == [sign if i else (0.5 * sign if s == 100 else 0) for i, s in zip(inside, (90, 100, 110))]
-    assert g.gamma.tolist() == [0, math.inf, 0] and g.theta[1] == -math.inf and not g.flag.any() and np.all(g.vega == 0)
+    assert g.gamma.tolist() == [0, 0, 0] and g.theta[1] == min(sign * 0.5 * (0.02 * 100 - 0.05 * 100), 0) / 365 and not g.flag.any() and np.all(g.vega == 0)
     spot = np.array([60.0, 92.0, 99.0, 120.0, 150.0])
     for r, q in ((0.05, 0.02), (0.02, 0.05)):
         g, near = (american_greeks(spot, 100, 1, r, q, v, right) for v in (0.0, 1e-3))

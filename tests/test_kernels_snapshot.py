@@ -12,7 +12,8 @@ from numba.core.runtime import _nrt_python as nrt
 from numba.core.runtime import rtsys
 
 from otsport.analytics.live import PARALLEL_FROM, LiveBook
-from otsport.core.records import Lot, Position, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import stock
 from otsport.data.ticks import TickBuffer
 from otsport.kernels import snapshot as kernel
 

@@ -9,9 +9,12 @@ import pytest
 
 from otsport.analytics.covariance import shrunk_covariance
 from otsport.core.calendars import next_session, session_close
-from otsport.core.records import Lot, Position, Side, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import stock
+from otsport.core.orders import Side
 from otsport.core.settings import Limits, Sizing
-from otsport.core.units import from_float, stock_tick
+from otsport.core.units import from_float
+from otsport.core.venues import stock_tick
 from otsport.data.samples import history
 from otsport.portfolio.limits import apply_limits
 from otsport.portfolio.optimize import optimize_targets

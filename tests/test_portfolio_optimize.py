@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
 from otsport.core.errors import InputError, SolverError
-from otsport.core.records import Target, stock
+from otsport.core.contracts import stock
+from otsport.core.intent import Target
 from otsport.core.settings import Limits
 from otsport.portfolio.optimize import Bounds, _trusted, best_return, clashes, largest_gross, max_sharpe, min_variance, optimize_targets
 

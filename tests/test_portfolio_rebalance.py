@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.core.errors import InputError, NoPrices
-from otsport.core.records import Lot, OrderType, Position, Quote, Side, Target, option, stock
-from otsport.core.units import stock_tick
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import Quote, option, stock
+from otsport.core.intent import Target
+from otsport.core.orders import OrderType, Side
+from otsport.core.venues import stock_tick
 from otsport.portfolio.limits import pledged_shares
 from otsport.portfolio.rebalance import TradeRules, call_limit, commission_estimate, covered_call_orders, marketable_limit, plan_orders
 

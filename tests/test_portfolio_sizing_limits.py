@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.core.errors import InputError, NoPrices
-from otsport.core.records import Lot, Position, Target, Verdict, View, option, stock
+from otsport.core.books import Lot, Position
+from otsport.core.contracts import option, stock
+from otsport.core.intent import Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.limits import apply_limits, coverable_calls, pledged_shares
 from otsport.portfolio.sizing import confidence_factor, size, size_all

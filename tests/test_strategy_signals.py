@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from otsport.analytics.options import bsm_delta, bsm_price
 from otsport.core.calendars import last_sessions, session_close, years_to_expiry
 from otsport.core.errors import DataError, InputError, LookAhead, NoPrices
-from otsport.core.records import Intent, OptionChain, Quote, Signal, SignalType, option, stock
+from otsport.core.contracts import OptionChain, Quote, option, stock
+from otsport.core.intent import Intent, Signal, SignalType
 from otsport.data.samples import history
 from otsport.strategy.coordinator import coordinate, outcome_counts
 from otsport.strategy.strategies import call_candidates, covered_call_signals, momentum_scores, momentum_signals, quote_delta

@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otsport.core.errors import AccountNotServed, IllegalTransition, InputError
-from otsport.core.records import Fill, Order, OrderEvent, OrderRecord, OrderState, Side, stock
+from otsport.core.contracts import stock
+from otsport.core.orders import Fill, Order, OrderEvent, OrderRecord, OrderState, Side
 from otsport.core.settings import BrokerProfile
-from otsport.trading.broker import TRANSITIONS, account_mode, check_served, fold, is_correction, missing_qty, next_state
+from otsport.brokers.protocol import check_served
+from otsport.core.orders import TRANSITIONS, fold, is_correction, missing_qty, next_state
+from otsport.core.settings import account_mode
 
 NOW = datetime(2022, 12, 28, 15, tzinfo=timezone.utc)
 ORDER = Order("20221228-core-001", "DU123456", "core", stock("KO"), Side.BUY, Decimal(100))
-CREATED = OrderRecord(ORDER, date(2022, 12, 28), 1, OrderState.CREATED)
+CREATED = OrderRecord(ORDER, date(2022, 12, 28), OrderState.CREATED)
 S = OrderState
 
 

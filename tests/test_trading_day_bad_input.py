@@ -10,7 +10,7 @@ import pytest
 
 from otsport.app.production import find_paper
 from otsport.core.errors import all_errors
-from otsport.gateway.wire import WireError
+from otsport.gateway.frames import WireError
 from run_support import (
     FAULTLESS, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, run_folder, status,
     trading_day, verdict, wait_for,

@@ -299,4 +299,4 @@ def test_axis_without_its_unit_is_caught(day, name):
 
 def test_report_shows_these_figures(html, day):
     images = [base64.b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', html.read_text().replace("\n", ""))]
-    assert images == [draw(day)._repr_png_() for draw in FIGURES.values()]
+    assert images == [draw(day).png() for draw in FIGURES.values()]

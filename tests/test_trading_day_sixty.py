@@ -10,10 +10,11 @@ from decimal import Decimal
 import pytest
 
 from otsport.core.calendars import last_sessions
-from otsport.core.records import PositionMark, Snapshot, TransactionKind, stock
+from otsport.core.books import PositionMark, Snapshot, TransactionKind
+from otsport.core.contracts import stock
 from otsport.core.units import to_tick
 from otsport.data.store import open_store
-from otsport.gateway.exchange import Clock, CommissionNote, Execution, Opened, OptionExpiry, read_journal
+from otsport.gateway.journal import Clock, CommissionNote, Execution, Opened, OptionExpiry, read_journal
 from run_support import FAULTLESS, contents, free_port, left_behind, listens, run_folder, status, trading_day, verdict
 
 SESSIONS = last_sessions(date(2022, 12, 28), 60)

@@ -15,11 +15,11 @@ from broker_contract import CHECKS, World, open_market
 from trading_support import KO, Relay, connected, gateway, number, profile
 
 from otsport.core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, SettingsError
-from otsport.core.records import Fill, OrderState, OrderType, Side
-from otsport.gateway.exchange import received_orders
+from otsport.core.orders import Fill, OrderState, OrderType, Side
+from otsport.gateway.journal import received_orders
 from otsport.trading import ib
-from otsport.trading.broker import is_correction
-from otsport.trading.ib import IBBroker
+from otsport.core.orders import is_correction
+from otsport.brokers.ib import IBBroker
 
 ROOT = Path(__file__).resolve().parents[1]
 if "OTSPORT_TEST_LIBRARY" in os.environ:  # the same file under the other library, see test_contract_under_ib_async
@@ -576,8 +576,8 @@ KILLED = """
 import asyncio, os, signal, sys
 sys.path[:] = {paths!r}
 from decimal import Decimal
-from otsport.core.records import Order, OrderType, Side
-from otsport.trading.ib import IBBroker
+from otsport.core.orders import Order, OrderType, Side
+from otsport.brokers.ib import IBBroker
 from trading_support import KO, profile
 
 async def main():

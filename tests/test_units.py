@@ -17,7 +17,9 @@ from otsport.analytics.options import UnitWarning
 from otsport.analytics.revaluation import make_book
 from otsport.analytics.risk import scenario_pnl
 from otsport.core.errors import DataError, InputError, SolverError
-from otsport.core.records import Lot, Position, PositionMark, Snapshot, Target, View, option, stock
+from otsport.core.books import Lot, Position, PositionMark, Snapshot
+from otsport.core.contracts import option, stock
+from otsport.core.intent import Target, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.optimize import optimize_targets
 from otsport.portfolio.sizing import confidence_factor, size
@@ -29,11 +31,13 @@ WRONG = {  # what stands in another unit, from a sample that does not
     **dict.fromkeys(("returns", "past_returns", "spot_returns", "factors"), {"percent": lambda x: 100 * x, "prices": lambda x: 100 * np.cumprod(1 + x, axis=0)}),
 }
 LEGS = [Leg(1, "C", 100, 2), Leg(-1, "C", 105, 1)]
-LAW = dict(legs=LEGS, forward=100.0, tau=0.4, vol=0.3)
+CALENDAR = [Leg(-1, "C", 100, 2, date(2024, 6, 21)), Leg(1, "C", 105, 1, date(2024, 9, 20))]
+LATER = dict(vols=0.25, rate=0.03, div_yield=0.02)  # of the leg that ends later
+LAW = dict(legs=CALENDAR, forward=100.0, tau=0.4, vol=0.3, **LATER)
 FRAME = pd.DataFrame(PNL, columns=NAMES)
 FITTED = dict(vol=0.2, skewness=0.1, kurtosis=1.0, level=0.95)
 SAMPLES = {  # all arguments of functions whose sample in public_arrays does not hold those of a unit
-    "combinations.probability_of_profit": LAW, "combinations.expected_profit": LAW,
+    "combinations.probability_of_profit": LAW, "combinations.expected_profit": LAW, "combinations.outcome": dict(legs=CALENDAR, **LATER), "combinations.payoff": dict(legs=CALENDAR, spot=100.0, **LATER),
     "combinations.combination_greeks": dict(legs=LEGS, spot=100.0, tau=0.4, rate=0.03, div_yield=0.02, vols=0.2),
     "metrics.metrics": dict(returns=SERIES, rate=0.03), "metrics.rolling_metrics": dict(returns=SERIES, window=20, rate=0.03), "kelly.growth_rate": dict(returns=SERIES, share=0.5),
     "risk.historical_var": dict(pnl=SERIES, level=0.95), "risk.expected_shortfall": dict(pnl=SERIES, level=0.95), "risk.component_var": dict(pnl=FRAME, level=0.95), "risk.component_es": dict(pnl=FRAME, level=0.95),
@@ -56,7 +60,7 @@ FREE = {  # (function, argument): why another unit cannot be told
     **{(f"var.{name}", "returns"): ANY for name in ("ewma_variances", "ewma_var", "ewma_es")}, ("var.parametric_parts", "mean"): "dollars follow from it, of any horizon",
     ("montecarlo.book_factors", "cov"): "of the horizon, which may be a day", ("covariance.usable_covariance", "cov"): "of any horizon", ("covariance.repaired_covariance", "cov"): "of any horizon",
     **{(f"var.{name}", "mean"): ANY for name in ("parametric_var", "parametric_es", "cornish_fisher_var", "cornish_fisher_es")},
-    **{(f"surface.{name}", "tau"): PART for name in ("implied_forward", "fit_svi", "fit_mixture", "fit_smile")}, ("surface.implied_forward", "rate"): PART, ("surface.inside_share", "vol"): "of three vols in one unit",
+    **{(f"surface.{name}", "tau"): PART for name in ("implied_forward", "fit_svi", "fit_mixture", "fit_smile")}, ("surface.implied_forward", "rate"): PART, **{("options.warn_on_strike", name): "a part of the Greeks, which name the unit" for name in ("vol", "tau", "rate", "div_yield")}, ("surface.inside_share", "vol"): "of three vols in one unit",
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",
     ("revaluation.book_tail", "levels"): "tested below",
     ("optimize.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
@@ -108,7 +112,7 @@ def test_another_unit_is_named_by_an_error_or_a_warning(name, argument, kind):
     if kind == "prices" or kind == "percent" and words.get(argument) == "return":
         assert "decimals" in said and "0.01 is 1 %" in said
     if kind == "expired":
-        assert "the expiry precedes the instant of the prices; book its exercise or its end, or leave it out" in said
+        assert "the expiry precedes the instant of the prices: leave it out, or value the book as of an earlier day" in said
 
 
 def test_warning_names_the_line_of_the_caller():
@@ -123,7 +127,7 @@ def test_vol_in_percent_is_named_where_positions_carry_it():
         scenario_pnl(**given, option_vols={CALL.key: 20.0})
 
 
-EXPIRED = "KO 20221216 C 60, valued as of 2022-12-.*: the expiry precedes the instant of the prices; book its exercise or its end, or leave it out"
+EXPIRED = "KO 20221216 C 60 expired on 2022-12-16, before 2022-12-27: leave it out, or value the book as of an earlier day"
 
 
 def test_expired_option_is_refused_in_one_wording_everywhere():

@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 
 from otsport.core.calendars import session_close, session_open
-from otsport.core.records import Contract, OptionChain, Quote, stock
+from otsport.core.contracts import Contract, OptionChain, Quote, stock
 from otsport.core.settings import BrokerProfile
 from otsport.gateway.exchange import Exchange
-from otsport.gateway.server import serve
-from otsport.gateway.wire import Frames, encode, frame, split
-from otsport.trading.ib import IBBroker
+from otsport.gateway.sockets import serve
+from otsport.gateway.frames import Frames, frame
+from otsport.gateway.wire import encode, split
+from otsport.brokers.ib import IBBroker
 
 KO = stock("KO")
 THURSDAY = date(2022, 12, 15)
@@ -44,8 +45,8 @@ class SmallMarket:
     def official_close(self, symbol: str, day: date) -> Decimal:
         return Decimal("60.00")
 
-    def chain(self, symbol: str, day: date) -> OptionChain:
-        return OptionChain(symbol, (EXPIRY,), (Decimal(55), Decimal(60), Decimal(65)))
+    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
+        return (OptionChain(symbol, (EXPIRY,), (Decimal(55), Decimal(60), Decimal(65))),)
 
 
 def profile(port: int, **more) -> BrokerProfile:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .options import _flat, _within_tick
+from .options import _flat, _within_tick, warn_on_strike
 from ..core.arrays import floats, whole
 from ..core.errors import InputError
 from ..kernels.american import ACCURATE, FAST, GREEKS, american_arrays, american_greeks_arrays, american_vol_arrays
@@ -60,7 +60,7 @@ class AmericanGreeks:
 
 def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike,
                     right: ArrayLike) -> AmericanGreeks:  # inputs as in `american`
-    """Value and Greeks of American options; at expiry and at zero vol the limits, as in `bsm_greeks` (gamma inf exactly at the money).
+    """Value and Greeks of American options; at expiry and at zero vol the limits, as in `bsm_greeks` (exactly on the strike the middle of both sides, gamma 0, and an `OnStrikeWarning`).
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     All per unit of underlying: vega and rho in dollars per 1.00 of vol and rate, theta in dollars per calendar day.
@@ -71,6 +71,7 @@ def american_greeks(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
         raise InputError(f"spot {np.argmax(columns[0] == 0)} is 0: Greeks need a price above 0")
     out = [np.empty(columns[0].size) for _ in range(6)] + [np.empty(columns[0].size, dtype=np.int64)]
     american_greeks_arrays(*columns, GREEKS, *out)
+    warn_on_strike(*columns[:6])
     return AmericanGreeks(*(x.reshape(shape)[()] for x in out))
 
 # %% ../../nbs/analytics/23_american.ipynb #c016
@@ -98,7 +99,8 @@ def american_vol(
     columns, shape = _flat(price=price, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, right=right)
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     american_vol_arrays(*columns, FAST if fast else ACCURATE, LEAST_VOL, MOST_VOL, vol, flag)
-    floor = american(*columns[1:6], 0.0, columns[6], fast)[0]
+    floor = np.empty(flag.size)
+    american_arrays(*columns[1:6], np.zeros(flag.size), columns[6], FAST if fast else ACCURATE, floor, np.empty_like(flag))  # the value without vol
     flag[(flag == 1) & (columns[0] > floor)] = 5
     near = _within_tick(columns[0], floor, tick)
     vol[near], flag[near] = np.nan, 4

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..core.arrays import align, floats, number
-from ..core.calendars import years_left
+from ..core.calendars import years_to_expiry
 from ..core.errors import InputError
-from ..core.records import Position, Snapshot
+from ..core.books import Position, Snapshot
 from ..kernels import snapshot as kernel
 
 # %% auto #0
@@ -58,7 +58,7 @@ def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, move
     held = {m.contract.key: float(m.value) for m in previous.positions} if previous else {}
     for p in positions if previous else ():
         if p.qty and p.contract.is_option:
-            years_left(previous.ts, p.contract.expiry, p.contract)  # one that expired before is refused by name
+            years_to_expiry(previous.ts, p.contract.expiry, p.contract)  # one that expired before is refused by name
     if strange := sorted({*(key for key, value in held.items() if value), *moved} - {p.contract.key for p in positions}):
         raise InputError(f"{strange[0]} moved cash or was held before, but is not among the positions: pass it with quantity 0, or its part of the day is lost")
     if moved and not previous:
@@ -73,7 +73,8 @@ class LiveBook:
     """Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result.
 
         from datetime import UTC, datetime; from decimal import Decimal
-        from otsport.core.records import Lot, Position, stock
+        from otsport.core.books import Lot, Position
+        from otsport.core.contracts import stock
         lot = Lot(Decimal(100), Decimal(180), datetime(2025, 1, 2, 15, tzinfo=UTC))     # units, dollars each, when it was opened
         book = LiveBook([Position("DU1", "main", stock("AAPL"), (lot,))], cash=10_000)
         book.update([190.0])

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from .risk import _fewest, expected_shortfall, historical_var
 from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
-from ..core.records import NAN
+from ..core.contracts import NAN
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0

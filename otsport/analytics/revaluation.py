@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from .options import bsm
 from .risk import _scaled, historical_var
 from .var import BookTail, _checked_levels, _numbered
-from ..core.arrays import align, check_returns, floats, labels, number, place, short, warn_percent, warn_shifts, warn_units
-from ..core.calendars import EXPIRED
+from ..core.arrays import EXPIRED, align, check_returns, floats, labels, number, place, short, warn_percent, warn_shifts, warn_units
+
 from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels import revaluation, tail

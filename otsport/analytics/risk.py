@@ -15,11 +15,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..core.arrays import align, check_returns, floats, number, place, warn_percent, warn_shifts, warn_units
-from ..core.calendars import years_left
+from ..core.calendars import years_to_expiry
 from ..core.errors import DataError, InputError
-from ..core.records import Contract, Right
+from ..core.contracts import Contract, Right
 from ..core.units import DAYS_PER_YEAR
-
 
 # %% auto #0
 __all__ = ['QUANTILES', 'CONVENTIONS', 'PLOTTING', 'historical_var', 'expected_shortfall', 'scenario_pnl', 'usable_pnl',
@@ -160,7 +159,7 @@ def _columns(contracts: Sequence[Contract], quantities: Mapping[Contract, float]
              option_vols: Mapping[str, float], as_of: datetime, rate: float) -> list[np.ndarray]:
     "Scale, spot, strike, tau, rate, dividend yield, vol and sign of each position, as the kernel wants them."
     sign = {None: 0.0, Right.CALL: 1.0, Right.PUT: -1.0}
-    rows = [(float(quantities[c]) * c.multiplier, float(spots[c.symbol]), float(c.strike), years_left(as_of, c.expiry, c), rate, 0.0,
+    rows = [(float(quantities[c]) * c.multiplier, float(spots[c.symbol]), float(c.strike), years_to_expiry(as_of, c.expiry, c), rate, 0.0,
              float(option_vols[c.key]), sign[c.right]) if c.is_option else
             (float(quantities[c]) * c.multiplier, float(spots[c.symbol]), np.nan, np.nan, rate, 0.0, np.nan, 0.0) for c in contracts]
     return [np.ascontiguousarray(column) for column in np.array(rows, dtype=np.float64).reshape(-1, 8).T]

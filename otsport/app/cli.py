@@ -125,7 +125,7 @@ def gateway(
 ) -> None:
     "Serve a simulated broker over the TWS protocol: real closes, modelled path and quotes."
     from otsport.data.samples import history
-    from otsport.gateway.server import run_gateway
+    from otsport.gateway.serve import run_gateway
 
     try:
         day = history().check_day(date.fromisoformat(session)) if session else history().last

@@ -34,15 +34,15 @@ from otsport.core.errors import (
     AccountNotServed, BrokerError, BrokerUnreachable, DataError, DiskFull, InputError, NoPrices, NotebookError, OtsportError, ParameterError, RunFailed, RunLocked, all_errors,
 )
 from ..core.calendars import last_sessions, sessions_between
-from ..core.records import Snapshot, TransactionKind
+from ..core.books import Snapshot, TransactionKind
 from ..core.settings import BrokerProfile, Limits, Settings, Sizing, explain, home
 from ..data.samples import history
-from ..data.plain import revive
 from ..data.store import Store, open_store
-from ..desk.desk import Desk, check_sequence, trade_day, unfinished_sessions
-from ..desk.plan import Mandate, Plan
-from ..trading.broker import account_mode
-from ..trading.ib import IBBroker
+from ..desk.book import Desk
+from ..desk.session import check_sequence, trade_day, unfinished_sessions
+from ..desk.plan import Mandate, read_plan
+from ..core.settings import account_mode
+from ..brokers.ib import IBBroker
 
 # %% ../../nbs/app/90_production.ipynb #c005
 HISTORY_SESSIONS = 504  # sessions of prices that must lie before the first one traded: estimation window of the covariance
@@ -303,7 +303,7 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
     finished = {s.session for s in store.snapshots(name)}
     for day in params.days:
-        if day in finished and (wrong := _differences(dict(revive(Plan, store.plan(name, day)).rules), dict(params.rules))):
+        if day in finished and (wrong := _differences(dict(read_plan(store.plan(name, day)).rules), dict(params.rules))):
             raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")
     pending = [day for day in params.days if day not in finished]
     if not pending:

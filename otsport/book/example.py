@@ -17,8 +17,11 @@ from .ledger import book_commission, book_fill, deposit
 from .lifecycle import expire_due
 from .snapshots import take_snapshot
 from ..core.calendars import last_sessions, monthly_expiries, previous_session, session_close, session_open, years_to_expiry
-from ..core.records import Booking, Commission, Contract, Fill, Order, OrderRecord, OrderState, OrderType, Position, Right, Side, Snapshot, Transaction, option, stock
-from ..core.units import CENT, from_float, stock_tick, to_tick
+from ..core.books import Booking, Position, Snapshot, Transaction
+from ..core.contracts import Contract, Right, option, stock
+from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState, OrderType, Side
+from ..core.units import CENT, from_float, to_tick
+from ..core.venues import stock_tick
 from ..data.market import History
 
 # %% ../../nbs/book/78_example.ipynb #c005
@@ -77,7 +80,7 @@ def example_trade(book: Example, day: date, contract: Contract, signed_qty: int,
     fee = Commission(fill.exec_id, max(Decimal("1.00"), to_tick(qty * Decimal("0.65" if contract.is_option else "0.005"))))
     book.book(book_fill(fill, PORTFOLIO, book.positions.get(contract.key), strategy))
     book.book(book_commission(fee, fill, PORTFOLIO, book.positions[contract.key], ts))
-    book.orders.append(OrderRecord(order, day, 2 if contract.is_option else 1, OrderState.FILLED, qty, fill.perm_id))
+    book.orders.append(OrderRecord(order, day, OrderState.FILLED, qty, fill.perm_id))
     book.fills.append(fill)
     book.commissions[fill.exec_id] = fee
 
@@ -90,7 +93,7 @@ def first_day(book: Example, day: date, symbols: Sequence[str], marks: dict[str,
             example_trade(book, day, stock(symbol), shares, marks[symbol], "momentum", "equal weight")
     if symbols:
         order = Order(f"{day:%Y%m%d}-{PORTFOLIO}-{len(book.orders) + 1:03d}", ACCOUNT, PORTFOLIO, stock(symbols[-1]), Side.BUY, Decimal(20_000), strategy="momentum", reason="equal weight")
-        book.orders.append(OrderRecord(order, day, 1, OrderState.DENIED, message="ORDER_VALUE: the order is worth more than 250,000 dollars"))
+        book.orders.append(OrderRecord(order, day, OrderState.DENIED, message="ORDER_VALUE: the order is worth more than 250,000 dollars"))
 
 
 def sell_call(book: Example, day: date, symbol: str, marks: dict[str, Decimal]) -> None:

@@ -12,7 +12,9 @@ from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 
 from ..core.errors import CheckFailed, InputError
-from ..core.records import Booking, Commission, Contract, Fill, Leg, Lot, Position, Side, Transaction, TransactionKind
+from ..core.books import Booking, Leg, Lot, Position, Transaction, TransactionKind
+from ..core.contracts import Contract
+from ..core.orders import Commission, Fill, Side
 from ..core.units import utc
 
 # %% ../../nbs/book/70_ledger.ipynb #c005

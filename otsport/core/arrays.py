@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from .errors import DataError, InputError
 
 # %% auto #0
-__all__ = ['USUAL', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller', 'warn_units',
-           'place', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align', 'check_rising', 'short', 'shown']
+__all__ = ['USUAL', 'EXPIRED', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller',
+           'warn_units', 'place', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align', 'check_rising',
+           'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -80,8 +81,8 @@ class UnitWarning(UserWarning):
     "A number that is probably in another unit: percent for a decimal, days for years."
 
 
-USUAL = {"vol": (5.0, "vols are annual decimals, 0.2 is 20 %"), "rate": (1.0, "rates are annual decimals, 0.05 is 5 %"),
-         "div_yield": (1.0, "yields are annual decimals, 0.02 is 2 %"), "tau": (50.0, "tau is in years, 30 days are 30 / 365")}  # largest size that is usual, unit
+USUAL = {"vol": 5.0, "rate": 0.2, "div_yield": 0.2, "tau": 10.0}  # largest size: annual decimals, and years
+EXPIRED = "the expiry precedes the instant of the prices: leave it out, or value the book as of an earlier day"  # of a tau below 0, for errors
 
 
 def warn_caller(message: str, category: type[Warning] = UnitWarning) -> None:
@@ -92,16 +93,25 @@ def warn_caller(message: str, category: type[Warning] = UnitWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def warn_units(**inputs: np.ndarray) -> None:
-    "A `UnitWarning` for the first number beyond its usual size in each of vol, rate, div_yield (annual decimals) and tau (years)."
+def _doubt(name: str, odd: np.ndarray, size: int) -> str:
+    "The first of the odd numbers, how it is taken, and what to write for the other unit."
+    x, count = odd[0], f" ({odd.size} of {size} are so large)" if size > 1 else ""
+    if name == "tau":
+        return f"tau is {x:g}, that is {x:g} years{count}: for {x:g} days give {x:g} / 365"
+    return f"{name} is {x:g}, that is {100 * x:,.0f} % a year{count}: for {x:g} % give {x / 100:g}"
+
+
+def warn_units(**inputs: ArrayLike) -> None:
+    "One `UnitWarning` that names the numbers beyond their usual size among vol, rate, div_yield (annual decimals) and tau (years)."
+    said = []
     for name in (n for n in USUAL if n in inputs):
-        value, (most, unit) = np.asarray(inputs[name]), USUAL[name]
+        value, most = np.asarray(inputs[name]), USUAL[name]
         if abs(float(value)) <= most if value.ndim == 0 else value.size == 0 or -most <= value.min() and value.max() <= most:
             continue
         odd = value[(np.abs(value) > most) & (np.abs(value) < np.inf)]
-        if odd.size:
-            size = f"{odd[0]:g} years" if name == "tau" else f"{100 * odd[0]:,.0f} % a year"
-            warn_caller(f"{name} is {odd[0]:g}, that is {size}: {unit}")
+        said += [_doubt(name, odd, value.size)] if odd.size else []
+    if said:
+        warn_caller("; ".join(said))
 
 # %% ../../nbs/core/05_arrays.ipynb #c012x1
 def _text(label: object) -> str:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EPOCH', 'microseconds', 'session_stamps', 'Stamped', 'stamped', 'known_rows', 'known', 'pick', 'latest_close',
-           'value_at', 'History', 'simple_returns', 'check_priced', 'close_on']
+           'value_at', 'History', 'Past', 'simple_returns', 'check_priced', 'close_on']
 
 # %% ../../nbs/data/12_market.ipynb #c002
 from collections.abc import Sequence
@@ -193,6 +193,46 @@ class History:
     def check_day(self, day: date) -> date:
         "`day` itself when it is a session with prices; otherwise an error with what there is."
         return check_priced(self.stock_table, day)
+
+    def past(self, as_of: datetime) -> "Past":
+        "The history as it was known at one instant."
+        return Past(self, utc(as_of))
+
+# %% ../../nbs/data/12_market.ipynb #c026b
+@dataclass(frozen=True, eq=False, slots=True)
+class Past:
+    "A history as it was known at `as_of`; none of its reads sees further."
+    _history: History
+    as_of: datetime  # UTC
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._history.symbols
+
+    @property
+    def sectors(self) -> dict[str, str]:
+        return self._history.sectors
+
+    @property
+    def session(self) -> date:
+        "The last session whose closes are known."
+        return self.closes(sessions=1).index[-1].date()
+
+    def closes(self, symbols: Sequence[str] | None = None, sessions: int | None = None) -> pd.DataFrame:
+        "Adjusted closes in dollars, a row a session, a column a stock."
+        return self._history.closes(self.as_of, symbols, sessions)
+
+    def returns(self, symbols: Sequence[str] | None = None, sessions: int | None = None) -> pd.DataFrame:
+        "Simple daily returns, decimal."
+        return self._history.returns(self.as_of, symbols, sessions)
+
+    def index(self, sessions: int | None = None) -> pd.Series:
+        "Level of the S&P 500 in points."
+        return self._history.index(self.as_of, sessions)
+
+    def vix(self) -> float:
+        "VIX in points at the last session that had closed; NaN when it has no value for it."
+        return self._history.vix_at(self.as_of)
 
 # %% ../../nbs/data/12_market.ipynb #c028
 def simple_returns(closes: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ __all__ = ['plain', 'canonical', 'revive']
 
 # %% ../../nbs/data/07_plain.ipynb #c002
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ..core.errors import InputError
+from ..core.errors import InputError, StoreError
 from ..core.units import exact, utc
 
 # %% ../../nbs/data/07_plain.ipynb #c005
@@ -71,7 +71,7 @@ def revive(kind: Any, value: Any) -> Any:
     if get_origin(kind) is tuple:
         return _revive_tuple(get_args(kind), value)
     if is_dataclass(kind):
-        return kind(**{name: revive(hint, value[name]) for name, hint in _hints(kind).items()})
+        return _revive_record(kind, value)
     if kind is datetime:
         return utc(datetime.fromisoformat(value))
     if kind is date:
@@ -79,6 +79,18 @@ def revive(kind: Any, value: Any) -> Any:
     if kind is Decimal:
         return exact(value)
     return kind(value) if isinstance(kind, type) and issubclass(kind, (Enum, float)) else value
+
+
+def _revive_record(kind: type, value: dict) -> Any:
+    "A record of the fields that were stored, the others at their defaults."
+    hints = _hints(kind)
+    if strange := sorted(value.keys() - hints.keys()):
+        raise StoreError(f"{', '.join(strange)} of {kind.__name__} is not known here: it was stored by a newer otsport, so upgrade otsport")
+    known = {name: revive(hints[name], v) for name, v in value.items()}
+    lacking = [f.name for f in fields(kind) if f.name not in known and f.default is MISSING and f.default_factory is MISSING]
+    if lacking:
+        raise StoreError(f"{kind.__name__} was stored without {', '.join(lacking)}, which has no default: restore the store from a backup")
+    return kind(**known)
 
 
 def _revive_tuple(kinds: tuple, value: list) -> tuple:

@@ -20,10 +20,11 @@ from hashlib import blake2b
 import numpy as np
 
 from ..analytics.options import bsm
-from ..core.calendars import is_session, monthly_expiries, next_session, previous_session, session_close, session_open
+from ..core.calendars import expiry_close, is_session, monthly_expiries, next_session, previous_session, session_close, session_open
 from ..core.errors import NoPrices
-from ..core.records import Contract, OptionChain, Quote, Right, option
-from ..core.units import DAYS_PER_YEAR, annual_vol, from_float, stock_tick
+from ..core.contracts import Contract, OptionChain, Quote, Right, option
+from ..core.units import DAYS_PER_YEAR, annual_vol, from_float
+from ..core.venues import OPTION_TICK, TICK, stock_tick
 from ..data.market import History
 
 # %% ../../nbs/gateway/62_market.ipynb #c005
@@ -80,11 +81,16 @@ def stock_sides(last: float) -> tuple[float, float]:
     return round(bid, 4), round(bid + width * tick, 4)
 
 
+def _penny_grid(prices: np.ndarray) -> np.ndarray:
+    "The tick of an option at each price, dollars."
+    return np.where(prices < 3, float(TICK), float(OPTION_TICK))
+
+
 def option_sides(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Bids and asks around model values of options, dollars; bid 0 where there is none."
-    half = np.maximum(OPTION_HALF_SPREAD * value, np.where(value < 3, 0.01, 0.05))
+    half = np.maximum(OPTION_HALF_SPREAD * value, _penny_grid(value))
     low, high = np.maximum(value - half, 0.0), value + half
-    bid_tick, ask_tick = np.where(low < 3, 0.01, 0.05), np.where(high < 3, 0.01, 0.05)
+    bid_tick, ask_tick = _penny_grid(low), _penny_grid(high)
     return np.round(np.floor(low / bid_tick + 1e-9) * bid_tick, 2), np.round(np.ceil(high / ask_tick - 1e-9) * ask_tick, 2)
 
 # %% ../../nbs/gateway/62_market.ipynb #c015
@@ -184,7 +190,7 @@ class OptionSheet:
         "Take these contracts; what was priced before is forgotten."
         self.contracts, self.priced = list(contracts), {}
         self.rows = {c: i for i, c in enumerate(self.contracts)}
-        ends = {e: session_close(e).timestamp() for e in {c.expiry for c in self.contracts}}
+        ends = {e: expiry_close(e).timestamp() for e in {c.expiry for c in self.contracts}}
         columns = [(float(c.strike), ends[c.expiry], 1.0 if c.right is Right.CALL else -1.0) for c in self.contracts]
         self.terms = tuple(np.array(columns).reshape(-1, 3).T)
 
@@ -264,6 +270,15 @@ class Market:
         "The options that are listed in a session."
         previous = self._previous(symbol, day)
         return OptionChain(symbol, listed_expiries(day), strike_grid(previous))
+
+    def chains(self, symbol: str, day: date) -> tuple[OptionChain, ...]:
+        "The chains of a symbol by trading class: the standard one."
+        return (self.chain(symbol, day),)
+
+    def open_interest(self, contract: Contract, day: date) -> int:
+        "Open contracts of an option, modelled: a number from (seed, contract, day) without meaning, for programs that filter by it."
+        digest = blake2b(f"{self.seed} {contract.key} {day} open".encode(), digest_size=8).digest()
+        return 100 + int.from_bytes(digest) % 5_000
 
     def quote(self, contract: Contract, day: date, step: int) -> Quote:
         "The modelled market of a contract at a step of a session."

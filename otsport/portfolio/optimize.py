@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ..analytics.covariance import annual_covariance
 from ..core.arrays import align, floats, warn_caller, warn_units
 from ..core.errors import InputError, SolverError
-from ..core.records import Step, Target
+from ..core.intent import Step, Target
 from ..core.settings import Limits
 
 # %% auto #0

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from math import isfinite
 
 from ..core.errors import InputError
-from ..core.records import Decision, Step, Target, Verdict, View
+from ..core.intent import Decision, Step, Target, Verdict, View
 from ..core.settings import Sizing
 
 # %% ../../nbs/portfolio/40_sizing.ipynb #c005

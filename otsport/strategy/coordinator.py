@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from math import isfinite
 
-from ..core.records import Intent, Right, Signal, SignalOutcome, SignalType, View
+from ..core.contracts import Right
+from ..core.intent import Intent, Signal, SignalOutcome, SignalType, View
 from ..core.units import utc
 
 MERGED, REJECTED, EXPIRED = "MERGED", "REJECTED", "EXPIRED"
@@ -20,16 +21,12 @@ MERGED, REJECTED, EXPIRED = "MERGED", "REJECTED", "EXPIRED"
 # %% ../../nbs/strategy/31_coordinator.ipynb #c005
 def direction(signal: Signal) -> int:
     "+1 when the signal wants to own its contract, -1 when it wants to sell it."
-    return 1 if signal.signal_type.startswith("BUY") else -1
+    return signal.signal_type.direction
 
 # %% ../../nbs/strategy/31_coordinator.ipynb #c008
-_RIGHTS = {SignalType.BUY: None, SignalType.SELL: None, SignalType.BUY_CALL: Right.CALL, SignalType.SELL_CALL: Right.CALL,
-           SignalType.BUY_PUT: Right.PUT, SignalType.SELL_PUT: Right.PUT}
-
-
 def fault(signal: Signal, now: datetime) -> str:
     "What is wrong with the signal itself; empty when nothing is."
-    if signal.contract.right != _RIGHTS[signal.signal_type]:
+    if signal.contract.right != signal.signal_type.right:
         return f"{signal.signal_type} does not fit the contract {signal.contract}"
     if not isfinite(signal.expected_return):
         return f"expected return is {signal.expected_return}"

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['LOOKBACK', 'SKIP', 'PERSISTENCE', 'STOP', 'BEST', 'LAST', 'MIN_DAYS', 'TARGET_DELTA', 'MIN_BID', 'CALL_CONFIDENCE',
-           'momentum_scores', 'momentum_signals', 'call_candidates', 'quote_delta', 'choose_call',
-           'covered_call_signals']
+           'OVERLAY_AFTER', 'momentum_scores', 'momentum_signals', 'call_candidates', 'quote_delta', 'choose_call',
+           'covered_call_signals', 'Momentum', 'CoveredCalls']
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c002
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ import pandas as pd
 from ..analytics.options import bsm_delta, implied_vol
 from ..core.calendars import NEW_YORK, next_session, session_close, years_to_expiry
 from ..core.errors import DataError, InputError, LookAhead, NoPrices
-from ..core.records import Contract, Decision, OptionChain, Quote, Right, Signal, SignalType, Verdict, option, stock
+from ..core.contracts import Contract, OptionChain, Quote, Right, option, stock
+from ..core.intent import Decision, Signal, SignalType, Verdict
 from ..core.units import SESSIONS_PER_YEAR
+from .protocol import Known, StockStrategy, Timing
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c005
 LOOKBACK = SESSIONS_PER_YEAR  # sessions to the start of the window
@@ -96,7 +99,7 @@ def call_candidates(
 def quote_delta(quote: Quote, spot: float, as_of: datetime) -> float:
     "Delta of an option at the vol that its mid implies; NaN where there is none."
     contract = quote.contract
-    tau, strike = years_to_expiry(as_of, contract.expiry), float(contract.strike)
+    tau, strike = years_to_expiry(as_of, contract.expiry, contract), float(contract.strike)
     vol, _ = implied_vol(quote.mid, spot, strike, tau, 0.0, 0.0, contract.right)
     return float(bsm_delta(spot, strike, tau, 0.0, 0.0, vol, contract.right))
 
@@ -158,7 +161,36 @@ def covered_call_signals(
 
 def _sell_call(contract: Contract, delta: float, bid: float, spot: float, as_of: datetime, strategy_id: str) -> Signal:
     "The wish to sell a call, alive for a day."
-    day, yearly = as_of.astimezone(NEW_YORK).date(), bid / spot / years_to_expiry(as_of, contract.expiry)
+    day, yearly = as_of.astimezone(NEW_YORK).date(), bid / spot / years_to_expiry(as_of, contract.expiry, contract)
     reason = f"delta {delta:.2f}, bid {bid:.2f} dollars: {yearly:.1%} a year on the shares if it ends without value"
     seconds = (session_close(next_session(day)) - as_of).total_seconds()
     return Signal(f"{strategy_id}:{day:%Y%m%d}:{contract.key}", strategy_id, contract, SignalType.SELL_CALL, CALL_CONFIDENCE, yearly, 0.0, as_of, seconds, reason=reason)
+
+# %% ../../nbs/strategy/30_strategies.ipynb #c026n
+OVERLAY_AFTER = timedelta(minutes=60)  # after the open, when calls are written at the latest
+
+
+@dataclass(frozen=True, slots=True)
+class Momentum(StockStrategy):
+    "12-1 momentum in the best `top` stocks."
+    name: str = "momentum"
+    top: int = 8
+
+    def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
+        return momentum_signals(known.past.closes(), known.as_of, self.top, self.name), ()
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredCalls:
+    "Calls of a wished delta against shares that are held."
+    name: str = "covered_call"
+    timing: Timing = Timing(after_orders=True, at_latest=OVERLAY_AFTER)
+
+    def chains(self, known: Known) -> tuple[str, ...]:
+        return tuple(sorted(known.coverable))
+
+    def candidates(self, known: Known) -> tuple[Contract, ...]:
+        return tuple(c for s in self.chains(known) for c in call_candidates(known.chains[s], known.spots[s], known.as_of))
+
+    def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
+        return covered_call_signals(known.coverable, known.chains, known.quotes, known.spots, known.as_of, self.name)

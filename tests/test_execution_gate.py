@@ -1,0 +1,223 @@
+"""Every refusal of the gate beside the order just inside its bound, which must pass."""
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otsport.core.books import Lot, Position
+from otsport.core.constraints import WeightCap
+from otsport.core.contracts import NAN, Quote, option, stock
+from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
+from otsport.core.settings import BrokerProfile, Limits
+from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through
+
+NOW = datetime(2022, 12, 28, 15, 0, tzinfo=timezone.utc)
+CLOSES = datetime(2022, 12, 28, 21, 0, tzinfo=timezone.utc)
+KO = stock("KO")
+QUOTE = Quote(KO, NOW, 62.60, 62.62, source="live")
+ORDER = Order("20221228-core-001", "DU123456", "core", KO, Side.BUY, Decimal(100), OrderType.LIMIT, Decimal("62.70"))
+SALE = replace(ORDER, side=Side.SELL, limit_price=Decimal("62.60"))
+OTHER = replace(ORDER, order_ref="20221228-core-002")
+MARKET = replace(ORDER, order_type=OrderType.MARKET, limit_price=None)
+CALL = option("KO", date(2022, 12, 28), Decimal(60), "C")
+PUT = option("KO", date(2022, 12, 28), Decimal(60), "P")
+PENNY = Quote(KO, NOW, 1.00, 1.02)
+
+
+def held(*pairs):
+    return {c.key: Position("DU123456", "core", c, (Lot(Decimal(q), Decimal(50), NOW),)) for c, q in pairs}
+
+
+def book(*pairs):
+    return {o.order_ref: OrderRecord(o, NOW.date(), OrderState(state), Decimal(filled)) for o, state, filled in pairs}
+
+
+AT = Circumstances(
+    profile=BrokerProfile(), served=("DU123456",), nav=1_000_000.0, cash=Decimal(100_000), quote=QUOTE, now=NOW, closes=CLOSES, limits=Limits(),
+    known_symbols=frozenset({"KO", "AAPL"}), positions=held((KO, 300)), orders={},
+)
+LIVE = dict(profile=BrokerProfile(mode="live", accounts=("U7654321", "DU123456")), served=("U7654321", "DU123456"))
+SOLD_CALL = replace(SALE, contract=CALL, limit_price=Decimal("2.60"), qty=Decimal(2))
+SOLD_PUT = replace(SALE, contract=PUT, limit_price=Decimal("0.55"), qty=Decimal(16))
+CALL_QUOTE, PUT_QUOTE = Quote(CALL, NOW, 2.60, 2.70), Quote(PUT, NOW, 0.55, 0.60)
+RICH = dict(nav=1e9, cash=Decimal(10**9))
+CAP = dict(caps=(WeightCap("MAX_POSITION", "position limit", ("KO",), 0.10), WeightCap("MAX_GROSS", "gross limit", ("KO", "AAPL"), 0.2)))
+
+
+def order(**change) -> dict:
+    return {"order": replace(ORDER, **change)}
+
+
+def quote(**change) -> dict:
+    return {"quote": replace(QUOTE, **change)}
+
+
+def sold_call(**at):
+    return {"order": SOLD_CALL, "quote": CALL_QUOTE} | at
+
+
+def sold_put(**at):
+    return {"order": SOLD_PUT, "quote": PUT_QUOTE, "limits": Limits(max_order_weight=1.0)} | at
+
+
+# reason, what is refused, and its control: the nearest thing that passes
+CASES = [
+    ("HALTED", {"halted": "ana: the feed is wrong"}, {}),
+    ("ACCOUNT", order(account=" "), {}),
+    ("ACCOUNT", order(account="DU999999") | {"served": ("DU123456", "DU999999")}, {}),  # served, yet foreign to the profile
+    ("ACCOUNT", {"served": ("DU777777",)}, {"served": ("DU777777", "DU123456")}),
+    ("ACCOUNT", {"served": ()}, {}),
+    ("MODE", LIVE, {}),
+    ("MODE", order(account="U7654321") | {"profile": BrokerProfile(accounts=("U7654321",)), "served": ("U7654321",)}, {}),
+    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE, {}),
+    *(("DUPLICATE", {"orders": book((ORDER, state, 0))}, {"orders": book((ORDER, "created", 0))}) for state in OrderState if state is not OrderState.CREATED),
+    ("WAITING", order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "working", 0))},
+     order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "cancelled", 0))}),
+    ("WAITING", order(waits_for=("never heard of",)), {}),
+    ("WAITING", order(not_before=NOW + timedelta(microseconds=1)), order(not_before=NOW)),
+    ("SYMBOL", order(contract=stock("GME")), {}),
+    ("EXPIRED", order(contract=replace(CALL, expiry=date(2022, 12, 27))), {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE}),
+    ("QUANTITY", order(qty=MAX_ORDER_QTY + 1, limit_price=Decimal("1.02")) | {"quote": PENNY}, order(qty=MAX_ORDER_QTY, limit_price=Decimal("1.02")) | {"quote": PENNY}),
+    ("SESSION_CLOSED", {"now": CLOSES} | quote(ts=CLOSES), {"now": CLOSES - timedelta(seconds=1)} | quote(ts=CLOSES)),
+    ("NO_QUOTE", {"quote": None}, {}),
+    ("NO_QUOTE", quote(contract=stock("AAPL")), {}),
+    ("NO_QUOTE", quote(bid=NAN), {}),
+    ("NO_QUOTE", quote(ask=NAN), {}),
+    ("NO_QUOTE", quote(ask=0.0), {}),
+    ("NO_QUOTE", quote(bid=-1.0), {}),
+    ("CROSSED_QUOTE", quote(bid=62.63), quote(bid=62.62)),
+    ("STALE_QUOTE", quote(ts=NOW - timedelta(seconds=60.1)), quote(ts=NOW - timedelta(seconds=60))),
+    ("STALE_QUOTE", quote(ts=NOW + timedelta(seconds=60.1)), quote(ts=NOW + timedelta(seconds=60))),
+    ("DELAYED_QUOTE", {"order": MARKET} | quote(source="delayed"), {"order": MARKET}),
+    ("DELAYED_QUOTE", {"order": MARKET} | quote(source="frozen"), quote(source="frozen")),
+    ("OFF_TICK", order(limit_price=Decimal("62.705")), order(limit_price=Decimal("62.70"))),
+    ("OFF_TICK", order(contract=CALL, limit_price=Decimal("3.17")) | {"quote": replace(CALL_QUOTE, bid=3.1, ask=3.2)},
+     order(contract=CALL, limit_price=Decimal("3.15")) | {"quote": replace(CALL_QUOTE, bid=3.1, ask=3.2)}),
+    ("PRICE_COLLAR", order(limit_price=Decimal("65.75")), order(limit_price=Decimal("65.74"))),
+    ("PRICE_COLLAR", {"order": replace(SALE, limit_price=Decimal("59.47"))}, {"order": replace(SALE, limit_price=Decimal("59.48"))}),
+    ("PRICE_COLLAR", order(contract=CALL, limit_price=Decimal("0.36")) | {"quote": Quote(CALL, NOW, 0.09, 0.11)},
+     order(contract=CALL, limit_price=Decimal("0.35")) | {"quote": Quote(CALL, NOW, 0.09, 0.11)}),
+    ("UNCOVERED", sold_call(positions=held((KO, 199))), sold_call(positions=held((KO, 200)))),
+    ("UNCOVERED", sold_call(positions={}), sold_call(positions=held((CALL, 2)))),
+    ("UNCOVERED", sold_call(positions=held((CALL, 1), (KO, 99))), sold_call(positions=held((CALL, 1), (KO, 100)))),
+    ("UNCOVERED", sold_call(positions=held((KO, 300), (replace(CALL, strike=Decimal(65)), -2))), sold_call(positions=held((KO, 400), (replace(CALL, strike=Decimal(65)), -2)))),
+    *(("UNCOVERED", sold_call(orders=book((replace(SALE, order_ref="s", qty=Decimal(101)), state, 0))), sold_call(orders=book((replace(SALE, order_ref="s"), state, 0))))
+      for state in ("sent", "accepted", "working", "partially_filled", "pending_cancel", "unknown", "filled")),  # filled without its executions binds as well
+    ("UNCOVERED", sold_call(orders=book((replace(SALE, order_ref="s", qty=Decimal(200)), "working", 99))),
+     sold_call(positions=held((KO, 300)), orders=book((replace(SALE, order_ref="s", qty=Decimal(200)), "working", 100)))),
+    ("UNCOVERED", sold_call(positions=held((KO, 200)), orders=book((replace(SOLD_CALL, order_ref="c", qty=Decimal(1)), "unknown", 0))),
+     sold_call(positions=held((KO, 200)), orders=book((replace(SOLD_CALL, order_ref="c", qty=Decimal(1)), "cancelled", 0)))),
+    ("UNCOVERED", {"order": replace(SOLD_CALL, contract=replace(CALL, deliverable=150)), "quote": replace(CALL_QUOTE, contract=replace(CALL, deliverable=150)),
+                   "positions": held((KO, 299))},
+     {"order": replace(SOLD_CALL, contract=replace(CALL, deliverable=150)), "quote": replace(CALL_QUOTE, contract=replace(CALL, deliverable=150)), "positions": held((KO, 300))}),
+    ("PLEDGED", {"order": replace(SALE, qty=Decimal(101)), "positions": held((KO, 300), (CALL, -2))}, {"order": SALE, "positions": held((KO, 300), (CALL, -2))}),
+    ("PLEDGED", {"order": replace(SALE, qty=Decimal(201)), "orders": book((replace(SALE, order_ref="s"), "unknown", 0))},
+     {"order": replace(SALE, qty=Decimal(200)), "orders": book((replace(SALE, order_ref="s"), "unknown", 0))}),
+    ("NO_SHORT", {"order": replace(SALE, qty=Decimal(301))}, {"order": replace(SALE, qty=Decimal(300))}),
+    ("NO_SHORT", {"order": replace(SALE, qty=Decimal(1)), "positions": {}}, {"order": replace(SALE, qty=Decimal(1)), "positions": held((KO, 1))}),
+    ("UNSECURED", sold_put(cash=Decimal(95_999)), sold_put(cash=Decimal(96_000))),
+    ("UNSECURED", sold_put(positions=held((PUT, -1))), sold_put(positions=held((PUT, 16)), cash=Decimal(0))),
+    ("UNSECURED", sold_put(orders=book((OTHER, "working", 0))), sold_put(orders=book((OTHER, "working", 40)))),
+    ("UNSECURED", sold_put(orders=book((replace(OTHER, order_type=OrderType.MARKET, limit_price=None), "working", 0)), cash=Decimal(10**6)), sold_put(cash=Decimal(10**6))),
+    ("ORDER_VALUE", order(qty=Decimal(3_988)) | RICH, order(qty=Decimal(3_987)) | RICH),
+    ("ORDER_VALUE", sold_put(order=replace(SOLD_PUT, qty=Decimal(42)), **RICH), sold_put(order=replace(SOLD_PUT, qty=Decimal(41)), **RICH)),  # at the strike, not the premium
+    ("ORDER_WEIGHT", {"nav": 31_349.0}, {"nav": 31_351.0}),
+    ("ORDER_WEIGHT", {"nav": 0.0}, {}),
+    ("ORDER_WEIGHT", {"nav": NAN}, {}),
+    ("MAX_POSITION", CAP | {"weights": {"KO": 0.1188}}, CAP | {"weights": {"KO": 0.1187}}),
+    ("MAX_POSITION", sold_put(order=replace(SOLD_PUT, qty=Decimal(1)), weights={"KO": 0.12}, **CAP), {"order": SALE, "weights": {"KO": 0.5}} | CAP),
+    ("MAX_GROSS", CAP | {"weights": {"AAPL": 0.2438}}, CAP | {"weights": {"AAPL": 0.2437}}),
+    ("SECTOR_CAP", {"caps": (WeightCap("SECTOR_CAP", "sector cap Staples", ("KO", "PEP"), 0.1),), "weights": {"PEP": 0.119}},
+     {"caps": (WeightCap("SECTOR_CAP", "sector cap Energy", ("XOM",), 0.1),), "weights": {"XOM": 0.3}}),
+]
+
+
+def judge(change: dict):
+    """The gate's answer to ORDER in AT, with some things changed."""
+    return check_order(change.get("order", ORDER), replace(AT, **{k: v for k, v in change.items() if k != "order"}))
+
+
+@pytest.mark.parametrize("code, bad, good", CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
+def test_gate_refuses_with_code_and_control_passes(code, bad, good):
+    refused = judge(bad)
+    assert (refused.code, refused.accepted) == (code, False), refused
+    assert refused.message and refused.subject == bad.get("order", ORDER).order_ref
+    passed = judge(good)
+    assert passed.accepted, passed
+
+
+def test_every_reason_has_a_case():
+    assert {c[0] for c in CASES} == {r.value for r in Reason}
+
+
+@pytest.mark.parametrize("code", ["QUANTITY", "STALE_QUOTE", "PRICE_COLLAR", "UNCOVERED", "PLEDGED", "NO_SHORT", "UNSECURED", "ORDER_VALUE", "ORDER_WEIGHT",
+                                  "CROSSED_QUOTE", "MAX_POSITION"])
+def test_numeric_refusal_carries_measure_and_bound(code):
+    refused = judge(next(c[1] for c in CASES if c[0] == code))
+    assert abs(refused.before) > abs(refused.after)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+def test_no_check_can_be_left_out(check, monkeypatch):
+    """Each check decides at least one case alone: without it that order would leave."""
+    from otsport.execution import gate
+
+    monkeypatch.setattr(gate, "CHECKS", tuple(c for c in CHECKS if c is not check))
+    outcomes = []
+    for _, bad, _ in CASES:
+        try:
+            outcomes.append(judge(bad).accepted)
+        except (AttributeError, TypeError, KeyError):  # a later check needs what the missing one had made sure of
+            outcomes.append(True)
+    assert any(outcomes)
+
+
+def test_option_value_counts_the_multiplier():
+    accepted = judge({"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70"), qty=Decimal(10)), "quote": CALL_QUOTE})
+    assert accepted.after == 2_700.0
+
+
+def test_expiry_day_lasts_until_new_york_ends_it():
+    """An option of the 28th is alive at eight in the evening of New York, when it is the 29th in UTC already."""
+    evening = datetime(2022, 12, 29, 1, 0, tzinfo=timezone.utc)
+    alive = {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": replace(CALL_QUOTE, ts=evening), "now": evening, "closes": evening + timedelta(hours=1)}
+    assert judge(alive).accepted
+    late = evening + timedelta(hours=5)
+    assert judge(alive | {"now": late, "closes": late + timedelta(hours=1), "quote": replace(CALL_QUOTE, ts=late)}).code == "EXPIRED"
+
+
+@given(st.integers(1, 200_000), st.floats(0.01, 2_000), st.floats(1_000, 1e8), st.sampled_from(Side))
+def test_gate_never_lets_more_pass_than_its_limits(qty, price, nav, side):
+    cents = Decimal(f"{price:.2f}")
+    wish = replace(ORDER, qty=Decimal(qty), limit_price=cents, side=side)
+    decision = judge({"order": wish, "nav": nav, "positions": held((KO, 10**6))} | quote(bid=float(cents), ask=float(cents)))
+    value = qty * cents
+    limits = Limits()
+    inside = qty <= MAX_ORDER_QTY and value <= limits.max_order_value and float(value) / nav <= limits.max_order_weight
+    assert decision.accepted == inside
+
+
+def wishes(*orders):
+    return [OrderRecord(o, NOW.date(), OrderState.CREATED) for o in orders]
+
+
+def test_shares_cover_only_once_among_orders_that_leave_together():
+    two = wishes(replace(SOLD_CALL, order_ref="a"), replace(SOLD_CALL, order_ref="b"))
+    assert [d.code for d in let_through({}, two, {CALL.key: CALL_QUOTE}, AT)] == ["OK", "UNCOVERED"]
+    both = wishes(SALE, replace(SOLD_CALL, order_ref="b", qty=Decimal(3)))
+    assert [d.code for d in let_through({}, both, {CALL.key: CALL_QUOTE, "KO": QUOTE}, AT)] == ["OK", "UNCOVERED"]
+
+
+def test_cash_and_weight_are_used_only_once_among_orders_that_leave_together():
+    two = wishes(replace(SOLD_PUT, order_ref="a", qty=Decimal(10)), replace(SOLD_PUT, order_ref="b", qty=Decimal(10)))
+    assert [d.code for d in let_through({}, two, {PUT.key: PUT_QUOTE}, AT)] == ["OK", "UNSECURED"]
+    capped = replace(AT, **CAP, weights={"KO": 0.113})
+    assert [d.code for d in let_through({}, wishes(ORDER, OTHER), {"KO": QUOTE}, capped)] == ["OK", "MAX_POSITION"]
+
+
+def test_a_refused_order_binds_nothing():
+    both = wishes(replace(SALE, order_ref="a", qty=Decimal(301)), replace(SOLD_CALL, order_ref="b", qty=Decimal(3)))
+    assert [d.code for d in let_through({}, both, {CALL.key: CALL_QUOTE, "KO": QUOTE}, AT)] == ["NO_SHORT", "OK"]
