@@ -42,7 +42,7 @@ def trade(number: int, session: date, port: int, outbox: bool) -> None:
     if not outbox:
         switch_outbox_off()
     params = dict(run_date=str(session), account=account(number), portfolio=portfolio(number), capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
-                  start_gateway=False, base_size=0.1, max_portfolio_risk=0.05, max_sector_weight=0.35, max_order_value="250000", run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
+                  start_gateway=True, base_size=0.1, max_portfolio_risk=0.05, max_sector_weight=0.35, max_order_value="250000", run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
     asyncio.run(trading_day.trade(trading_day.begin(**params)))
 
 

@@ -19,11 +19,19 @@ db = typer.Typer(help="The database: schema and audit chain.", no_args_is_help=T
 
 @db.command()
 def verify() -> None:
-    "Check the audit chain of the database, from the first row to the last."
+    "Check the audit chain from the first row to the last, every table and the schema against it, and every book; needs no right to write."
+    from otsport.book.snapshots import check_ledger
     from otsport.data.store import open_store
 
-    with open_store() as store:
+    with open_store(read_only=True) as store:
         typer.echo(f"audit chain verified: {store.verify()} rows")
+        for portfolio, account in store.portfolios().items():
+            checks = check_ledger(account, portfolio, store.positions(portfolio), store.transactions(portfolio), store.balances(portfolio))
+            typer.echo(f"portfolio {portfolio} of {account}: {len(checks)} numbers agree with its transactions")
+        if (seen := store.seen()) is None:
+            typer.echo("no dated head is kept elsewhere yet: an older copy of the whole folder would not be noticed")
+        else:
+            typer.echo(f"not older than audit row {seen[1].seq}, seen on {seen[0]} (what was put back by somebody who can write there too would not be noticed)")
 
 
 @db.command()

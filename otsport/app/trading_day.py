@@ -24,7 +24,7 @@ from ..brokers.ib import IBBroker
 from ..core.books import Snapshot, TransactionKind
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
-from ..core.settings import BrokerProfile, Limits, Settings, Sizing, account_mode, home
+from ..core.settings import TWS_PORTS, BrokerProfile, Limits, Settings, Sizing, account_mode, home
 from ..data.samples import history
 from ..data.store import Store, open_store
 from ..desk.book import Desk
@@ -81,7 +81,8 @@ class TradingDay(RunParams):
 
     def settings(self) -> Settings:
         "The settings that these parameters ask for."
-        broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,))
+        simulated = {"requests_per_second": 0} if self.start_gateway and self.port not in TWS_PORTS else {}  # one that TWS may serve is paced
+        broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,), **simulated)
         return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight, max_order_value=self.max_order_value),
                         sizing=Sizing(base_size=self.base_size, max_portfolio_risk=self.max_portfolio_risk))
 

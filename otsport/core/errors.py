@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OtsportError', 'InputError', 'ParameterError', 'NotebookError', 'NotASession', 'SettingsError', 'DataError',
-           'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BrokerError',
-           'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed', 'RunLocked',
-           'RunFailed', 'Interrupted', 'all_errors']
+           'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BookHeld',
+           'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed',
+           'RunLocked', 'RunFailed', 'Interrupted', 'all_errors']
 
 # %% ../../nbs/core/00_errors.ipynb #c004
 class OtsportError(Exception):
@@ -77,6 +77,11 @@ class LostRace(StoreError):
 class AuditBroken(StoreError):
     "The audit chain does not verify: a row was edited, removed, swapped or cut."
     exit_code = 23
+
+
+class BookHeld(StoreError):
+    "Another desk holds the book, or its open orders belong to another client id; nothing was sent."
+    exit_code = 24
 
 # %% ../../nbs/core/00_errors.ipynb #c013
 class BrokerError(OtsportError):

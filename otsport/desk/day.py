@@ -18,7 +18,6 @@ import pandas as pd
 from ..analytics.options import bsm, implied_vol
 from ..analytics.risk import component_var, expected_shortfall, historical_var, scenario_pnl
 from ..book.example import example_book
-from ..book.snapshots import booked_since
 from ..core.calendars import previous_session, session_close, years_to_expiry
 from ..core.errors import InputError
 from ..core.books import Snapshot, Transaction, TransactionKind
@@ -145,7 +144,7 @@ def read_day(store: Store, history: History, portfolio: str, session: date | Non
         snapshot, past, read_plan(store.plan(portfolio, snapshot.session)), tuple(store.orders(portfolio, snapshot.session)), fills,
         {f.exec_id: charges[f.exec_id].amount for f in fills if f.exec_id in charges}, history.closes(as_of, sessions=2),
         history.index(as_of).loc[str(start):], book_risk(snapshot, history),
-        tuple(e for e in booked_since(store.transactions(portfolio), past[-2] if len(past) > 1 else None)
+        tuple(e for e in store.transactions(portfolio, since=past[-2] if len(past) > 1 else None, until=snapshot)
               if e.kind in (TransactionKind.EXPIRY, TransactionKind.ASSIGNMENT) and e.ts <= snapshot.ts),
     )
 

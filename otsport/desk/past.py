@@ -79,11 +79,12 @@ async def close_past(desk: Desk, book: Book) -> Book:
     previous = store.last_snapshot(m.portfolio, before=session)
     closes, before = official_closes(desk, session), official_closes(desk, previous_session(session))
     known = {p.contract.key: p.mark for p in previous.positions if p.qty} if previous else {}
-    booked = [t.ts for t in store.transactions(m.portfolio)]
+    entries = store.transactions(m.portfolio, since=previous)
+    booked = [t.ts for t in entries]
     ts = max(session_close(session), *booked)
     expiries = expire_due(book.positions, closes, session, ts)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
-    entries = store.transactions(m.portfolio) + [b.transaction for b in expiries]
+    entries += [b.transaction for b in expiries]
     cash = book.cash + sum(b.transaction.cash for b in expiries)
     marks = past_marks(positions, session, closes, before, known)
     snapshot = take_snapshot(m.account, m.portfolio, session, ts, cash, positions, marks, previous, entries, desk.history.sectors)

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ..book.lifecycle import expire_due
+from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
 from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
@@ -26,7 +27,7 @@ from .book import Book, Desk
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
-from .reconcile import begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
+from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
 from ..portfolio.rebalance import covered_call_orders
 
@@ -98,7 +99,7 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
 async def resume(desk: Desk, book: Book) -> Book:
     "Bring the book level with the broker, and send again what never arrived."
     book, silent = await level(desk, book)
-    return await send_again(desk, book, silent, circumstances(desk, book)) if silent else book
+    return await send_again(desk, book, silent, circumstances(desk, as_if_created(book, silent))) if silent else book
 
 
 def check_before_open(book: Book) -> None:
@@ -210,12 +211,14 @@ async def close_day(desk: Desk, book: Book) -> Book:
     expiries = expire_due(book.positions, await official_closes(desk, book), session, book.now)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)
-    entries = desk.store.transactions(m.portfolio) + [b.transaction for b in expiries]
+    ended = [b.transaction for b in expiries]
     marks = await desk.marks(replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, entries, desk.history.sectors)
+    today = desk.store.transactions(m.portfolio, since=previous) + ended
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, today, desk.history.sectors)
+    balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
-    checks = check_books(snapshot, positions, entries, await desk.broker.holdings(m.account), values)
+    checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
     with desk.store.unit(book.now) as unit:
         for booking in expiries:
             unit.book(booking)
