@@ -44,8 +44,15 @@ def in_session(home) -> bool:
     return any(json.loads(p.read_text()).get("by") == "paper" for p in (home / "runs" / "trading_day").glob("*.partial/progress.json"))
 
 
+def forget(home) -> None:
+    """Remove what an ended run had told of its progress, which the next one would take for its own."""
+    for told in (home / "runs" / "trading_day").glob("*.partial/progress.json"):
+        told.unlink()
+
+
 def begun(home, port: int, **streams) -> subprocess.Popen:
     """A run that is in the middle of its session."""
+    forget(home)
     process = subprocess.Popen(command(*day_arguments(port)), env=environment(home), cwd=home.parent, **streams)
     try:
         wait_for(lambda: in_session(home) or process.poll() is not None, seconds=LONG)
@@ -133,6 +140,7 @@ def check_others_are_refused(home, port: int, run: subprocess.Popen) -> None:
 
 def check_closed_terminal(home, port: int) -> None:
     """SIGHUP as a terminal sends it that is closed: nobody reads what is said, all is put away."""
+    forget(home)
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home.parent)

@@ -79,19 +79,21 @@ def cell_error(name: str, text: str, folder: Path | None = None) -> OtsportError
 
 # %% ../../nbs/app/91_notebooks.ipynb #c017
 QUIET = ["--log-level=CRITICAL"]  # of the kernel, whose warnings say nothing to a trader
-KILL_SECONDS = 10.0  # in which papermill notices that its kernel is gone
+KILL_SECONDS = 30.0  # in which papermill notices that its kernel is gone
 
 
-def _papermill(paper: Paper, values: Mapping[str, object], out: Path, ended: list, **options) -> None:
-    "Execute the notebook; what ended it is put into `ended`."
+def _papermill(paper: Paper, values: Mapping[str, object], out: Path, ended: list, over: threading.Event, **options) -> None:
+    "Execute the notebook; what ended it is put into `ended`, and `over` is set."
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters whose annotations it does not read; ours are checked
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what ends a notebook is told by us, and its parameters are checked
     try:
         papermill.execute_notebook(paper.path, out, parameters=values, progress_bar=False, cwd=paper.path.parent,
                                    kernel_name="python3", language="python", extra_arguments=QUIET, **options)
     except BaseException as error:  # it is raised again in the thread that waits
         ended.append(error)
+    finally:
+        over.set()
 
 
 def _kill(managers: list) -> None:
@@ -107,7 +109,7 @@ def run_notebook(paper: Paper, values: Mapping[str, object], out: Path, **option
     "Execute the notebook with the values in place of its own; a signal meanwhile kills its kernel."
     from jupyter_client import AsyncKernelManager
 
-    managers, ended = [], []
+    managers, ended, over = [], [], threading.Event()  # an event: a `join` that a signal breaks takes the thread for ended
 
     class Manager(AsyncKernelManager):
         "A kernel manager that is known from outside."
@@ -117,16 +119,15 @@ def run_notebook(paper: Paper, values: Mapping[str, object], out: Path, **option
             managers.append(self)
 
     options |= {"kernel_manager_class": Manager}
-    thread = threading.Thread(target=_papermill, args=(paper, values, out, ended), kwargs=options, daemon=True)
-    thread.start()
+    threading.Thread(target=_papermill, args=(paper, values, out, ended, over), kwargs=options, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.5)
+        while not over.wait(0.5):
+            pass
     except Signalled:
         deadline = time.monotonic() + KILL_SECONDS
-        while thread.is_alive() and time.monotonic() < deadline:
+        while not over.is_set() and time.monotonic() < deadline:
             _kill(managers)
-            thread.join(0.1)
+            over.wait(0.1)
         raise
     if ended:
         raise ended[0]

@@ -95,7 +95,7 @@ class TradingDay(RunParams):
     def after_run(self) -> None:
         "Stop the gateway of a run whose kernel died in it; where another holds the desk by now, it is theirs."
         try:
-            with held_desk():
+            with held_desk(patience=KERNEL_END_SECONDS):
                 stop_own_gateways()
         except RunLocked:
             return
