@@ -1,6 +1,6 @@
 """American puts where a collocation of the boundary does not settle: drifts that dwarf the vol, and rates below zero. Step by step in time.
 
-Notation and units of `american.py`. In x = ln(S / K), side +1 for a boundary B below which the put is exercised, and -1 for a boundary Y above
+S, K dollars, tau and t years (ACT/365F), r, q, sigma annual decimals; notation of `american.py`. In x = ln(S / K), side +1 for a boundary B below which the put is exercised, and -1 for a boundary Y above
 which it is (q < r < 0: exercised between Y and B, Andersen and Lake 2021), each boundary alone makes the slope of the value -1 where spot is on it:
     0 = 1 - exp(-q t) c(t) - int_0^t (side (r exp(-x - r v) n(d-) - q exp(-q v) n(d+)) / (sigma sqrt(v)) + q exp(-q v) N(-side d+)) dv
 with d+-(v, x(t) - x(t - v)), and c = N(-d+(t, x)) for B, 1 for Y, beyond which spot cannot come back to the strike but through the exercise.
