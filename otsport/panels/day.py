@@ -16,15 +16,15 @@ from ..core.errors import InputError
 from ..data.market import History
 from ..data.samples import history
 from ..data.store import Store
+from ..desk import day as finished
 from ..desk import report
-from ..desk.day import Day, day_facts, example_days, read_day
+from ..desk.day import Day, day_facts, example_days
 from ..core.settings import account_mode
 
 # %% ../../nbs/panels/93_day.ipynb #c005
 def read_days(store: Store, portfolio: str, prices: History, last: int = 60) -> tuple[Day, ...]:
     "The newest `last` finished days of a portfolio, oldest first; none when no session is finished."
-    sessions = [s.session for s in store.snapshots(portfolio)]
-    return tuple(read_day(store, prices, portfolio, session) for session in sessions[-last:])
+    return finished.read_days(store, prices, portfolio, last)
 
 # %% ../../nbs/panels/93_day.ipynb #c009
 BANDS: dict[str, str] = {"paper": "#0072B2", "live": "#B00020"}  # background of the band
@@ -75,8 +75,8 @@ def risk_section(day: Day) -> str:
 
 
 def performance_section(day: Day) -> str:
-    "NAV and drawdown since inception."
-    return report.nav_chart(day)._repr_html_() + report.drawdown_chart(day)._repr_html_()
+    "NAV, drawdown and measures since inception."
+    return report.nav_chart(day)._repr_html_() + report.drawdown_chart(day)._repr_html_() + report.measures_table(day).html + report.months_table(day).html
 
 # %% ../../nbs/panels/93_day.ipynb #c021
 SECTIONS = {"Positions": positions_section, "Orders": orders_section, "Risk": risk_section, "Performance": performance_section}

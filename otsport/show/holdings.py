@@ -90,7 +90,7 @@ def pnl_figure(frame: pd.DataFrame):
         ax.plot(options[held], max(len(frame), 3) - 1 - held, "D", color=OPTION, mec="0.2", ms=5, label="of which options", ls="none")
         low, high = ax.get_xlim()
         ax.set_xlim(min(low, options.min() * 1.1), max(high, options.max() * 1.1))
-        ax.legend(loc="best")
+        figure.legend(loc="outside lower right")  # beside the axes: a marker among the bars would read as a value
     dollar_ticks(ax.xaxis)
     ax.set_xlabel("day P&L after commissions (dollars)")
     headline(figure, f"Day P&L {signed(total, 2)}: the sum of {len(frame)} symbol{'s' * (len(frame) != 1)}")
