@@ -19,6 +19,7 @@ MAX_STEPS = 100
 GAP = 1e-8  # of 1 + the objective: sum of all s z, t (price - z) and p y at the end
 EXACT = 1e-9  # largest error of E p = e at the end
 SHORT = 0.995  # of the way to the nearest bound
+STALLED, CENTERED = 0.9, 0.5  # of the lowest gap so far, above which the correction misleads; and of mu, aimed at then by a plain step
 JITTER = 1e-13  # on the unit diagonal of the scaled normal matrix
 
 
@@ -180,7 +181,7 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
         over = level[j] - bound[j]
         s[j], t[j], z[j] = max(-over, 0.0) + 1.0, max(over, 0.0) + 1.0, min(0.5 * price[j], 1.0)
         v[j] = price[j] - z[j]
-    objective = math.inf
+    objective, lowest = math.inf, math.inf
     for step in range(MAX_STEPS):
         _levels(rows, p, row, sign, fit, level)
         objective = _objective(fit, target, quad, ridge, p, level, bound, price)
@@ -191,7 +192,8 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
             return objective, step, OK
         if not math.isfinite(gap):
             break
-        mu = gap / (2 * h + n)
+        mu, cycling = gap / (2 * h + n), gap > STALLED * lowest
+        lowest = min(gap, lowest)
         for r in range(m):
             w[r] = quad[r] * fit[r]
         for j in range(h):
@@ -226,12 +228,12 @@ def hinge_program(rows, target, quad, row, sign, bound, price, equal, value, rid
             if corrector == 1:
                 break
             after = _ahead(s, ds, z, dz, far) + _ahead(t, dt, v, dv, far) + _ahead(p, dp, y, dy, far)
-            center = (after / gap) ** 3 * mu
+            center, second = (CENTERED * mu, 0.0) if cycling else ((after / gap) ** 3 * mu, 1.0)
             for j in range(h):
-                rs[j] += ds[j] * dz[j] - center
-                rt[j] += dt[j] * dv[j] - center
+                rs[j] += second * ds[j] * dz[j] - center
+                rt[j] += second * dt[j] * dv[j] - center
             for i in range(n):
-                ry[i] += dp[i] * dy[i] - center
+                ry[i] += second * dp[i] * dy[i] - center
             _direction(rows, row, sign, equal, N, scale, EA, S, p, y, s, t, z, v, D, rd, rp, rg, rs, rt, ry, dp, dnu, dz, fit)
         far *= SHORT
         for x, d in ((p, dp), (y, dy), (s, ds), (t, dt), (z, dz), (nu, dnu)):

@@ -83,10 +83,8 @@ def _any(S, K, tau, r, q, sigma, phi):
     side = 0.5 if x == 0.0 else (1.0 if phi * x > 0.0 else 0.0)  # N(phi d1) and N(phi d2) without width, or without spot or strike
     price, delta = side * phi * (forward - present) if side == 1.0 else 0.0, phi * dq * side
     middle = INV_SQRT_2PI * dq if side == 0.5 else 0.0
-    gamma = math.inf if side == 0.5 else 0.0
-    carry = phi * side * (q * forward - r * present)
-    theta = -math.inf if side == 0.5 and sigma > 0.0 else carry / DAYS
-    return price, delta, gamma, S * middle * sq, theta, phi * tau * side * present, 0.5 * middle * sq, 0.0, q * delta / DAYS
+    theta = phi * side * (q * forward - r * present) / DAYS
+    return price, delta, 0.0, S * middle * sq, theta, phi * tau * side * present, 0.5 * middle * sq, 0.0, q * delta / DAYS
 
 
 @kernel(forceinline=True)
@@ -109,8 +107,8 @@ def greeks(S, K, tau, r, q, sigma, phi):
 
     Notes
     -----
-    As `bsm`. Without width (sigma * sqrt(tau) = 0) gamma is inf at the money and 0 elsewhere, theta is what carry alone
-    earns, and -inf at the money at expiry with sigma > 0.
+    As `bsm`. Without width (sigma * sqrt(tau) = 0) gamma is 0 and theta what carry alone earns. At the money, where delta jumps and neither
+    has a limit, that is the middle of both sides: delta and theta half of theirs, gamma 0, so that sums over a book stay finite.
     """
     price, delta, gamma, vega, theta, rho, _, _, _ = _any(S, K, tau, r, q, sigma, phi)
     return price, delta, gamma, vega, theta, rho

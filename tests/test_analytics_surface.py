@@ -12,6 +12,7 @@ from otsport.analytics.surface import (
     NO_ARBITRAGE, QUOTE_REASONS, VOL_REASONS, Smile, butterfly_violation, calendar_violation, fit_mixture, fit_svi, implied_forward, inside_share, quote_reasons,
     surface_figure, vol_surface,
 )
+from otsport.core.calendars import expiry_close
 from otsport.core.errors import InputError
 
 RATE = 0.0025  # annual: the discount-window rate of 0.75 % less the usual half a point
@@ -33,7 +34,8 @@ def spot_before(folder, symbol, end):
 
 def with_tau(quotes, end):
     """The columns of a chain; contracts that have expired by then have tau 0 or less."""
-    tau = (quotes.expiry.dt.tz_localize(NEW_YORK) + pd.Timedelta(hours=16) - end) / pd.Timedelta(days=365)
+    ends = {expiry: expiry_close(expiry.date()) for expiry in quotes.expiry.unique()}  # many are Saturdays
+    tau = (pd.to_datetime(quotes.expiry.map(ends), utc=True) - end) / pd.Timedelta(days=365)
     chain = pd.DataFrame({"tau": tau, "strike": quotes.strike, "right": quotes.right.astype(str), "bid": quotes.bid_close, "ask": quotes.ask_close})
     return chain.reset_index(drop=True)
 
@@ -373,11 +375,21 @@ def test_yields_implied_in_the_last_hours_are_not_warned_of(shared_data):
     assert surface.quotes.div_yield.abs().max() > 1
 
 
-def test_days_and_percent_of_a_chain_are_warned_of():
-    with pytest.warns(UnitWarning, match="rate is 5, that is 500 %"), pytest.raises(InputError):
-        vol_surface(CHAIN.assign(bid=np.nan), 100, 5.0)
-    with pytest.warns(UnitWarning, match="tau is 182, that is 182 years"), pytest.raises(InputError):
-        vol_surface(CHAIN.assign(tau=182.0, bid=np.nan), 100, 0.01)
+@pytest.mark.parametrize("days, rate, words", [
+    (1, 5.0, "rate is 5, that is 500 % a year: for 5 % give 0.05"), (182, 0.01, "tau is 91, that is 91 years (34 of 68 are so large): for 91 days give 91 / 365"),
+    (365, 0.25, "rate is 0.25, that is 25 % a year: for 0.25 % give 0.0025; tau is 91.25, that is 91.25 years (68 of 68 are so large): for 91.25 days give 91.25 / 365"),
+])
+def test_days_and_percent_of_a_chain_are_warned_of_once(days, rate, words):
+    """Forwards, vols and fits price the same numbers hundreds of times; one warning, with their count and the caller's line."""
+    chain = made_surface().quotes[["tau", "strike", "right", "bid", "ask"]]
+    tau = {1: chain.tau, 182: chain.tau.where(chain.tau > 0.3, 91.0), 365: 365 * chain.tau}[days]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            vol_surface(chain.assign(tau=tau), 100, rate)
+        except InputError as error:  # such days and rates may leave no forward
+            assert "no expiry has a smile" in str(error)
+    assert [(str(w.message), w.filename) for w in said if w.category is UnitWarning] == [(words, __file__)]
 
 
 @pytest.mark.parametrize("spot", [0.0, -1.0, np.nan, np.inf])
@@ -392,3 +404,85 @@ def test_an_expiry_without_pairs_is_left_out_and_the_others_fit():
     assert [s.tau for s in surface.smiles] == [0.5] and list(surface.left_out) == [0.75]
     rest = surface.quotes[surface.quotes.tau == 0.75]
     assert set(rest.reason) == {"zero bid", "no forward from parity"} and rest.mid_vol.isna().all() and not rest.inside.any()
+
+
+def quoted_to_the_cent(tau, strikes, vol=0.3, spread=0.02):
+    """Calls and puts on a stock at 100 without carry."""
+    strikes = np.asarray(strikes, dtype=float)
+    sides = [pd.DataFrame({"tau": tau, "strike": strikes, "right": right, "mid": bsm_price(100, strikes, tau, 0.0, 0.0, vol, right)}) for right in "CP"]
+    return pd.concat(sides, ignore_index=True).assign(bid=lambda q: np.floor(100 * (q.mid - spread / 2).clip(0)) / 100, ask=lambda q: np.ceil(100 * (q.mid + spread / 2)) / 100)
+
+
+FULL = quoted_to_the_cent(0.25, np.arange(80, 121, 2.5))
+SPARSE = [
+    ("TWX", 0, [47.5, 50.0, 57.5, 60.0, 62.5, 70.0, 85.0]), ("AAPL", 1, [305.0, 355.0, 510.0, 540.0, 715.0, 750.0]), ("AAPL", 1, [240.0, 530.0, 625.0, 780.0, 845.0]), ("AAPL", 2, [45.71, 57.14, 72.86, 122.86]),
+]
+
+
+@pytest.mark.parametrize("symbol, sample, strikes", SPARSE)
+def test_sparse_expiry_of_a_real_chain_is_fitted_beside_the_others(symbol, sample, strikes, shared_data):
+    """Three or four out-of-the-money quotes, far apart: each of the expiries, thinned out to these strikes."""
+    chain, spot = hour_chain(shared_data, *SAMPLE[sample])
+    last = chain.tau.max()
+    for tau in sorted(chain.tau.unique())[2:-1]:
+        thin = chain[(chain.tau == tau) & chain.strike.isin(strikes)]
+        surface = vol_surface(pd.concat([thin, chain[chain.tau == last]], ignore_index=True), spot, RATE)
+        assert surface.smiles[-1].tau == last and set(surface.left_out) <= {tau}
+        assert all("did not settle" not in why for why in surface.left_out.values())
+
+
+@pytest.mark.parametrize("strikes, bid, ask", [
+    ([63.0, 108.0, 113.0], [3.32, 7.99, 6.21], [3.34, 8.01, 6.23]), ([52.0, 82.0, 108.0, 127.0], [2.51, 7.41, 7.87, 1.26], [2.62, 7.52, 7.98, 1.37]), ([66.0, 85.0, 116.0, 128.0], [3.59, 7.79, 5.32, 1.66], [3.63, 7.83, 5.36, 1.7]),
+])
+def test_few_quotes_far_apart_settle(strikes, bid, ask):
+    """Calls above, puts below a forward of 100 in 1.6 years; the interior point went round in circles on them."""
+    strikes, right = np.array(strikes), np.where(np.array(strikes) < 100, -1, 1)
+    bid, mid, ask = (implied_vol(p, 100, strikes, 1.6, 0, 0, right)[0] for p in (np.array(bid), (np.array(bid) + ask) / 2, np.array(ask)))
+    smile = fit_mixture(np.log(strikes / 100), bid, mid, ask, 1.6)
+    assert inside_share(smile.vol(np.log(strikes / 100)), bid, ask) == 1 and butterfly_violation(smile, smile.low, smile.high) < NO_ARBITRAGE
+
+
+@pytest.mark.parametrize("k, vol, tau", [([-0.5, -0.27, -0.23, -0.16], [0.403, 0.341, 0.337, 0.289], 0.02), ([-0.54, -0.09, 0.02], [0.417, 0.287, 0.236], 0.02), ([-0.6, -0.35, -0.01, 0.23], [0.422, 0.348, 0.269, 0.184], 0.05)])
+def test_quotes_whose_spread_is_below_rounding_settle(k, vol, tau):
+    """Vols known to 0.2 points ten standard deviations out are prices known to 1e-20 of the forward: no quote is."""
+    vol = np.array(vol)
+    assert fit_mixture(np.array(k), vol - 0.002, vol, vol + 0.002, tau).kind == "mixture"
+
+
+def unsettled(*arguments):
+    return 0.0, 100, 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_expiry_whose_program_does_not_settle_is_left_out_and_the_others_fit(at, monkeypatch):
+    """The program of one expiry refuses, nearest, middle or last: it is named with a reason that blames no quote, and the rest is as without it."""
+    from otsport.analytics import surface as room
+
+    bent = [quoted_to_the_cent(tau, np.arange(80, 121, 2.5), 0.3 + 0.06 * (np.arange(80, 121, 2.5) == 90)) for tau in (0.1, 0.25, 0.6)]  # SVI has no such bend
+    taus, program, real = [0.1, 0.25, 0.6], room.hinge_program, room.fit_mixture
+
+    def refuse(k, *vols_tau_and_more, **named):
+        room.hinge_program = unsettled if vols_tau_and_more[3] == taus[at] else program
+        return real(k, *vols_tau_and_more, **named)
+
+    monkeypatch.setattr(room, "hinge_program", program)
+    monkeypatch.setattr(room, "fit_mixture", refuse)
+    surface = vol_surface(pd.concat(bent, ignore_index=True), 100, 0.0)
+    assert [s.tau for s in surface.smiles] == [t for t in taus if t != taus[at]] and {s.kind for s in surface.smiles} == {"mixture"}
+    assert surface.left_out == {taus[at]: f"mixture at tau {taus[at]:.4f}: the program over {int(bent[at].pipe(lambda q: ((q.strike >= 100) == (q.right == 'C')).sum()))} quotes did not settle in 100 steps; leave the expiry out, or give it other quotes"}
+    rest = surface.quotes[surface.quotes.tau == taus[at]]
+    assert not rest.fitted.any() and not rest.inside.any() and rest.fit_vol.isna().all() and rest.mid_vol.notna().any()
+    assert len(surface.summary()) == 2 and repr(surface).endswith("1 left out)")
+    for near, far in zip(surface.smiles, surface.smiles[1:]):
+        assert calendar_violation(near, far, min(near.low, far.low), max(near.high, far.high)) <= NO_ARBITRAGE
+
+
+@pytest.mark.parametrize("change, why", [
+    (lambda q: q[q.strike.isin([100.0])], "a smile needs at least 3"), (lambda q: q[q.right == "C"], "no forward from parity"), (lambda q: q.assign(bid=0.0), "zero bid"),
+    (lambda q: q.assign(bid=q.bid.where(q.right == "C", 200.0), ask=q.ask.where(q.right == "C", 201.0)), "no forward from parity"), (lambda q: q.assign(ask=q.bid - 0.01), "crossed"),
+])
+def test_expiry_that_cannot_be_is_left_out_with_its_reason(change, why):
+    other = change(quoted_to_the_cent(0.5, [90.0, 100.0, 110.0]).query("bid > 0"))
+    surface = vol_surface(pd.concat([FULL, other], ignore_index=True), 100, 0.0)
+    assert [s.tau for s in surface.smiles] == [0.25] and list(surface.left_out) == [0.5] and why in surface.left_out[0.5]
+    assert not surface.quotes[surface.quotes.tau == 0.5].fitted.any()

@@ -108,3 +108,14 @@ def test_exercise_shares_threshold_is_one_cent():
     call = option("KO", EXPIRY, STRIKE, "C")
     assert exercise_shares(call, Decimal(1), STRIKE + Decimal("0.0099")) == 0
     assert exercise_shares(call, Decimal(1), STRIKE + Decimal("0.01")) == 100
+
+
+@pytest.mark.parametrize("saturday, last", [(date(2014, 6, 21), datetime(2014, 6, 20, 20, tzinfo=timezone.utc)), (date(2008, 3, 22), datetime(2008, 3, 20, 20, tzinfo=timezone.utc))])
+def test_saturday_expiry_is_booked_at_the_close_of_the_session_before(saturday, last):
+    """Monthly options until January 2015; the second Friday was Good Friday."""
+    contract = option("KO", saturday, STRIKE, "C")
+    book = {contract.key: held(contract, -1)}
+    assert expire_due(book, {"KO": Decimal(70)}, date(last.year, last.month, last.day - 1), last) == ()
+    assert [b.after.qty for b in expire_due(book, {"KO": Decimal(70)}, last.date(), last)] == [0, -100]
+    with pytest.raises(CheckFailed, match="run the session of its expiry first"):
+        expire_due(book, {"KO": Decimal(70)}, date(last.year, last.month, 24), last)

@@ -1,118 +1,31 @@
 """The contract of every store: whole units, exact records, no lost update, no unseen change of the past."""
-import multiprocessing
 import os
-import random
 import shutil
-import signal
 import sqlite3
 import stat
-import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timezone
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_support import CALL, DAY, KO, ROWS_OF_A_DAY, TS, D, Place, a_day, bought, charged, deposit, fill_of, fresh_place, order, snapshot
 
-from otsport.core.errors import AuditBroken, DiskFull, InputError, LostRace, StoreError
-from otsport.core.books import Booking, Leg, Lot, Position, PositionMark, Snapshot, Transaction, TransactionKind
-from otsport.core.contracts import Contract, option, stock
-from otsport.core.orders import Commission, Fill, Order, OrderRecord, OrderState, OrderType, Side
+from otsport.core.books import Booking, Leg, Transaction, TransactionKind
+from otsport.core.errors import AuditBroken, InputError, LostRace, StoreError
+from otsport.core.orders import Commission, OrderRecord, OrderState, Side
 from otsport.data.audit import GENESIS, Link, read_head, read_key, signature
-from otsport.data.store import REVISION, Change, Store, apply, open_store, writing
+from otsport.data.events import Change
+from otsport.data.sqlite import REVISION, writing
+from otsport.data.store import apply, open_store
 from otsport.data.tables import AUDIT, META, ORDERS, POSITIONS
-
-TS = datetime(2022, 12, 28, 15, 30, tzinfo=timezone.utc)
-DAY = date(2022, 12, 28)
-KO = Contract("KO", con_id=8894)
-CALL = replace(option("AAPL", date(2023, 1, 20), Decimal("135.0"), "C", multiplier=10), con_id=77)
-D = Decimal
-
-
-@dataclass
-class Place:
-    "Where a store lives, with the means to open it again and to tamper with it from outside."
-    path: Path
-
-    def open(self, **options) -> Store:
-        return open_store(self.path, **options)
-
-    def sql(self, *statements: str) -> list:
-        "Statements run past otsport, as an intruder or an SQL tool would."
-        db = sqlite3.connect(self.path)
-        rows = [db.execute(s).fetchall() for s in statements]
-        db.commit()
-        db.close()
-        return rows[-1]
-
-    @property
-    def head(self) -> Path:
-        return self.path.with_name("audit.head")
-
-    @property
-    def key(self) -> Path:
-        return self.path.with_name("audit.key")
 
 
 @pytest.fixture(params=["sqlite"])
 def place(request, tmp_path) -> Place:
-    return Place(tmp_path / "otsport.db")
-
-
-def order(n=1, contract=KO, side=Side.BUY, qty=100, limit="62.70") -> Order:
-    return Order(f"20221228-main-{n:03d}", "DU1", "main", contract, side, D(qty), OrderType.LIMIT, D(limit), strategy="momentum", reason="rank 1")
-
-
-def fill_of(o: Order, exec_id="e1", price="62.61") -> Fill:
-    return Fill(exec_id, o.order_ref, o.account, o.contract, o.side, o.qty, D(price), TS, 100001)
-
-
-def deposit(ref="opening", amount="1000000.00", portfolio="main", account="DU1") -> Booking:
-    return Booking(Transaction(TransactionKind.DEPOSIT, ref, TS, account, portfolio, (Leg("cash", D(amount)), Leg("capital", -D(amount)))))
-
-
-def bought(fill: Fill, before: Position | None = None) -> Booking:
-    legs = (Leg("cash", fill.cash), Leg(f"position:{fill.contract}", -fill.cash))
-    kind = TransactionKind.BUY if fill.side is Side.BUY else TransactionKind.SELL
-    moved = Transaction(kind, fill.exec_id, fill.ts, fill.account, "main", legs, fill.contract, fill.signed_qty, fill.price)
-    lots = (before.lots if before else ()) + (Lot(fill.signed_qty, fill.price, fill.ts),)
-    after = replace(before, lots=lots) if before else Position(fill.account, "main", fill.contract, lots, strategy="momentum")
-    return Booking(moved, before, after)
-
-
-def charged(fill: Fill, before: Position, amount="1.00") -> Booking:
-    moved = Transaction(TransactionKind.COMMISSION, fill.exec_id, TS, "DU1", "main", (Leg("cash", -D(amount)), Leg("commissions", D(amount))))
-    return Booking(moved, before, replace(before, commission=before.commission + D(amount)))
-
-
-def snapshot(day=DAY, nav="1000010.00") -> Snapshot:
-    mark = PositionMark(KO, D(100), D("62.61"), D("62.71"), D("6271.00"), D("10.00"), D("9.00"), "Consumer Staples", "momentum")
-    ts = datetime(day.year, day.month, day.day, 21, tzinfo=timezone.utc)
-    return Snapshot("DU1", "main", day, ts, D("993738.00"), D(nav), (mark,), D("9.00"), D("10.00"), D(0), D("1.00"))
-
-
-def a_day(store: Store) -> None:
-    "Two orders, one filled with its commission, and the snapshot: every table gets a row."
-    with store.unit(TS) as unit:
-        unit.add_portfolio("main", "DU1")
-        unit.book(deposit())
-        unit.add_plan("main", DAY, {"targets": {"KO": 0.02}, "vol": float("nan")})
-        added = unit.add_order(order(1), DAY)
-        unit.add_order(order(2, CALL, Side.SELL, 1, "1.20"), DAY)
-    fill = fill_of(order(1))
-    with store.unit(TS) as unit:
-        unit.set_order_state(replace(added, state=OrderState.FILLED, filled_qty=fill.qty, perm_id=fill.perm_id, message="all of it"))
-        unit.book(bought(fill), fill=fill)
-        unit.book(charged(fill, bought(fill).after), commission=Commission(fill.exec_id, D("1.00")))
-    with store.unit(TS) as unit:
-        unit.add_snapshot(snapshot())
-        unit.note("remark", "main", {"by": "trader"})
-
-
-ROWS_OF_A_DAY = 10
+    return fresh_place(tmp_path / "store")
 
 
 # --- records come back as they went in
@@ -395,35 +308,6 @@ def test_writer_that_waits_too_long_loses_the_race(place):
         assert first.verify() == 2
 
 
-def _forked(target, *args) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=target, args=args)
-    process.start()
-    return process
-
-
-@pytest.mark.parametrize("attempt", range(4))  # each a chance to lose a race while the store is made
-def test_processes_write_one_store_at_once(place, attempt):
-    "Started together on a store that does not exist yet: one schema, one key, one chain."
-    writers = [_forked(_deposits_of_own_portfolio, place.path, f"p{n}", 5) for n in range(6)]
-    for writer in writers:
-        writer.join(60)
-    assert [w.exitcode for w in writers] == [0] * 6
-    with place.open() as store:
-        assert store.verify() == 6 * 6
-        assert [store.cash(f"p{n}") for n in range(6)] == [D(5)] * 6
-        assert read_head(place.head, read_key(place.key)) == store.head
-    assert sorted(p.name for p in place.path.parent.iterdir()) == ["audit.head", "audit.key", "otsport.db"]
-
-
-def _deposits_of_own_portfolio(path, name, count):
-    with open_store(path, wait_seconds=30) as store:
-        with store.unit(TS) as unit:
-            unit.add_portfolio(name, f"DU{name}")
-        for n in range(count):
-            with store.unit(TS) as unit:
-                unit.book(deposit(f"d{n}", "1.00", name, f"DU{name}"))
-
-
 # --- a changed past is seen
 
 
@@ -633,169 +517,6 @@ def test_lagging_head_does_not_bless_rows_that_do_not_chain(place):
     place.sql("UPDATE audit SET subject = 'other' WHERE seq = 11")
     assert_broken(place, "row 11 .* was changed")
     assert read_head(place.head, read_key(place.key)).seq == ROWS_OF_A_DAY
-
-
-def _whole(store: Store) -> int:
-    "How many whole units the writer below has left; a half one fails."
-    store.verify()
-    deposits = {t.ref for t in store.transactions("main")}
-    sent = {o.order.order_ref for o in store.orders("main") if o.state is OrderState.SENT}
-    created = {o.order.order_ref for o in store.orders("main")}
-    assert deposits == sent == created
-    assert store.cash("main") == len(deposits)
-    return len(deposits)
-
-
-def _write_a_unit(store: Store, ref: str, halves: bool = False) -> None:
-    with store.unit(TS) as unit:
-        added = unit.add_order(replace(order(), order_ref=ref), DAY)
-        unit.set_order_state(replace(added, state=OrderState.SENT))
-        if not halves:
-            unit.book(deposit(ref, "1.00"))
-
-
-def _writer(path, first, told):
-    with open_store(path) as store:
-        for n in range(first, first + 100_000):
-            _write_a_unit(store, f"{n:06d}")
-            os.write(told, b".")
-
-
-def test_kill_in_the_middle_of_commits_leaves_whole_units(place):
-    seed, rounds, done, unsaid = random.Random(20221228), 25, 0, 0
-    with place.open() as store, store.unit(TS) as unit:
-        unit.add_portfolio("main", "DU1")
-    for _ in range(rounds):
-        heard, told = os.pipe()
-        writer = _forked(_writer, place.path, done, told)
-        os.close(told)
-        acknowledged = len(os.read(heard, 1))
-        time.sleep(seed.uniform(0, 0.05))
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
-        while more := os.read(heard, 65_536):
-            acknowledged += len(more)
-        os.close(heard)
-        with place.open() as store:
-            count = _whole(store)
-        assert done + acknowledged <= count <= done + acknowledged + 1  # what was said done is there; one may be done and unsaid
-        unsaid += count - done - acknowledged
-        done = count
-    assert done > rounds
-
-
-def test_half_units_are_seen(place):
-    "Negative control of the test above: a writer that commits an order and its deposit apart is caught."
-    with place.open() as store:
-        with store.unit(TS) as unit:
-            unit.add_portfolio("main", "DU1")
-        _write_a_unit(store, "000001")
-        assert _whole(store) == 1
-        _write_a_unit(store, "000002", halves=True)
-        with pytest.raises(AssertionError):
-            _whole(store)
-
-
-def test_kill_while_the_store_is_made_leaves_one_that_opens(tmp_path):
-    seed = random.Random(7)
-    for n in range(8):
-        path = tmp_path / str(n) / "otsport.db"
-        maker = _forked(_make, path)
-        time.sleep(seed.uniform(0, 0.12))
-        os.kill(maker.pid, signal.SIGKILL)
-        maker.join()
-        with open_store(path) as store:
-            with store.unit(TS) as unit:
-                unit.add_portfolio("main", "DU1")
-            assert store.verify() == 1
-
-
-def _make(path):
-    open_store(path).close()
-    time.sleep(10)
-
-
-# --- a full disk
-
-
-def _fill_up(store: Store) -> int:
-    "Write units until the store refuses; the number that were accepted."
-    for n in range(100_000):
-        try:
-            with store.unit(TS) as unit:
-                unit.note("first half", str(n), "x" * 2000)
-                unit.book(deposit(f"d{n}", "1.00"))
-                unit.note("second half", str(n), "x" * 2000)
-        except DiskFull as error:
-            assert "free space" in str(error) and str(store.path.parent) in str(error)
-            return n
-    raise AssertionError("the disk never filled")
-
-
-def test_database_at_its_page_limit_is_disk_full_with_nothing_half_done(place):
-    with place.open() as store:
-        with store.unit(TS) as unit:
-            unit.add_portfolio("main", "DU1")
-        with store._engine.connect() as conn:
-            pages = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
-            conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 40}")
-        accepted = _fill_up(store)
-        assert accepted > 3
-        assert store.cash("main") == accepted and store.verify() == 1 + 3 * accepted
-    with place.open() as store:  # with room again, it goes on
-        with store.unit(TS) as unit:
-            unit.book(deposit("later", "1.00"))
-        assert store.verify() == 2 + 3 * accepted
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    "A disk of 2 MB, where the machine lets us mount one."
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_small_disk_that_fills_up_is_disk_full_with_nothing_half_done(small_disk):
-    with open_store(small_disk / "otsport.db") as store:
-        with store.unit(TS) as unit:
-            unit.add_portfolio("main", "DU1")
-        accepted = _fill_up(store)
-        assert accepted > 3 and store.cash("main") == accepted
-        assert store.verify() == 1 + 3 * accepted
-    with open_store(small_disk / "otsport.db") as store:  # reading needs no room
-        assert store.verify() == 1 + 3 * accepted and read_head(small_disk / "audit.head", read_key(small_disk / "audit.key")) == store.head
-
-
-def test_store_on_a_disk_without_room_is_disk_full(small_disk):
-    (small_disk / "ballast").touch()
-    with open(small_disk / "ballast", "wb") as ballast, pytest.raises(OSError):
-        while True:
-            ballast.write(b"x" * 65_536)
-            ballast.flush()
-    with pytest.raises(DiskFull, match="no room to write"):
-        open_store(small_disk / "otsport.db")
-    (small_disk / "ballast").unlink()
-    with open_store(small_disk / "otsport.db") as store:
-        assert store.verify() == 0
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_head_without_room_keeps_the_committed_unit_and_says_so(place):
-    with place.open() as store:
-        a_day(store)
-        kept = place.head.rename(place.head.with_suffix(".kept"))
-        place.head.symlink_to("/dev/full")
-        with pytest.raises(DiskFull, match="is committed up to audit row 11, but its head"), store.unit(TS) as unit:
-            unit.note("later", "main")
-        place.head.unlink()
-        kept.rename(place.head)
-    with place.open() as store:
-        assert store.head.seq == store.verify() == ROWS_OF_A_DAY + 1
 
 
 # --- what is no store

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,23 +26,6 @@ from otsport.gateway.sockets import listen
 from otsport.gateway.frames import PREFIX, frame
 
 ACCOUNT = "DU123456"
-IB_ASYNC = "2.1.0"
-
-
-@pytest.fixture(scope="session")
-def ib_async_python():
-    "The interpreter of a virtual environment with ib_async, made once; in CI it must be there."
-    folder = ROOT / ".venv-ib-async"
-    python = folder / "bin" / "python"
-    check = [str(python), "-c", f"import ib_async; assert ib_async.__version__ == '{IB_ASYNC}'"]
-    if not python.exists() or subprocess.run(check, capture_output=True).returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
-        installed = made.returncode or subprocess.run([str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"], capture_output=True, text=True)
-        if made.returncode or installed.returncode:
-            reason = f"ib_async {IB_ASYNC} cannot be installed: {made.stderr or installed.stderr}"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return python
 
 
 def morning(script, *library, python=sys.executable):

@@ -5,11 +5,11 @@ import pytest
 from browser import is_blank, jupyterlab, notebook_errors, open_browser, page_faults, run_all, save_shot
 from panel_support import fill_store
 
-from otsport.app.panels import read_days
+from otsport.panels.day import read_days
 from otsport.data.samples import history
 from otsport.data.store import open_store
 
-CELL = """from otsport.app.panels import finished_day_panel
+CELL = """from otsport.panels.day import finished_day_panel
 from otsport.data.store import open_store
 panel = finished_day_panel(open_store())
 panel"""

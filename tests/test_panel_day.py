@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from panel_support import fill_store
 
-from otsport.app.panels import SECTIONS, cards_html, day_panel, finished_day_panel, read_days
+from otsport.panels.day import SECTIONS, cards_html, day_panel, finished_day_panel, read_days
 from otsport.desk.day import example_days
 from otsport.core.errors import AccountNotServed, InputError
 from otsport.data.samples import history

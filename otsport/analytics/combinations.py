@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .american import american_greeks
-from .options import bsm_price, warn_units
-from ..core.arrays import floats, number
+from .american import american, american_greeks
+from .options import UnitWarning, bsm_price, warn_units
+from ..core.arrays import EXPIRED, floats, number
+from ..core.calendars import expiry_close, years_to_expiry
 from ..core.errors import InputError
 
 # %% auto #0
-__all__ = ['MULTIPLIER', 'GREEKS', 'Leg', 'usable_legs', 'payoff', 'Outcome', 'outcome', 'probability_of_profit',
-           'expected_profit', 'combination_greeks']
+__all__ = ['MULTIPLIER', 'GRID_SPOTS', 'FAR_SD', 'MEAN_SD', 'MEAN_POINTS', 'GREEKS', 'Leg', 'usable_legs', 'payoff', 'Outcome',
+           'outcome', 'probability_of_profit', 'expected_profit', 'combination_greeks']
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -27,15 +30,19 @@ class Leg:
     """One leg of a combination: contracts of an option ('C', 'P'), or shares of the stock ('S', strike 0).
 
     A covered call is Leg(100, "S", 0, 100) and Leg(-1, "C", 105, 2.5): quantity (positive bought), right, strike in dollars, price in dollars per unit of underlying.
+    A calendar is Leg(-1, "C", 100, 3, date(2024, 7, 19)) and Leg(1, "C", 100, 4.5, date(2024, 8, 16)).
     """
     qty: float  # contracts, or shares of stock; positive bought, negative sold
     right: str  # "C", "P" or "S" (stock)
     strike: float  # dollars; 0 for stock
     price: float  # dollars per unit of underlying paid (bought) or received (sold)
+    expiry: date | None = None  # of an option; needed where the legs end on different days
 
     def __post_init__(self) -> None:
         if self.right not in ("C", "P", "S"):
             raise InputError(f"right {self.right!r} of a leg: use 'C', 'P', or 'S' for stock")
+        if isinstance(self.expiry, datetime) or not isinstance(self.expiry, date | None) or (self.right == "S" and self.expiry is not None):
+            raise InputError(f"expiry of a leg is {self.expiry!r}: give an option its day, date(2024, 7, 19), and stock none")
         for name in ("qty", "strike", "price"):  # a decimal becomes a float
             object.__setattr__(self, name, number(getattr(self, name), f"{name} of a leg"))
         if not all(map(math.isfinite, (self.qty, self.strike, self.price))) or self.strike < 0 or self.price < 0 or self.qty == 0:
@@ -62,29 +69,93 @@ def _units(leg: Leg, multiplier: float) -> float:
     return leg.qty if leg.right == "S" else multiplier * leg.qty
 
 
-def payoff(
-    legs: Sequence[Leg],  # of one underlying and one expiry
-    spot: ArrayLike,  # dollars at expiry
-    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
-) -> np.ndarray:  # dollars, premiums included
-    """Profit and loss at expiry, in dollars; legs as in `Leg`: contracts of `multiplier` units, and single shares.
+def _after_first(legs: tuple[Leg, ...]) -> np.ndarray:
+    "Years (ACT/365F) from the close of the nearest expiry to that of each leg; 0 for stock, and for all where none carries an expiry."
+    options = [leg for leg in legs if leg.right != "S"]
+    dated = [leg.expiry for leg in options if leg.expiry is not None]
+    if not dated:
+        return np.zeros(len(legs))
+    if len(dated) < len(options):
+        bare = next(leg for leg in options if leg.expiry is None)
+        raise InputError(f"leg {bare.qty:g} {bare.right} {bare.strike:g} has no expiry and another leg has: give each option leg its own")
+    first = expiry_close(min(dated))
+    return np.array([0.0 if leg.right == "S" else years_to_expiry(first, leg.expiry) for leg in legs])
 
-    spot in dollars at expiry.
+# %% ../../nbs/analytics/28_combinations.ipynb #c008x0
+@dataclass(frozen=True, slots=True)
+class _Later:
+    "What values legs that end after the first: years left then, and their vols."
+    left: np.ndarray  # (legs,) years, 0 for what ends first and for stock
+    vols: np.ndarray  # (legs,) annual decimals
+    rate: float  # annual, continuous, decimal
+    div_yield: float
+
+
+def _later(legs: tuple[Leg, ...], vols: ArrayLike | None, rate: float, div_yield: float) -> _Later:
+    "The model of the later legs, checked; vols may be left out where all legs end together."
+    left, rate, div_yield = _after_first(legs), number(rate, "rate"), number(div_yield, "div_yield")
+    if vols is None and left.any():
+        days = ", ".join(sorted({str(leg.expiry) for leg in legs if leg.expiry}))
+        raise InputError(f"the legs end on {days}: those after the first are valued then, give vols, one for all or one for each leg, and rate and div_yield")
+    vols = np.broadcast_to(_leg_vols(legs, 0.0 if vols is None else vols, left > 0), (len(legs),))
+    if not (np.isfinite(rate) and np.isfinite(div_yield)):
+        raise InputError(f"rate is {rate:g} and div_yield {div_yield:g}: give finite annual decimals")
+    return _Later(left, vols, rate, div_yield)
+
+
+def _leg_vols(legs: tuple[Leg, ...], vols: ArrayLike, needed: np.ndarray) -> np.ndarray:
+    "One vol for each leg; one that is needed and no finite number is an error."
+    vols = floats(vols, "vol")
+    if vols.shape not in ((), (len(legs),)):
+        raise InputError(f"vols have shape {vols.shape} for {len(legs)} legs: give one for all, or one each")
+    vols = np.broadcast_to(vols, (len(legs),))
+    if (missing := np.flatnonzero(needed & ~np.isfinite(vols))).size:
+        raise InputError(f"vol of leg {missing[0]} is {vols[missing[0]]}: give the vol of its quote")
+    return vols
+
+
+def _value(leg: Leg, i: int, spot: np.ndarray, later: _Later) -> np.ndarray:
+    "What a unit of a leg is worth at the nearest expiry, dollars."
+    if leg.right == "S":
+        return spot
+    if later.left[i] == 0:
+        return np.maximum((1.0 if leg.right == "C" else -1.0) * (spot - leg.strike), 0)
+    return american(spot, leg.strike, later.left[i], later.rate, later.div_yield, later.vols[i], leg.right)[0]
+
+
+def _profit(legs: tuple[Leg, ...], spot: np.ndarray, multiplier: float, later: _Later) -> np.ndarray:
+    "Profit and loss at the nearest expiry, dollars."
+    total = np.zeros_like(spot)
+    for i, leg in enumerate(legs):
+        total = total + _units(leg, multiplier) * (_value(leg, i, spot, later) - leg.price)
+    return total
+
+# %% ../../nbs/analytics/28_combinations.ipynb #c008x1
+def payoff(
+    legs: Sequence[Leg],  # of one underlying
+    spot: ArrayLike,  # dollars at the nearest expiry
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
+    vols: ArrayLike | None = None,  # annual, decimal, one for all or one for each leg; needed where legs end later
+    rate: float = 0.0,  # annual, continuous, decimal, of the time after the nearest expiry
+    div_yield: float = 0.0,  # annual, continuous, decimal, likewise
+) -> np.ndarray:  # dollars, premiums included
+    """Profit and loss at the nearest expiry, in dollars; legs as in `Leg`: contracts of `multiplier` units, and single shares.
+
+    spot in dollars at that expiry; vols, rate, div_yield annual decimals (0.2 is 20 %). Legs that end later are worth their American value there.
     """
     legs, spot = usable_legs(legs, multiplier), floats(spot, "spot")
     if np.any(spot < 0):
         raise InputError(f"spot is {spot[spot < 0].flat[0]:g}, below 0")
-    total = np.zeros_like(spot)
-    for leg in legs:
-        sign = {"C": 1.0, "P": -1.0}.get(leg.right)
-        value = spot if sign is None else np.maximum(sign * (spot - leg.strike), 0)
-        total = total + _units(leg, multiplier) * (value - leg.price)
-    return total
+    later = _later(legs, vols, rate, div_yield)
+    warn_units(vol=later.vols, rate=later.rate, div_yield=later.div_yield)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitWarning)  # it was said
+        return _profit(legs, spot, multiplier, later)
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c011
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    "What a combination can do at expiry, in dollars."
+    "What a combination can do at its nearest expiry, in dollars."
     cost: float  # paid (positive) or received (negative) at the start
     max_gain: float  # inf when unlimited
     max_loss: float  # positive number; inf when unlimited
@@ -92,12 +163,8 @@ class Outcome:
     kinks: tuple[float, ...]  # 0 and the strikes
 
     def __repr__(self) -> str:
-        return f"Outcome(cost {self.cost:,.2f}, gain up to {self.max_gain:,.2f}, loss up to {self.max_loss:,.2f}, break-evens {', '.join(f'{x:,.2f}' for x in self.break_evens) or 'none'})"
-
-
-def _slope_beyond(legs: tuple[Leg, ...], multiplier: float) -> float:
-    "Change of the payoff per dollar of spot above the last strike."
-    return math.fsum(_units(leg, multiplier) for leg in legs if leg.right != "P")
+        gain = f"gain up to {self.max_gain:,.2f}" if self.max_gain >= 0 else f"no gain but a loss of {-self.max_gain:,.2f} at least (do the legs end on different days? give each its expiry)"
+        return f"Outcome(cost {self.cost:,.2f}, {gain}, loss up to {self.max_loss:,.2f}, break-evens {', '.join(f'{x:,.2f}' for x in self.break_evens) or 'none'})"
 
 
 def _zero_crossings(x: np.ndarray, y: np.ndarray, last_slope: float) -> list[float]:
@@ -112,62 +179,155 @@ def _zero_crossings(x: np.ndarray, y: np.ndarray, last_slope: float) -> list[flo
     touching = (y == 0) & ((left != 0) | (right != 0)) & (x > 0)
     return sorted(found + [float(v) for v in x[touching]])
 
+# %% ../../nbs/analytics/28_combinations.ipynb #c011x0
+GRID_SPOTS = 2000  # at which a curved payoff is laid out
+FAR_SD = 8.0  # standard deviations beyond the outer strikes at which nothing is left to chance
 
-def outcome(legs: Sequence[Leg], multiplier: float = MULTIPLIER) -> Outcome:
-    """Cost, largest gain and loss (dollars, inf when unlimited), and break-evens (spots in dollars) at expiry.
 
-    Legs as in `Leg`: contracts of `multiplier` units, and single shares.
+def _far_call(rate: float, div_yield: float, left: float) -> tuple[float, float]:
+    "Slope in spot, and share of the strike, of a call without end in the money: exercised where the yield costs its holder more than interest earns."
+    if left == 0 or div_yield > 0 or (div_yield == 0 and rate <= 0):
+        return 1.0, 1.0
+    return math.exp(-div_yield * left), math.exp(-rate * left)
+
+
+def _end_beyond(legs: tuple[Leg, ...], multiplier: float, later: _Later) -> tuple[float, float]:
+    "Slope of the payoff, and what is left of it without that slope, as spot grows beyond all strikes."
+    ends = [(1.0, 0.0) if leg.right == "S" else _far_call(later.rate, later.div_yield, later.left[i]) if leg.right == "C" else (0.0, 0.0) for i, leg in enumerate(legs)]
+    units = [_units(leg, multiplier) for leg in legs]
+    slope = math.fsum(u * end[0] for u, end in zip(units, ends))
+    return 0.0 if abs(slope) < 1e-12 * multiplier else slope, math.fsum(-u * (end[1] * leg.strike + leg.price) for u, end, leg in zip(units, ends, legs))
+
+
+def _closed_in(legs: tuple[Leg, ...], multiplier: float, later: _Later, x: np.ndarray, at: int, sign: float) -> float:
+    "The largest sign times payoff near grid spot `at`, closed in upon five times."
+    low, high = x[max(at - 1, 0)], x[min(at + 1, x.size - 1)]
+    for _ in range(5):
+        near = np.linspace(low, high, 41)
+        y = sign * _profit(legs, near, multiplier, later)
+        best = int(np.argmax(y))
+        low, high = near[max(best - 1, 0)], near[min(best + 1, 40)]
+    return float(y.max())
+
+
+def _curved_outcome(legs: tuple[Leg, ...], multiplier: float, later: _Later, kinks: np.ndarray, cost: float) -> Outcome:
+    "The outcome of legs of which some end later."
+    from scipy.optimize import brentq
+
+    strikes = kinks[kinks > 0] if kinks.size > 1 else np.ones(1)
+    spread = math.exp(FAR_SD * float(np.max((later.vols * np.sqrt(later.left))[later.left > 0])))
+    x = np.unique(np.r_[kinks, np.geomspace(strikes[0] / spread / 2, strikes[-1] * spread * 2, GRID_SPOTS)])
+    y = _profit(legs, x, multiplier, later)
+    y = np.where(np.abs(y) < 1e-9 * multiplier, 0.0, y)
+    slope, end = _end_beyond(legs, multiplier, later)
+    ends = [] if slope else [end]
+    best, worst = (max(sign * y[at], _closed_in(legs, multiplier, later, x, at, sign), *(sign * e for e in ends)) for sign, at in ((1.0, int(np.argmax(y))), (-1.0, int(np.argmin(y)))))
+    profit = lambda s: float(_profit(legs, np.array([s]), multiplier, later)[0])
+    found = [float(brentq(profit, x[i], x[i + 1], xtol=1e-9)) for i in np.flatnonzero(y[:-1] * y[1:] < 0)]
+    found += [float(x[i]) for i in range(1, x.size - 1) if y[i] == 0 and y[i - 1] * y[i + 1] < 0]
+    if y[-1] * slope < 0:
+        found.append(float(x[-1] - y[-1] / slope))
+    return Outcome(cost, math.inf if slope > 0 else float(best), math.inf if slope < 0 else max(float(worst), 0.0), tuple(sorted(found)), tuple(kinks.tolist()))
+
+# %% ../../nbs/analytics/28_combinations.ipynb #c011x1
+def outcome(
+    legs: Sequence[Leg],  # of one underlying
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
+    vols: ArrayLike | None = None,  # annual, decimal, one for all or one for each leg; needed where legs end later
+    rate: float = 0.0,  # annual, continuous, decimal, of the time after the nearest expiry
+    div_yield: float = 0.0,  # annual, continuous, decimal, likewise
+) -> Outcome:
+    """Cost, largest gain and loss (dollars, inf when unlimited), and break-evens (spots in dollars) at the nearest expiry.
+
+    Legs as in `Leg`: contracts of `multiplier` units, and single shares. vols, rate, div_yield annual decimals, for the American value of legs that end later.
     """
     legs = usable_legs(legs, multiplier)
+    later = _later(legs, vols, rate, div_yield)
+    warn_units(vol=later.vols, rate=later.rate, div_yield=later.div_yield)
     kinks = np.unique([0.0] + [leg.strike for leg in legs if leg.right != "S"])
-    y, slope = payoff(legs, kinks, multiplier), _slope_beyond(legs, multiplier)
-    y = np.where(np.abs(y) < 1e-9 * multiplier, 0.0, y)  # rounding of premiums that cancel
     cost = math.fsum(_units(leg, multiplier) * leg.price for leg in legs)
+    if later.left.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnitWarning)  # it was said
+            return _curved_outcome(legs, multiplier, later, kinks, cost)
+    y, (slope, _) = _profit(legs, kinks, multiplier, later), _end_beyond(legs, multiplier, later)
+    y = np.where(np.abs(y) < 1e-9 * multiplier, 0.0, y)  # rounding of premiums that cancel
     return Outcome(cost, math.inf if slope > 0 else float(y.max()), math.inf if slope < 0 else float(max(-y.min(), 0.0)), tuple(_zero_crossings(kinks, y, slope)), tuple(kinks.tolist()))
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c014
 def _law(forward: float, tau: float, vol: float) -> tuple[float, float, float]:
     "Forward, time and vol of a lognormal law, finite; time and vol may be 0."
     law = number(forward, "forward"), number(tau, "tau"), number(vol, "vol")
+    if law[1] < 0:
+        raise InputError(f"tau is {tau:g} years: {EXPIRED}")
     if not (0 < law[0] < math.inf and 0 <= law[1] < math.inf and 0 <= law[2] < math.inf):
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be finite, the forward above 0, the others not negative")
-    warn_units(tau=np.float64(law[1]), vol=np.float64(law[2]))
     return law
 
-
+# %% ../../nbs/analytics/28_combinations.ipynb #c014x0
 def probability_of_profit(
-    legs: Sequence[Leg],  # of one underlying and one expiry
-    forward: float,  # dollars at expiry
-    tau: float,  # years
+    legs: Sequence[Leg],  # of one underlying
+    forward: float,  # dollars at the nearest expiry: the drift; spot for none
+    tau: float,  # years to the nearest expiry, ACT/365F
     vol: float,  # annual, decimal
     multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
+    vols: ArrayLike | None = None,  # of legs that end later, as in `payoff`; None: `vol`
+    rate: float = 0.0,  # annual, continuous, decimal, of the time after the nearest expiry
+    div_yield: float = 0.0,  # annual, continuous, decimal, likewise
 ) -> float:  # 0..1
     """Probability, 0 to 1, that the combination ends with a profit (above zero, fees aside) if the log of spot is normal around the forward.
 
-    forward in dollars at expiry; tau years (ACT/365F); vol an annual decimal (0.2 is 20 %), one for all strikes: that near the break-evens.
+    forward in dollars at the nearest expiry (its drift; spot for none); tau years to it (ACT/365F: six days are 6 / 365; sessions over 252 give another number);
+    vol an annual decimal (0.2 is 20 %), one for all strikes: that near the break-evens. Legs that end later: vols, rate, div_yield annual decimals, as in `payoff`.
     """
     from scipy.special import ndtr
 
     legs, (forward, tau, vol) = usable_legs(legs, multiplier), _law(forward, tau, vol)
     if not tau * vol > 0:
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be above 0")
-    edges = np.array([0.0, *outcome(legs, multiplier).break_evens, math.inf])
-    inside = np.where(np.isinf(edges[1:]), 2 * edges[:-1] + forward, (edges[:-1] + np.minimum(edges[1:], 1e300)) / 2)
+    warn_units(tau=tau, vol=np.r_[vol, np.ravel([] if vols is None else floats(vols, "vol"))], rate=number(rate, "rate"), div_yield=number(div_yield, "div_yield"))
+    model = (multiplier, vol if vols is None else vols, rate, div_yield)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitWarning)  # it was said
+        edges = np.array([0.0, *outcome(legs, *model).break_evens, math.inf])
+        inside = np.where(np.isinf(edges[1:]), 2 * edges[:-1] + forward, (edges[:-1] + np.minimum(edges[1:], 1e300)) / 2)
+        gains = payoff(legs, inside, *model) > 1e-9
     with np.errstate(divide="ignore"):
         below = ndtr((np.log(edges / forward) + vol**2 * tau / 2) / (vol * math.sqrt(tau)))
-    return float(np.sum(np.diff(below)[payoff(legs, inside, multiplier) > 1e-9]))
+    return float(np.sum(np.diff(below)[gains]))
+
+# %% ../../nbs/analytics/28_combinations.ipynb #c014x1
+MEAN_SD, MEAN_POINTS = 9.0, 1201  # of the normal over which the value of later legs is averaged
 
 
-def expected_profit(legs: Sequence[Leg], forward: float, tau: float, vol: float, multiplier: float = MULTIPLIER) -> float:  # dollars, undiscounted
-    """Mean profit at expiry in dollars, undiscounted, under the lognormal of `probability_of_profit`.
+def expected_profit(
+    legs: Sequence[Leg],  # of one underlying
+    forward: float,  # dollars at the nearest expiry
+    tau: float,  # years to it, ACT/365F
+    vol: float,  # annual, decimal
+    multiplier: float = MULTIPLIER,  # units of underlying in a contract, above 0
+    vols: ArrayLike | None = None,  # of legs that end later, as in `payoff`; None: `vol`
+    rate: float = 0.0,  # annual, continuous, decimal, of the time after the nearest expiry
+    div_yield: float = 0.0,  # annual, continuous, decimal, likewise
+) -> float:  # dollars, undiscounted
+    """Mean profit at the nearest expiry in dollars, undiscounted, under the lognormal of `probability_of_profit`.
 
-    forward in dollars at expiry; tau years (ACT/365F); vol an annual decimal (0.2 is 20 %).
+    forward in dollars at that expiry; tau years (ACT/365F); vol, and vols, rate, div_yield of legs that end later, annual decimals (0.2 is 20 %).
     """
     legs, (forward, tau, vol) = usable_legs(legs, multiplier), _law(forward, tau, vol)
+    later = _later(legs, vol if vols is None else vols, rate, div_yield)
+    warn_units(tau=tau, vol=np.r_[vol, later.vols], rate=later.rate, div_yield=later.div_yield)
+    z, sd = np.linspace(-MEAN_SD, MEAN_SD, MEAN_POINTS), vol * math.sqrt(tau)
+    weight, spot = np.exp(-z * z / 2), forward * np.exp(sd * z - sd * sd / 2)
     total = 0.0
-    for leg in legs:
-        value = forward if leg.right == "S" else float(bsm_price(forward, leg.strike, tau, 0.0, 0.0, vol, leg.right))
-        total += _units(leg, multiplier) * (value - leg.price)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitWarning)  # it was said
+        for i, leg in enumerate(legs):
+            if later.left[i] > 0:
+                value = float(weight @ _value(leg, i, spot, later) / weight.sum())
+            else:
+                value = forward if leg.right == "S" else float(bsm_price(forward, leg.strike, tau, 0.0, 0.0, vol, leg.right))
+            total += _units(leg, multiplier) * (value - leg.price)
     return total
 
 # %% ../../nbs/analytics/28_combinations.ipynb #c017
@@ -175,9 +335,9 @@ GREEKS = ("value", "delta", "gamma", "vega", "theta", "rho")
 
 
 def combination_greeks(
-    legs: Sequence[Leg],  # of one underlying and one expiry
+    legs: Sequence[Leg],  # of one underlying
     spot: float,  # dollars
-    tau: float,  # years
+    tau: float,  # years to the nearest expiry
     rate: float,  # annual, continuous, decimal
     div_yield: float,  # annual, continuous, decimal
     vols: ArrayLike,  # one for all legs, or one for each (that of a stock leg is not used)
@@ -185,25 +345,20 @@ def combination_greeks(
 ) -> dict[str, float]:  # GREEKS of the position; theta per calendar day, vega and rho per 1.00
     """Value and Greeks of a combination of American options and stock, in dollars of the position.
 
-    spot in dollars; tau years (ACT/365F); rate, div_yield, vols annual decimals (0.2 is 20 %). theta per calendar day, vega and rho per 1.00.
-    At expiry the limits: gamma is infinite where spot stands exactly on a strike, NaN where bought and sold options of it meet.
+    spot in dollars; tau years to the nearest expiry (ACT/365F); rate, div_yield, vols annual decimals (0.2 is 20 %). theta per calendar day, vega and rho per 1.00.
+    At expiry the limits, and exactly on a strike the middle of both sides (gamma 0) with an `OnStrikeWarning`, as in `bsm_greeks`.
     """
-    legs, vols, spot = usable_legs(legs, multiplier), floats(vols, "vol"), number(spot, "spot")
+    legs, spot = usable_legs(legs, multiplier), number(spot, "spot")
     tau, rate, div_yield = number(tau, "tau"), number(rate, "rate"), number(div_yield, "div_yield")
-    if vols.shape not in ((), (len(legs),)):
-        raise InputError(f"vols have shape {vols.shape} for {len(legs)} legs: give one for all, or one each")
-    vols = np.broadcast_to(vols, (len(legs),))
     if not 0 < spot < math.inf:
         raise InputError(f"spot is {spot:g}: give a finite price above 0")
-    if missing := [i for i, leg in enumerate(legs) if leg.right != "S" and not np.isfinite(vols[i])]:
-        raise InputError(f"vol of leg {missing[0]} is {vols[missing[0]]}: give the vol of its quote")
-    total = dict.fromkeys(GREEKS, 0.0)
-    for leg, vol in zip(legs, vols):
-        if leg.right == "S":
-            parts = (spot, 1.0, 0.0, 0.0, 0.0, 0.0)
-        else:
-            g = american_greeks(spot, leg.strike, tau, rate, div_yield, vol, leg.right)
-            parts = (g.price, g.delta, g.gamma, g.vega, g.theta, g.rho)
-        for name, part in zip(GREEKS, parts):
-            total[name] += float(_units(leg, multiplier) * part)
+    options = np.array([leg.right != "S" for leg in legs])
+    vols, left = _leg_vols(legs, vols, options), _after_first(legs)
+    stock = math.fsum(leg.qty for leg in legs if leg.right == "S")
+    total = {name: stock * {"value": spot, "delta": 1.0}.get(name, 0.0) for name in GREEKS}
+    if options.any():
+        held = [leg for leg in legs if leg.right != "S"]
+        g = american_greeks(spot, np.array([leg.strike for leg in held]), tau + left[options], rate, div_yield, vols[options], [leg.right for leg in held])
+        for name, part in zip(GREEKS, (g.price, g.delta, g.gamma, g.vega, g.theta, g.rho)):
+            total[name] += math.fsum(_units(leg, multiplier) * float(x) for leg, x in zip(held, part))
     return total

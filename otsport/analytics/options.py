@@ -5,22 +5,20 @@
 # %% ../../nbs/analytics/22_options.ipynb #c002
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_labels, floats, labels, number
+from ..core.arrays import EXPIRED, UnitWarning, align, floats, number, warn_caller, warn_units
 from ..core.errors import InputError
 from otsport.kernels.options import (
     bsm_arrays, greeks_arrays, greeks_parallel, implied_vol_arrays, implied_vol_parallel, second_order_arrays,
 )
 
 # %% auto #0
-__all__ = ['USUAL', 'IV_FLAGS', 'TICK_SLACK', 'right_sign', 'UnitWarning', 'warn_units', 'bsm', 'bsm_price', 'bsm_delta',
-           'bsm_vega', 'Greeks', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
+__all__ = ['IV_FLAGS', 'TICK_SLACK', 'right_sign', 'bsm', 'bsm_price', 'bsm_delta', 'bsm_vega', 'Greeks', 'OnStrikeWarning',
+           'warn_on_strike', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
 
 # %% ../../nbs/analytics/22_options.ipynb #c005
 def right_sign(
@@ -38,38 +36,12 @@ def right_sign(
         raise InputError(f"right {given[bad].flat[0]!s} is neither call nor put: use 'C' or 'P', or +1 or -1")
     return np.where(given == call, 1.0, -1.0)
 
-# %% ../../nbs/analytics/22_options.ipynb #c008
-class UnitWarning(UserWarning):
-    "A number that is probably in another unit: percent for a decimal, days for years."
-
-
-USUAL = {"vol": (5.0, "vols are annual decimals, 0.2 is 20 %"), "rate": (1.0, "rates are annual decimals, 0.05 is 5 %"),
-         "div_yield": (1.0, "yields are annual decimals, 0.02 is 2 %"), "tau": (50.0, "tau is in years, 30 days are 30 / 365")}  # largest size that is usual, unit
-
-
-def _callers_level() -> int:
-    "The `stacklevel` at which a warning names the line outside this package."
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("otsport."):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def warn_units(**inputs: np.ndarray) -> None:
-    "A `UnitWarning` for the first number beyond its usual size in each of vol, rate, div_yield (annual decimals) and tau (years)."
-    for name in (n for n in USUAL if n in inputs):
-        value, (most, unit) = inputs[name], USUAL[name]
-        if abs(float(value)) <= most if value.ndim == 0 else value.size == 0 or -most <= value.min() and value.max() <= most:
-            continue
-        odd = value[(np.abs(value) > most) & (np.abs(value) < np.inf)]
-        if odd.size:
-            size = f"{odd[0]:g} years" if name == "tau" else f"{100 * odd[0]:,.0f} % a year"
-            warnings.warn(f"{name} is {odd[0]:g}, that is {size}: {unit}", UnitWarning, stacklevel=_callers_level())
-
 # %% ../../nbs/analytics/22_options.ipynb #c010
 def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
     "The inputs as float64 vectors of one length, in order, and the shape they broadcast to; negatives where none may be are refused."
-    check_labels({name: labels(v) for name, v in inputs.items()})
+    inputs = dict(zip(inputs, align({name: (v, -1) for name, v in inputs.items()})))  # a Series meets the columns of a frame, as arrays do
+    if frames := {name: (v, 0) for name, v in inputs.items() if hasattr(v, "columns")}:
+        inputs |= dict(zip(frames, align(frames)))
     arrays = [right_sign(v) if name == "right" else floats(v, name) for name, v in inputs.items()]
     try:
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
@@ -78,7 +50,7 @@ def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
         raise InputError(f"the shapes do not fit together: {shapes}; give equal lengths, or scalars") from error
     for name, value in zip(inputs, arrays):
         if name in ("spot", "forward", "strike", "tau", "vol") and np.any(value < 0):
-            hint = ": the expiry precedes the instant of the prices" if name == "tau" else ""
+            hint = f": {EXPIRED}" if name == "tau" else ""
             raise InputError(f"{name} is {value[value < 0].flat[0]:g}, below 0{hint}")
     warn_units(**dict(zip(inputs, arrays)))
     # numba compiles anew for each mixture of read-only arrays, so none is passed on
@@ -138,7 +110,26 @@ class Greeks(NamedTuple):
     theta: np.ndarray  # dollars per calendar day
     rho: np.ndarray  # dollars per 1.00 of rate
 
+# %% ../../nbs/analytics/22_options.ipynb #c020x0
+class OnStrikeWarning(UserWarning):
+    "An option without time or vol that stands exactly on its strike, where delta jumps."
 
+
+def warn_on_strike(spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: np.ndarray, div_yield: np.ndarray, vol: np.ndarray) -> None:
+    """One `OnStrikeWarning` that counts the options whose forward is their strike while tau or vol is 0.
+
+    Vectors of one length: spot, strike in dollars; tau years; rate, div_yield, vol annual decimals.
+    """
+    still = (tau == 0) | (vol == 0)
+    if not still.any():
+        return
+    S, K = spot[still], strike[still]
+    on = (S == K) & ((rate == div_yield) | (tau == 0))[still] | (S * np.exp(((rate - div_yield) * tau)[still]) == K)
+    if on.any():
+        warn_caller(f"{on.sum()} of {tau.size} options stand exactly on their strike with no time or no vol left, first at {K[on][0]:g}: delta jumps there, gamma is given as 0 and theta "
+                      "as carry alone, the middle of both sides; look at delta a cent above and below", OnStrikeWarning)
+
+# %% ../../nbs/analytics/22_options.ipynb #c020x1
 def bsm_greeks(
     spot: ArrayLike,  # dollars
     strike: ArrayLike,  # dollars
@@ -149,7 +140,7 @@ def bsm_greeks(
     right: ArrayLike,  # "C" or "P", or +1 or -1
     parallel: bool = False,  # on all cores; pays from some thousand options
 ) -> Greeks:  # arrays of the broadcast shape
-    """Price, delta, gamma, vega, theta and rho in one pass; at expiry and at zero vol the limits (gamma inf exactly at the money).
+    """Price, delta, gamma, vega, theta and rho in one pass; at expiry and at zero vol the limits, exactly on the strike the middle of both sides (gamma 0) and an `OnStrikeWarning`.
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     All per unit of underlying: vega and rho in dollars per 1.00 of vol and rate, theta in dollars per calendar day.
@@ -157,6 +148,7 @@ def bsm_greeks(
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(6)]
     (greeks_parallel if parallel else greeks_arrays)(*columns, *out)
+    warn_on_strike(*columns[:6])
     return Greeks(*(o.reshape(shape)[()] for o in out))
 
 # %% ../../nbs/analytics/22_options.ipynb #c025
@@ -203,6 +195,7 @@ def black76(
     (F, K, t, r, v, sign), shape = _flat(forward=forward, strike=strike, tau=tau, rate=rate, vol=vol, right=right)
     out = [np.empty(F.size) for _ in range(6)]
     greeks_arrays(F, K, t, r, r, v, sign, *out)
+    warn_on_strike(F, K, t, r, r, v)
     out[5] = -t * out[0]
     return Greeks(*(x.reshape(shape)[()] for x in out))
 
@@ -240,6 +233,8 @@ def implied_vol(
     vol, flag = np.empty(columns[0].size), np.empty(columns[0].size, dtype=np.int64)
     (implied_vol_parallel if parallel else implied_vol_arrays)(*columns, vol, flag)
     if tick != 0:
-        near = _within_tick(columns[0], bsm_price(*columns[1:6], 0.0, columns[6]), tick) & (flag != 3)
+        floor = [np.empty(flag.size) for _ in range(3)]
+        bsm_arrays(*columns[1:6], np.zeros(flag.size), columns[6], *floor)
+        near = _within_tick(columns[0], floor[0], tick) & (flag != 3)
         vol[near], flag[near] = np.nan, 6
     return vol.reshape(shape)[()], flag.reshape(shape)[()]

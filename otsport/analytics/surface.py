@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike
 
 from .american import american_vol
 from .options import UnitWarning, bsm_price, implied_vol, right_sign, warn_units
-from ..core.arrays import floats, number
+from ..core.arrays import align, floats, number
 from ..core.errors import InputError, SolverError
-from ..kernels.hinge import hinge_program
+from ..kernels.hinge import MAX_STEPS, hinge_program
 from ..kernels.svi import svi
 
 # %% auto #0
 __all__ = ['QUOTE_REASONS', 'VOL_REASONS', 'HOPELESS', 'WIDTHS', 'NEAR', 'GRID_POINTS', 'MARGIN', 'NO_ARBITRAGE', 'CURVE',
-           'OUTSIDE', 'IMPOSED', 'RIDGE', 'EDGE', 'ENOUGH_INSIDE', 'FAR_DOWN', 'ROUNDS', 'SVI_INSIDE', 'LEAST_QUOTES',
-           'SIDES', 'LATER', 'quote_reasons', 'Forward', 'implied_forward', 'Smile', 'butterfly_violation',
-           'calendar_violation', 'inside_share', 'fit_svi', 'fit_mixture', 'fit_smile', 'Surface', 'vol_surface',
-           'surface_figure']
+           'OUTSIDE', 'IMPOSED', 'RIDGE', 'LEAST_HALF', 'EDGE', 'ENOUGH_INSIDE', 'FAR_DOWN', 'ROUNDS', 'SVI_INSIDE',
+           'LEAST_QUOTES', 'SIDES', 'LATER', 'quote_reasons', 'Forward', 'implied_forward', 'Smile',
+           'butterfly_violation', 'calendar_violation', 'inside_share', 'fit_svi', 'fit_mixture', 'fit_smile',
+           'Surface', 'vol_surface', 'surface_figure']
 
 # %% ../../nbs/analytics/29_surface.ipynb #c005
 QUOTE_REASONS = ("ok", "no quote", "missing ask", "missing bid", "zero bid", "crossed", "locked")
@@ -37,6 +37,7 @@ def quote_reasons(
     ask: ArrayLike,  # dollars, NaN where missing
 ) -> np.ndarray:  # one of QUOTE_REASONS for each
     "Whether a quote has two sides, or why not; a negative price is an `InputError`."
+    bid, ask = align({"bid": (bid, 0), "ask": (ask, 0)})
     bid, ask = floats(bid, "bid"), floats(ask, "ask")
     for name, price in (("bid", bid), ("ask", ask)):
         if np.any(price < 0):
@@ -203,6 +204,7 @@ GRID_POINTS = 161  # strikes at which the calendar condition is imposed
 MARGIN = 1e-9  # of the forward, by which it is imposed
 NO_ARBITRAGE = 1e-6  # of the forward, or of probability
 CURVE, OUTSIDE, IMPOSED, RIDGE = 0.04, 10.0, 1e6, 1.0  # prices: of a squared miss in half spreads, of a half spread outside, of the calendar, of squared weights
+LEAST_HALF = 1e-6  # of the forward: half a spread that is narrower is rounding, and no quote
 EDGE = 0.9  # of half the spread, where outside begins
 ENOUGH_INSIDE = 0.95  # share of quotes
 FAR_DOWN = (0.5, 0.2, 0.05)  # of the lowest strike: forwards of parts that stand for a crash, which puts at a tick price
@@ -280,7 +282,7 @@ def fit_mixture(
     """
     sd, x = float(np.interp(0, k, mid_vol)) * np.sqrt(tau), np.exp(k)
     bid, mid, ask = (bsm_price(1.0, x, tau, 0.0, 0.0, vol, 1.0) for vol in (bid_vol, mid_vol, ask_vol))
-    half = np.maximum((ask - bid) / 2, 1e-8)
+    half = np.maximum((ask - bid) / 2, LEAST_HALF)
     program = _Program(*_parts(k[0], k[-1], sd), [], [], [], [])
     program.add(k, half, mid / half, CURVE, [(1.0, mid / half + EDGE, OUTSIDE), (-1.0, EDGE - mid / half, OUTSIDE)])
     if near is not None:
@@ -294,7 +296,7 @@ def fit_mixture(
     for _ in range(ROUNDS):
         weight, status = program.weights()
         if status and best is None:
-            raise SolverError(f"mixture at tau {tau:.4f}: the program over {k.size} quotes did not settle; look for a vol that is far off among them")
+            raise SolverError(f"mixture at tau {tau:.4f}: the program over {k.size} quotes did not settle in {MAX_STEPS} steps; leave the expiry out, or give it other quotes")
         over = np.abs(program.rows[0] @ weight - mid / half) - 1
         if not status and (share := float(np.mean(over <= 0))) > best_share:
             best, best_share = weight, share
@@ -457,6 +459,39 @@ def _check_chain(chain: pd.DataFrame, spot: float, rate: float) -> None:
         row = chain[twice].iloc[0]
         raise InputError(f"{row.right} {row.strike:g} at tau {row.tau:.4f} is quoted twice: one row a contract, the newest")
 
+# %% ../../nbs/analytics/29_surface.ipynb #c028x3
+def _without_smile(q: pd.DataFrame, why: str, left_out: dict[float, str]) -> None:
+    "Note an expiry that stays without a smile."
+    left_out[float(q.tau.iloc[0])], q["fitted"] = why, False
+
+
+def _fitted(chain: pd.DataFrame, spot: float, rate: float, pairs: int, tick: float) -> Surface:
+    "The surface of a chain that was checked; an expiry that cannot be fitted is left out with its reason."
+    frames, left_out = [], {}
+    for tau, part in chain.groupby("tau", sort=True):
+        q, trouble = _with_vols(part, spot, float(tau), rate, pairs, tick)
+        if not trouble and q.fitted.sum() < LEAST_QUOTES:
+            trouble = f"{q.fitted.sum()} out-of-the-money quotes with vols at tau {tau:.4f}: a smile needs at least {LEAST_QUOTES}"
+        if trouble:
+            _without_smile(q, trouble, left_out)
+        frames.append(q)
+    good = [q for q in frames if q.tau.iloc[0] not in left_out]
+    curves, smiles = [_curve(q) for q in good], []
+    for i, (q, (k, *vols)) in enumerate(zip(good, curves)):
+        later = [(c[0], bsm_price(1.0, np.exp(c[0]), f.tau.iloc[0], 0.0, 0.0, c[3], 1.0)) for f, c in zip(good[i + 1:i + 1 + LATER], curves[i + 1:])]
+        ceiling = (np.concatenate([c[0] for c in later]), np.concatenate([c[1] for c in later])) if later else None
+        try:
+            smile = fit_smile(k, *vols, float(q.tau.iloc[0]), float(q.forward.iloc[0]), smiles[-1] if smiles else None, ceiling)
+        except SolverError as error:
+            _without_smile(q, str(error), left_out)
+            continue
+        q.loc[q.fitted, "fit_vol"] = smile.vol(k)
+        q["inside"] = q.fitted & (q.fit_vol >= q.bid_vol - 1e-12) & (q.fit_vol <= q.ask_vol + 1e-12)
+        smiles.append(smile)
+    if not smiles:
+        raise InputError(f"no expiry has a smile: {next(iter(left_out.values()))}")
+    return Surface(float(spot), float(rate), tuple(smiles), pd.concat(frames), dict(sorted(left_out.items())))
+
 # %% ../../nbs/analytics/29_surface.ipynb #c028x2
 def vol_surface(
     chain: pd.DataFrame,  # columns tau (years), strike, right ("C", "P"), bid, ask (dollars, NaN where missing)
@@ -473,29 +508,9 @@ def vol_surface(
     if isinstance(chain, pd.DataFrame):  # else that is the first thing to say
         spot, rate = number(spot, "spot"), number(rate, "rate")
     _check_chain(chain, spot, rate)
-    frames, left_out = [], {}
-    for tau, part in chain.groupby("tau", sort=True):
-        with warnings.catch_warnings():  # the yields here are implied by quotes, and in the last hours large
-            warnings.simplefilter("ignore", UnitWarning)
-            q, trouble = _with_vols(part, spot, float(tau), rate, pairs, tick)
-        if not trouble and q.fitted.sum() < LEAST_QUOTES:
-            trouble = f"{q.fitted.sum()} out-of-the-money quotes with vols at tau {tau:.4f}: a smile needs at least {LEAST_QUOTES}"
-        if trouble:
-            left_out[float(tau)] = trouble
-        frames.append(q)
-    good = [q for q in frames if q.tau.iloc[0] not in left_out]
-    if not good:
-        raise InputError(f"no expiry has a smile: {next(iter(left_out.values()))}")
-    curves = [_curve(q) for q in good]
-    smiles: list[Smile] = []
-    for i, (q, (k, *vols)) in enumerate(zip(good, curves)):
-        later = [(c[0], bsm_price(1.0, np.exp(c[0]), f.tau.iloc[0], 0.0, 0.0, c[3], 1.0)) for f, c in zip(good[i + 1:i + 1 + LATER], curves[i + 1:])]
-        ceiling = (np.concatenate([c[0] for c in later]), np.concatenate([c[1] for c in later])) if later else None
-        smile = fit_smile(k, *vols, float(q.tau.iloc[0]), float(q.forward.iloc[0]), smiles[-1] if smiles else None, ceiling)
-        q.loc[q.fitted, "fit_vol"] = smile.vol(k)
-        q["inside"] = q.fitted & (q.fit_vol >= q.bid_vol - 1e-12) & (q.fit_vol <= q.ask_vol + 1e-12)
-        smiles.append(smile)
-    return Surface(float(spot), float(rate), tuple(smiles), pd.concat(frames), left_out)
+    with warnings.catch_warnings():  # of units the check has spoken; yields implied by quotes are large in the last hours
+        warnings.simplefilter("ignore", UnitWarning)
+        return _fitted(chain, spot, rate, pairs, tick)
 
 # %% ../../nbs/analytics/29_surface.ipynb #c035
 def _time_left(tau: float) -> str:

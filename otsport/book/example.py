@@ -38,6 +38,7 @@ class Example:
     fills: list[Fill]
     commissions: dict[str, Commission]
     snapshots: list[Snapshot]
+    closed: int = 0  # bookings that the snapshots know
 
     def book(self, booking: Booking) -> None:
         "Take a booking in."
@@ -123,7 +124,8 @@ def _close_day(book: Example, prices: History, day: date) -> None:
         book.book(booking)
     marks = example_marks(prices, day, [p.contract for p in book.positions.values() if p.qty])
     previous = book.snapshots[-1] if book.snapshots else None
-    book.snapshots.append(take_snapshot(ACCOUNT, PORTFOLIO, day, ts, book.cash, book.positions, marks, previous, book.transactions, prices.sectors))
+    book.snapshots.append(take_snapshot(ACCOUNT, PORTFOLIO, day, ts, book.cash, book.positions, marks, previous, book.transactions[book.closed:], prices.sectors))
+    book.closed = len(book.bookings)
 
 # %% ../../nbs/book/78_example.ipynb #c014
 def example_book(

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from .ledger import book_move
-from ..core.calendars import session_close
+from ..core.calendars import expiry_close, expiry_session
 from ..core.errors import CheckFailed, InputError, NoPrices
 from ..core.books import Booking, Position, TransactionKind
 from ..core.contracts import Contract, Right, stock
@@ -37,8 +37,8 @@ def _check_expiry(position: Position, underlying: Position | None, ts: datetime)
     contract = position.contract
     if not contract.is_option or not position.qty:
         raise InputError(f"{position.qty} {contract} in account {position.account} cannot expire: give an open option position")
-    if utc(ts) < session_close(contract.expiry):
-        raise InputError(f"{contract} expires at {session_close(contract.expiry).isoformat()}, which is after {utc(ts).isoformat()}")
+    if utc(ts) < expiry_close(contract.expiry):
+        raise InputError(f"{contract} expires at {expiry_close(contract.expiry).isoformat()}, which is after {utc(ts).isoformat()}")
     wanted = (position.account, position.portfolio, stock(contract.symbol))
     if underlying and (underlying.account, underlying.portfolio, underlying.contract) != wanted:
         raise InputError(f"{contract} delivers into {' / '.join(map(str, wanted))}, not into {underlying.account} / {underlying.portfolio} / {underlying.contract}")
@@ -73,9 +73,9 @@ def expire_due(
     now, bookings = dict(positions), []
     for key, position in sorted(positions.items()):
         contract = position.contract
-        if not contract.is_option or not position.qty or contract.expiry > session:
+        if not contract.is_option or not position.qty or expiry_session(contract.expiry) > session:
             continue
-        if contract.expiry < session:
+        if expiry_session(contract.expiry) < session:
             raise CheckFailed(f"account {position.account}: {position.qty} {key} still open in session {session}: run the session of its expiry first")
         if contract.symbol not in official_closes:
             raise NoPrices(f"no official close of {contract.symbol} in session {session}: {key} of account {position.account} cannot be settled")

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OtsportError', 'InputError', 'ParameterError', 'NotebookError', 'NotASession', 'SettingsError', 'DataError',
-           'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BrokerError',
-           'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed', 'RunLocked',
-           'RunFailed', 'all_errors']
+           'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BookHeld',
+           'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed',
+           'RunLocked', 'RunFailed', 'Interrupted', 'all_errors']
 
 # %% ../../nbs/core/00_errors.ipynb #c004
 class OtsportError(Exception):
@@ -78,6 +78,11 @@ class AuditBroken(StoreError):
     "The audit chain does not verify: a row was edited, removed, swapped or cut."
     exit_code = 23
 
+
+class BookHeld(StoreError):
+    "Another desk holds the book, or its open orders belong to another client id; nothing was sent."
+    exit_code = 24
+
 # %% ../../nbs/core/00_errors.ipynb #c013
 class BrokerError(OtsportError):
     "The broker refused or failed."
@@ -117,6 +122,11 @@ class RunLocked(OtsportError):
 class RunFailed(OtsportError):
     "The notebook stopped on an error that is none of otsport's own."
     exit_code = 42
+
+
+class Interrupted(OtsportError):
+    "Ended from outside, by Ctrl-C (SIGTERM: 143, SIGHUP: 129); what was committed is kept, the same command goes on."
+    exit_code = 130
 
 # %% ../../nbs/core/00_errors.ipynb #c017
 def all_errors(base: type = OtsportError) -> dict[str, type]:

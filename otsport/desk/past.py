@@ -17,7 +17,7 @@ from ..analytics.options import bsm, implied_vol
 from ..book.lifecycle import expire_due
 from ..book.snapshots import take_snapshot
 from ..core.books import Position, Snapshot
-from ..core.calendars import NEW_YORK, previous_session, session_close, years_to_expiry
+from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, years_to_expiry
 from ..core.errors import CheckFailed
 from ..core.units import from_float
 from ..core.venues import HALF_CENT
@@ -42,8 +42,8 @@ def past_marks(
             continue
         was, strike = session_close(previous_session(session)), float(c.strike)
         price, spot = (known[key], before[c.symbol]) if key in known else (p.avg_price, closes[c.symbol])
-        vol, _ = implied_vol(float(price), float(spot), strike, years_to_expiry(was, c.expiry), 0.0, 0.0, c.right)
-        value = bsm(float(closes[c.symbol]), strike, years_to_expiry(session_close(session), c.expiry), 0.0, 0.0, float(np.nan_to_num(vol)), c.right)[0]
+        vol, _ = implied_vol(float(price), float(spot), strike, years_to_expiry(was, c.expiry, c), 0.0, 0.0, c.right)
+        value = bsm(float(closes[c.symbol]), strike, years_to_expiry(session_close(session), c.expiry, c), 0.0, 0.0, float(np.nan_to_num(vol)), c.right)[0]
         marks[key] = from_float(float(value), HALF_CENT)
     return marks
 
@@ -51,7 +51,7 @@ def past_marks(
 def _all_expired(desk: Desk, positions: Mapping[str, Position], today: date, now: datetime) -> tuple[dict[str, Position], Decimal]:
     "Positions and the cash that moves, once every option that expired before `today` has ended."
     held, cash = dict(positions), Decimal(0)
-    while due := sorted({p.contract.expiry for p in held.values() if p.qty and p.contract.is_option and p.contract.expiry < today}):
+    while due := sorted({day for p in held.values() if p.qty and p.contract.is_option and (day := expiry_session(p.contract.expiry)) < today}):
         for booking in expire_due(held, official_closes(desk, due[0]), due[0], now):
             held[booking.after.contract.key] = booking.after
             cash += booking.transaction.cash
@@ -79,11 +79,12 @@ async def close_past(desk: Desk, book: Book) -> Book:
     previous = store.last_snapshot(m.portfolio, before=session)
     closes, before = official_closes(desk, session), official_closes(desk, previous_session(session))
     known = {p.contract.key: p.mark for p in previous.positions if p.qty} if previous else {}
-    booked = [t.ts for t in store.transactions(m.portfolio)]
+    entries = store.transactions(m.portfolio, since=previous)
+    booked = [t.ts for t in entries]
     ts = max(session_close(session), *booked)
     expiries = expire_due(book.positions, closes, session, ts)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
-    entries = store.transactions(m.portfolio) + [b.transaction for b in expiries]
+    entries += [b.transaction for b in expiries]
     cash = book.cash + sum(b.transaction.cash for b in expiries)
     marks = past_marks(positions, session, closes, before, known)
     snapshot = take_snapshot(m.account, m.portfolio, session, ts, cash, positions, marks, previous, entries, desk.history.sectors)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['differences', 'begin_portfolio', 'settle_missed_expiries', 'official_closes', 'check_against_broker', 'level',
-           'send_again', 'resent']
+           'as_if_created', 'send_again', 'resent']
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c002
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from ..book.ledger import deposit
 from ..book.lifecycle import expire_due
 from ..book.snapshots import cash_agrees
 from ..core.books import AccountValues, Holding, Position
-from ..core.calendars import session_close
+from ..core.calendars import expiry_session, session_close
 from ..core.errors import CheckFailed, InputError
 from ..core.intent import Decision
 from ..core.orders import OrderEvent, OrderRecord, OrderState
@@ -60,7 +60,7 @@ async def begin_portfolio(desk: Desk, book: Book) -> Book:
 # %% ../../nbs/desk/80_reconcile.ipynb #c010
 async def settle_missed_expiries(desk: Desk, book: Book) -> Book:
     "Book options that expired before the session."
-    while due := sorted({p.contract.expiry for p in book.positions.values() if p.qty and p.contract.is_option and p.contract.expiry < book.session}):
+    while due := sorted({day for p in book.positions.values() if p.qty and p.contract.is_option and (day := expiry_session(p.contract.expiry)) < book.session}):
         closes = official_closes(desk, due[0])
         with desk.store.unit(book.now) as unit:
             for booking in expire_due(book.positions, closes, due[0], book.now):
@@ -88,11 +88,15 @@ async def level(desk: Desk, book: Book) -> tuple[Book, list[OrderRecord]]:
     return recover(desk.store, book, await desk.broker.report(book.account), book.session, book.now)
 
 
+def as_if_created(book: Book, silent: list[OrderRecord]) -> Book:
+    "The book with orders that certainly never arrived as if they had not left: they bind nothing."
+    return replace(book, orders=book.orders | {r.order.order_ref: replace(r, state=OrderState.CREATED) for r in silent})
+
+
 async def send_again(desk: Desk, book: Book, silent: list[OrderRecord], at: Circumstances) -> Book:
-    "Send again what never arrived and still passes the gate."
+    "Send again what never arrived and still passes the gate; `at` is that of `as_if_created`."
     quotes = await desk.broker.quotes([r.order.contract for r in silent])
-    never_left = {r.order.order_ref: replace(r, state=OrderState.CREATED) for r in silent}
-    decisions = let_through(book.orders | never_left, list(never_left.values()), quotes, at)
+    decisions = let_through(at.orders, [at.orders[r.order.order_ref] for r in silent], quotes, at)
     book = absorb(desk.store, book, [resent(d, book) for d in decisions], book.now)
     for record, decision in zip(silent, decisions, strict=True):
         if decision.accepted:

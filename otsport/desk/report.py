@@ -9,42 +9,70 @@ __all__ = ['PICTURE_DPI', 'Picture', 'headline', 'performance', 'nav_chart', 'dr
            'risk_table', 'greeks_table', 'vol_note', 'check_day', 'summary']
 
 # %% ../../nbs/desk/85_report.ipynb #c002
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from html import escape
 
 import pandas as pd
 
-from otsport.book.figures import (
-    dollars, drawdown_figure, exposure_figure, exposure_frame, fill_price_frame, nav_figure, percent, performance_frame, pnl_figure, pnl_frame,
-    png_bytes, positions_frame, signed, slippage_figure, var_figure, weights_figure, weights_frame,
-)
+from ..show.fills import fill_price_frame, slippage_figure
+from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
+from ..show.performance import drawdown_figure, nav_figure, performance_frame
+from ..show.risk import var_figure
+from ..show.style import png_bytes
+from ..show.text import dollars, percent, share, signed
 from ..book.ledger import positions_from, trial_balance
-from ..book.tables import Table, fills_frame, order_counts, orders_frame, refusals, summary_frame, table
+from ..show.fills import fills_frame, order_counts, orders_frame, refusals
+from ..show.tables import Table, table
 from ..core.errors import CheckFailed
 from ..core.intent import Verdict
 from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import History
 from ..data.store import Store
-from .day import Day, greeks_frame
+from .day import Day, day_facts, greeks_frame
+from ..core.settings import account_mode
 
 PICTURE_DPI = 110
 
 # %% ../../nbs/desk/85_report.ipynb #c004
 @dataclass(frozen=True)
 class Picture:
-    "A figure that a notebook shows and a report takes in."
+    "A figure that a notebook shows and a report takes in, with the words for those who cannot see it."
     figure: object  # a matplotlib figure
 
-    def _repr_png_(self) -> bytes:
+    @property
+    def alt(self) -> str:
+        "The sentence over the figure."
+        return self.figure.get_suptitle() or "figure"
+
+    def png(self) -> bytes:
+        "The picture; equal figures give equal bytes."
         return png_bytes(self.figure, dpi=PICTURE_DPI)
+
+    def _repr_html_(self) -> str:
+        data = b64encode(self.png()).decode()
+        return f'<img alt="{escape(self.alt, quote=True)}" style="display:block;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
 
 # %% ../../nbs/desk/85_report.ipynb #c007
 def headline(day: Day) -> Table:
     "NAV, P&L, orders, fills, refusals and risk of the day."
-    frame = summary_frame(day.snapshot, day.orders, day.fills, day.commissions, day.risk.var_95, day.risk.var_99, day.day_return, day.index_return)
-    return table(frame)
+    f = day_facts([day])
+    of_nav = lambda dollars_: share(float(dollars_) / float(f.nav))
+    risk = lambda var: f"{dollars(var)} ({var / float(f.nav):.2%} of NAV)"
+    rows = {
+        "session": f"{f.session:%A}, {f.session}", "account": f"{f.account}, portfolio {f.portfolio}", "NAV": dollars(f.nav, 2),
+        "day P&L": f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}; S&P 500 {percent(f.index_return)})",
+        "cash": f"{dollars(f.cash, 2)} ({of_nav(f.cash)} of NAV)",
+        "positions": f"{f.positions}, worth {dollars(f.exposure, 2)} ({of_nav(f.exposure)} of NAV)",
+        "unrealized P&L": signed(f.unrealized, 2), "realized P&L since inception": signed(f.realized, 2),
+        "commissions since inception": dollars(f.commissions, 2), "orders": order_counts(f.orders),
+        "fills": f"{f.fills}, commissions {dollars(f.paid, 2)}", "refused": refusals(f.refused),
+        "VaR 95%, one day": risk(f.var_95), "VaR 99%, one day": risk(f.var_99),
+    }
+    return table(pd.DataFrame({"of the day": rows.values()}, index=pd.Index(rows, name="item")))
 
 
 def performance(day: Day) -> pd.DataFrame:
@@ -209,21 +237,18 @@ def check_day(day: Day, store: Store) -> Table:
 # %% ../../nbs/desk/85_report.ipynb #c029
 def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and the numbers
     "The run in a few lines: NAV, P&L, orders, fills, refusals, risk."
-    last, first = days[-1], days[0]
-    s, p = last.snapshot, performance(last).iloc[-1]
-    refused = [r for d in days for r in d.refused()]
-    unfilled = [f"{r.order}: {r.filled_qty:f} filled, {r.state}" for d in days for r in d.unfilled()]
-    counts = {"orders": sum(len(d.orders) for d in days), "fills": sum(len(d.fills) for d in days), "refused": len(refused), "unfilled": len(unfilled)}
-    paid, ended = sum((c for d in days for c in d.commissions.values()), Decimal(0)), sum(e.contract.is_option for d in days for e in d.expiries)
+    f = day_facts(days)
+    unfilled = [f"{r.order}: {r.filled_qty:f} filled, {r.state}" for r in f.unfilled]
     shown = lambda texts: "none" if not texts else "; ".join(texts[:3]) + (f" ... and {len(texts) - 3} more" if len(texts) > 3 else "")
     rows = [
-        ("Date", f"{s.session:%A} {s.session}" + (f", {len(days)} sessions from {first.session}" if len(days) > 1 else "")),
-        ("Account", f"{s.account} (paper), portfolio {s.portfolio}"), ("NAV", f"{dollars(s.nav, 2)}; cash {dollars(s.cash, 2)}"),
-        ("Day P&L", f"{signed(s.day_pnl, 2)} ({percent(last.day_return)}; S&P 500 {percent(last.index_return)})"),
-        ("Since inception", f"{percent(p['growth'])}; S&P 500 {percent(p['index_growth'])}"),
-        ("Orders", order_counts([r for d in days for r in d.orders])), ("Fills", f"{counts['fills']}, commissions {dollars(paid, 2)}"),
-        ("Refused", refusals(refused)), ("Not filled", shown(unfilled)), ("Options that ended", f"{ended}" if ended else "none"),
-        ("VaR, one day", f"95% {dollars(last.risk.var_95)}, 99% {dollars(last.risk.var_99)} (losses); {len([q for q in s.positions if q.qty])} positions"),
+        ("Date", f"{f.session:%A} {f.session}" + (f", {f.sessions} sessions from {f.first}" if f.sessions > 1 else "")),
+        ("Account", f"{f.account} ({account_mode(f.account)}), portfolio {f.portfolio}"), ("NAV", f"{dollars(f.nav, 2)}; cash {dollars(f.cash, 2)}"),
+        ("Day P&L", f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}; S&P 500 {percent(f.index_return)})"),
+        ("Since inception", f"{percent(f.growth)}; S&P 500 {percent(f.index_growth)}"),
+        ("Orders", order_counts(f.orders)), ("Fills", f"{f.fills}, commissions {dollars(f.paid, 2)}"),
+        ("Refused", refusals(f.refused)), ("Not filled", shown(unfilled)), ("Options that ended", f"{f.options_ended}" if f.options_ended else "none"),
+        ("VaR, one day", f"95% {dollars(f.var_95)}, 99% {dollars(f.var_99)} (losses); {f.positions} positions"),
     ]
-    numbers = {"session": str(s.session), "nav": str(s.nav), "day_pnl": str(s.day_pnl), "var_95": round(last.risk.var_95, 2), **counts}
-    return {"title": f"Trading day {s.session}", "rows": rows, "numbers": numbers}
+    numbers = {"session": str(f.session), "nav": str(f.nav), "day_pnl": str(f.day_pnl), "var_95": round(f.var_95, 2),
+               "orders": len(f.orders), "fills": f.fills, "refused": len(f.refused), "unfilled": len(unfilled)}
+    return {"title": f"Trading day {f.session}", "rows": rows, "numbers": numbers}

@@ -13,9 +13,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ..book.lifecycle import expire_due
+from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
-from ..core.calendars import NEW_YORK, previous_session, session_close, session_open
+from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
 from ..core.constraints import book_weights, free_shares
 from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError
@@ -26,7 +27,7 @@ from .book import Book, Desk
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
-from .reconcile import begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
+from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
 from ..portfolio.rebalance import covered_call_orders
 
@@ -66,8 +67,7 @@ def check_sequence(store: Store, portfolio: str, session: date) -> None:
 
 def unfinished_sessions(store: Store, portfolio: str, before: date) -> list[date]:
     "Sessions with orders and without books, which must be finished before a later one begins."
-    last = store.last_snapshot(portfolio)
-    return sorted({r.session for r in store.orders(portfolio) if r.session < before and (last is None or r.session > last.session)})
+    return store.unfinished_sessions(portfolio, before)
 
 # %% ../../nbs/desk/82_session.ipynb #c008
 def stored_plan(desk: Desk, book: Book) -> Plan | None:
@@ -98,7 +98,7 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
 async def resume(desk: Desk, book: Book) -> Book:
     "Bring the book level with the broker, and send again what never arrived."
     book, silent = await level(desk, book)
-    return await send_again(desk, book, silent, circumstances(desk, book)) if silent else book
+    return await send_again(desk, book, silent, circumstances(desk, as_if_created(book, silent))) if silent else book
 
 
 def check_before_open(book: Book) -> None:
@@ -198,7 +198,7 @@ async def await_stragglers(desk: Desk, book: Book) -> Book:
 
 async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
     "The broker's closing prices of the underlyings whose options expire today, dollars."
-    expiring = sorted({p.contract.symbol for p in book.positions.values() if p.qty and p.contract.expiry == book.session})
+    expiring = sorted({p.contract.symbol for p in book.positions.values() if p.qty and p.contract.is_option and expiry_session(p.contract.expiry) == book.session})
     quotes = await desk.broker.quotes([stock(s) for s in expiring]) if expiring else {}
     return {symbol: exact_mark(quote) for symbol, quote in quotes.items()}
 
@@ -210,12 +210,14 @@ async def close_day(desk: Desk, book: Book) -> Book:
     expiries = expire_due(book.positions, await official_closes(desk, book), session, book.now)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)
-    entries = desk.store.transactions(m.portfolio) + [b.transaction for b in expiries]
+    ended = [b.transaction for b in expiries]
     marks = await desk.marks(replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, entries, desk.history.sectors)
+    today = desk.store.transactions(m.portfolio, since=previous) + ended
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, today, desk.history.sectors)
+    balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
-    checks = check_books(snapshot, positions, entries, await desk.broker.holdings(m.account), values)
+    checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
     with desk.store.unit(book.now) as unit:
         for booking in expiries:
             unit.book(booking)

@@ -20,7 +20,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ..analytics.options import bsm
-from ..core.calendars import is_session, monthly_expiries, next_session, previous_session, session_close, session_open
+from ..core.calendars import expiry_close, is_session, monthly_expiries, next_session, previous_session, session_close, session_open
 from ..core.errors import NoPrices
 from ..core.contracts import Contract, OptionChain, Quote, Right, option
 from ..core.units import DAYS_PER_YEAR, annual_vol, from_float
@@ -190,7 +190,7 @@ class OptionSheet:
         "Take these contracts; what was priced before is forgotten."
         self.contracts, self.priced = list(contracts), {}
         self.rows = {c: i for i, c in enumerate(self.contracts)}
-        ends = {e: session_close(e).timestamp() for e in {c.expiry for c in self.contracts}}
+        ends = {e: expiry_close(e).timestamp() for e in {c.expiry for c in self.contracts}}
         columns = [(float(c.strike), ends[c.expiry], 1.0 if c.right is Right.CALL else -1.0) for c in self.contracts]
         self.terms = tuple(np.array(columns).reshape(-1, 3).T)
 

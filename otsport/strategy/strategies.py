@@ -99,7 +99,7 @@ def call_candidates(
 def quote_delta(quote: Quote, spot: float, as_of: datetime) -> float:
     "Delta of an option at the vol that its mid implies; NaN where there is none."
     contract = quote.contract
-    tau, strike = years_to_expiry(as_of, contract.expiry), float(contract.strike)
+    tau, strike = years_to_expiry(as_of, contract.expiry, contract), float(contract.strike)
     vol, _ = implied_vol(quote.mid, spot, strike, tau, 0.0, 0.0, contract.right)
     return float(bsm_delta(spot, strike, tau, 0.0, 0.0, vol, contract.right))
 
@@ -161,7 +161,7 @@ def covered_call_signals(
 
 def _sell_call(contract: Contract, delta: float, bid: float, spot: float, as_of: datetime, strategy_id: str) -> Signal:
     "The wish to sell a call, alive for a day."
-    day, yearly = as_of.astimezone(NEW_YORK).date(), bid / spot / years_to_expiry(as_of, contract.expiry)
+    day, yearly = as_of.astimezone(NEW_YORK).date(), bid / spot / years_to_expiry(as_of, contract.expiry, contract)
     reason = f"delta {delta:.2f}, bid {bid:.2f} dollars: {yearly:.1%} a year on the shares if it ends without value"
     seconds = (session_close(next_session(day)) - as_of).total_seconds()
     return Signal(f"{strategy_id}:{day:%Y%m%d}:{contract.key}", strategy_id, contract, SignalType.SELL_CALL, CALL_CONFIDENCE, yearly, 0.0, as_of, seconds, reason=reason)

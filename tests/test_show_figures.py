@@ -1,0 +1,238 @@
+"""Figures: right numbers in the frames, nothing cut off or overlapping in the pictures, the same bytes every time."""
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from otsport.analytics.risk import historical_var
+from otsport.show import fills, holdings, performance, risk, style
+from otsport.book.example import example_book, example_marks, example_trade
+from otsport.book.snapshots import take_snapshot
+from otsport.desk.day import day_facts, example_days
+from otsport.desk.report import headline
+from otsport.show.fills import fills_frame, order_counts, orders_frame
+from otsport.show.tables import table
+from otsport.core.calendars import previous_session, session_close
+from otsport.core.errors import CheckFailed, DataError, NoPrices
+from otsport.core.contracts import option
+from otsport.data.samples import history
+
+PRICES = history()
+SCENARIOS = np.random.default_rng(5).normal(200, 9_000, 504)
+
+
+def many_positions():
+    "Twenty stocks and ten calls, bought on the last day."
+    book = example_book(PRICES, PRICES.last, 1, PRICES.symbols)
+    for symbol in PRICES.symbols[:10]:
+        example_trade(book, PRICES.last, option(symbol, PRICES.last + timedelta(days=23), Decimal(111), "C"), -1, Decimal("1.20"), "covered_call", "call sold")
+    marks = example_marks(PRICES, PRICES.last, [p.contract for p in book.positions.values()])
+    last = book.snapshots.pop()
+    book.snapshots.append(take_snapshot(last.account, last.portfolio, last.session, last.ts, book.cash, book.positions, marks, None, book.transactions, PRICES.sectors))
+    return book
+
+
+BOOKS = {
+    "one_day": lambda: example_book(PRICES, PRICES.last, 1),
+    "sixty_days": lambda: example_book(PRICES, PRICES.last),
+    "over_new_year": lambda: example_book(PRICES, PRICES.last.replace(month=2, day=15), 60),
+    "one_position": lambda: example_book(PRICES, PRICES.last, 3, ("KO",)),
+    "no_position": lambda: example_book(PRICES, PRICES.last, 5, ()),
+    "thirty_positions": many_positions,
+}
+
+
+@pytest.fixture(scope="module", params=BOOKS)
+def book(request):
+    return BOOKS[request.param]()
+
+
+def fill_prices(book):
+    last = book.snapshots[-1]
+    orders = [o for o in book.orders if o.session == last.session]
+    contracts = [o.order.contract for o in orders]
+    before, after = (example_marks(PRICES, day, contracts) for day in (previous_session(last.session), last.session))
+    return fills.fill_price_frame(orders, book.fills, before, after)
+
+
+def all_figures(book):
+    last = book.snapshots[-1]
+    growth = performance.performance_frame(book.snapshots, PRICES.index(last.ts))
+    pnl = SCENARIOS if any(m.qty for m in last.positions) else np.zeros(504)
+    return {
+        "nav": performance.nav_figure(growth), "drawdown": performance.drawdown_figure(growth), "weights": holdings.weights_figure(holdings.weights_frame(last), 0.35),
+        "pnl": holdings.pnl_figure(holdings.pnl_frame(last)), "slippage": fills.slippage_figure(fill_prices(book)),
+        "var": risk.var_figure(pnl, historical_var(pnl, 0.95), historical_var(pnl, 0.99), float(last.nav)),
+        "exposure": holdings.exposure_figure(holdings.exposure_frame(last)),
+    }
+
+
+def faults(figure):
+    "Texts that leave the figure, and labels of one axis that touch each other."
+    figure.draw_without_rendering()
+    width, height = figure.canvas.get_width_height()
+    texts = [t for t in figure.findobj(match=lambda a: hasattr(a, "get_text")) if t.get_visible() and t.get_text().strip()]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
+    ticks = {id(label) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels()}
+    inside = {id(label) for ax in figure.axes for axis in (ax.xaxis, ax.yaxis) for label, at in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+              if min(axis.get_view_interval()) <= at <= max(axis.get_view_interval())}
+    shown = [(t, box) for t, (_, box) in zip(texts, boxes, strict=True) if id(t) not in ticks or id(t) in inside]
+    found = [f"{t.get_text()!r} leaves the figure" for t, box in shown if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            labels = [(t.get_text(), t.get_window_extent()) for t in axis.get_ticklabels() if id(t) in inside and t.get_text()]
+            found += [f"{a!r} touches {b!r}" for (a, x), (b, y) in zip(labels, labels[1:]) if x.overlaps(y)]
+    return found
+
+
+def test_figures_show_every_text_whole(book):
+    for name, figure in all_figures(book).items():
+        assert faults(figure) == [], name
+
+
+def test_figures_name_the_unit_of_every_axis_with_numbers(book):
+    for name, figure in all_figures(book).items():
+        for ax in figure.axes:
+            if ax.axison:
+                assert any(unit in ax.get_xlabel() for unit in ("percent", "dollars", "basis points", "session (close)")), name
+                assert ax.get_ylabel() or any(c.isalpha() for t in ax.get_yticklabels() for c in t.get_text()), name
+
+
+def test_figures_cut_off_and_overlap_are_seen():
+    "Negative control of the check itself."
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(3, 2))
+    ax.set_title("a title that is far too long for such a narrow figure and leaves it on both sides")
+    ax.set_xticks([0, 0.01, 1], ["2022-12-27", "2022-12-28", "x"])
+    found = faults(figure)
+    plt.close(figure)
+    assert any("leaves the figure" in x for x in found) and any("touches" in x for x in found)
+
+
+def test_figures_leave_nothing_open_in_pyplot(book):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    all_figures(book)
+    assert plt.get_fignums() == before
+
+
+CODE = """
+import hashlib, matplotlib
+matplotlib.use("Agg")
+{rc}
+from otsport.show import fills, holdings, performance, risk, style
+from otsport.book.example import example_book
+from otsport.data.samples import history
+p = history(); b = example_book(p, p.last, 12); s = b.snapshots[-1]
+g = performance.performance_frame(b.snapshots, p.index(s.ts))
+for figure in (performance.nav_figure(g), performance.drawdown_figure(g), holdings.weights_figure(holdings.weights_frame(s)), holdings.pnl_figure(holdings.pnl_frame(s)), holdings.exposure_figure(holdings.exposure_frame(s))):
+    print(hashlib.sha256(style.png_bytes(figure)).hexdigest())
+"""
+
+
+def test_figures_are_the_same_bytes_in_another_process_and_under_other_settings():
+    run = lambda rc, seed: subprocess.run([sys.executable, "-c", CODE.format(rc=rc)], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+    one, other = run("", "1"), run("matplotlib.rcParams.update({'font.size': 20, 'axes.grid': False, 'savefig.dpi': 300, 'savefig.facecolor': 'red'})", "2")
+    assert one == other and len(one.split()) == 5
+
+
+def test_png_has_no_text_inside(book):
+    data = style.png_bytes(holdings.exposure_figure(holdings.exposure_frame(book.snapshots[-1])))
+    assert not any(chunk in data for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME", b"matplotlib"))
+
+
+def test_performance_compounds_the_days_and_ignores_flows():
+    book = example_book(PRICES, PRICES.last, 10)
+    growth = performance.performance_frame(book.snapshots, PRICES.index(book.snapshots[-1].ts))
+    assert growth["growth"].iloc[-1] == pytest.approx(float(book.snapshots[-1].nav) / 1e6 - 1, abs=1e-12)
+    last = book.snapshots[-1]
+    richer = [*book.snapshots[:-1], replace(last, nav=last.nav + 500_000, cash=last.cash + 500_000)]  # half a million came in on the last day
+    assert abs(performance.performance_frame(richer, PRICES.index(last.ts))["daily_return"].iloc[-1]) < abs(growth["daily_return"].iloc[-1])
+    assert growth["drawdown"].max() == 0 and growth["drawdown"].iloc[0] == 0
+
+
+def test_performance_without_index_level_or_snapshot_is_refused():
+    book = example_book(PRICES, PRICES.last, 2)
+    with pytest.raises(NoPrices, match="no level on 2022-12-28"):
+        performance.performance_frame(book.snapshots, PRICES.index(session_close(previous_session(PRICES.last))))
+    with pytest.raises(DataError, match="no snapshot"):
+        performance.performance_frame([], PRICES.index(book.snapshots[-1].ts))
+
+
+def test_weights_sum_to_one_and_pnl_to_the_day(book):
+    last = book.snapshots[-1]
+    assert holdings.weights_frame(last)["weight"].sum() == pytest.approx(1, abs=1e-12)
+    assert sum(holdings.pnl_frame(last)["total"], Decimal(0)) == last.day_pnl
+    exposure = holdings.exposure_frame(last)
+    assert exposure.at["net", "dollars"] + exposure.at["cash", "dollars"] == last.nav
+
+
+def test_pnl_frame_that_misses_a_cent_is_refused(book):
+    last = book.snapshots[-1]
+    with pytest.raises(CheckFailed, match=last.account):
+        holdings.pnl_frame(replace(last, day_pnl=last.day_pnl - Decimal("0.01")))
+
+
+def test_fill_prices_cost_is_positive_when_paid():
+    book = example_book(PRICES, PRICES.last, 1, ("KO",))
+    order, own = book.orders[0], book.fills[0]
+    for side, sign in (("BUY", 1), ("SELL", -1)):
+        turned = replace(own, side=type(own.side)(side), price=Decimal("63.06"))
+        record = replace(order, order=replace(order.order, side=turned.side))
+        (row,) = fills.fill_price_frame([record], [turned], {"KO": Decimal(63)}, {}).itertuples()
+        assert row.vs_previous == pytest.approx(sign * 0.06) and row.vs_previous_bps == pytest.approx(sign * 0.06 / 63 * 1e4)
+        assert np.isnan(row.vs_close)
+
+
+def test_mean_cost_is_weighted_by_value_and_passes_over_missing():
+    import pandas as pd
+
+    frame = pd.DataFrame({"vs_previous_bps": [10.0, 40.0, np.nan], "notional": [Decimal(300), Decimal(100), Decimal(999)]})
+    assert fills.mean_cost(frame, "vs_previous_bps") == pytest.approx(17.5)
+    assert np.isnan(fills.mean_cost(frame.iloc[2:], "vs_previous_bps"))
+
+
+def test_tables_escape_what_a_broker_says():
+    book = example_book(PRICES, PRICES.last, 1)
+    orders = [replace(o, message='<script>alert("x")</script>') for o in book.orders]
+    html = table(orders_frame(orders, book.fills, {})).html
+    assert "<script>" not in html and "&lt;script&gt;" in html
+
+
+def test_tables_add_up_and_name_the_refused():
+    book = example_book(PRICES, PRICES.last, 1)
+    fees = {key: c.amount for key, c in book.commissions.items()}
+    assert sum(orders_frame(book.orders, book.fills, fees)["commission"]) == book.snapshots[-1].commissions == sum(fills_frame(book.fills, fees)["commission"])
+    assert order_counts(book.orders) == "10: 1 denied, 9 filled"
+
+
+def test_headline_tells_the_facts_of_the_day():
+    (day,) = example_days(PRICES, PRICES.last, 1)
+    facts, text = day_facts([day]), headline(day).html
+    assert facts.nav == day.snapshot.cash + sum(p.qty * p.mark * p.contract.multiplier for p in day.snapshot.positions)
+    assert facts.day_pnl == facts.nav - 1_000_000 and facts.growth == pytest.approx(float(facts.nav) / 1e6 - 1)
+    assert len(facts.refused) == 1 and "1 by ORDER_VALUE" in text
+    assert f"${facts.nav:,.2f}" in text and f"-${-facts.day_pnl:,.2f}" in text and f"${facts.var_95:,.0f} ({facts.var_95 / float(facts.nav):.2%} of NAV)" in text
+
+
+def test_orders_frame_of_partial_fills_has_the_average_price():
+    book = example_book(PRICES, PRICES.last, 1, ("KO",))
+    own = book.fills[0]
+    halves = [replace(own, qty=Decimal(100), price=Decimal("10.00")), replace(own, exec_id="2", qty=Decimal(300), price=Decimal("10.04"))]
+    row = orders_frame(book.orders[:1], halves, {}).iloc[0]
+    assert (row["filled"], row["fill_price"]) == (400, Decimal("10.03"))
+    assert "10.03" in table(orders_frame(book.orders[:1], halves, {})).html
+
+
+def test_stock_of_an_unknown_sector_has_a_row_of_its_own(book):
+    last = book.snapshots[-1]
+    bare = replace(last, positions=tuple(replace(m, sector="") for m in last.positions))
+    frame = holdings.weights_frame(bare)
+    assert set(frame["sector"]) <= {"no sector", "Cash"} and style.png_bytes(holdings.weights_figure(frame))
