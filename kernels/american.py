@@ -12,27 +12,32 @@ Greeks are the European ones, which are exact, plus those of the premium: the bo
 vega and rho are differences of the premium, and theta follows from r P = theta + (r - q) S delta + sigma**2 S**2 gamma / 2 where the option is kept; exercised it is 0.
 
 S, K dollars, tau years (ACT/365F), r, q, sigma annual decimals, phi +1 call, -1 put. Twin: QuantLib QdFpAmericanEngine.
-Status: 0 ok; 1 the boundary did not settle (huge drift at a tiny vol): Leisen-Reimer tree of TREE_STEPS; 2 two boundaries (q < r < 0 for a put,
-Andersen and Lake 2021): the tree too; 3 unusable input, NaN.
+Where the drift dwarfs the vol or the time is long (`FAR`), where it does not settle, and below rates of 0, where there may be two boundaries (q < r < 0 for a put),
+the boundaries come from `american_steps`. No value is below the European one or that of exercise, or above the perpetual one.
+Status: 0 ok; 1 no method stayed within these bounds: Leisen-Reimer tree of TREE_STEPS, held to them; 3 unusable input, NaN.
 """
 import math
 
 import numpy as np
 
 from ._jit import kernel
+from .american_steps import _angles, _normal, decay, stepped
 from .binomial import binomial
-from .elementary import exp, mills, npdf
+from .elementary import INV_SQRT_2PI, exp, npdf
 from .options import DAYS, bsm, greeks, implied_vol
+from .perpetual import put_ceiling
 
-INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 MAX_STEPS = 60
-SETTLED = 1e-3  # relative change of the boundary above which MAX_STEPS did not settle it
+FAR = 0.7  # of decay times tau; above it the drift is too large for the vol, or the time too long, for the collocation
 TREE_STEPS = 1001
 NO_RATE = 1e-10  # annual; early exercise for less interest is worth nothing, and the boundary is too far to compute with
+NO_GAIN = 1e-10  # of the strike, over the time to expiry
+OUTSIDE = 1e-5  # of the strike, by which a value may pass a bound before another method is asked
 NO_DIVIDENDS = np.empty(0)
 SAME_PRICE = 1e-12  # of the strike; a vol whose price is so near is found
 BUMP_VOL = 5e-3  # of the vol, by which the premium is moved for vega
 BUMP_RATE = 1e-4  # annual, for rho
+BUMP_DRIFT = 0.05  # of a standard deviation, which a bump of the rate moves the forward at most
 BUMP_SPOT = 2e-3  # of the spot; where the tree answers, for delta and gamma
 AT_BOUNDARY = 1e-4  # of a standard deviation of ln(S); nearer to the boundary gamma is its limit there
 
@@ -51,16 +56,8 @@ def _nodes(points):
     return 0.5 * (1.0 + np.cos(np.pi * np.arange(points + 1) / points))
 
 
-def _angles(count, power=1):
-    """Sines, cosines and weights of an integral over v / tau = sin(a)**2; a higher power crowds the points where v is near 0."""
-    y, w = np.polynomial.legendre.leggauss(count)
-    u = (y + 1.0) / 2.0
-    a = 0.5 * np.pi * u**power
-    return np.sin(a), np.cos(a), np.sin(a) * np.cos(a) * 0.5 * np.pi * power * u ** (power - 1) * w
-
-
 def scheme(points, inner, outer, tolerance, power=1):
-    """The constants of a collocation with `points` boundary points, `inner` and `outer` quadrature points, stopping at `tolerance` of the boundary; `power` as in `_angles`, of the outer ones."""
+    """The constants of a collocation with `points` boundary points, `inner` and `outer` quadrature points, stopping at `tolerance` of the boundary in standard deviations; `power` as in `_angles`, of the outer ones."""
     sine, cosine, weight = _angles(inner)
     root = _nodes(points)[:points]
     last_sine, last_cosine, last_weight = _angles(outer, power)
@@ -68,18 +65,9 @@ def scheme(points, inner, outer, tolerance, power=1):
             last_sine, last_weight, _interpolation(points, last_cosine), tolerance)
 
 
-FAST = scheme(8, 8, 16, 1e-3)
-ACCURATE = scheme(12, 12, 24, 1e-5)
-GREEKS = scheme(12, 12, 96, 1e-5, 3)  # near the boundary the integrands of delta and gamma are narrow at v = 0
-
-
-@kernel(forceinline=True)
-def _normal(x):
-    """Distribution and density of the standard normal."""
-    density = npdf(x)
-    a = abs(x)
-    tail = density * mills(40.0 if a > 40.0 else a)
-    return (tail if x < 0.0 else 1.0 - tail), density
+FAST = scheme(8, 8, 16, 3e-3)
+ACCURATE = scheme(12, 12, 24, 3e-5)
+GREEKS = scheme(12, 12, 96, 3e-5, 3)  # near the boundary the integrands of delta and gamma are narrow at v = 0
 
 
 @kernel
@@ -155,7 +143,7 @@ def _integrals(x, y, sd, shift, sine, wr, wq, d, cdf, pdf_minus, pdf_plus, num, 
 
 @kernel
 def _boundary(tau, r, q, sigma, start, plan, work):
-    """Solve for x at the collocation points, into work[0]; H goes to work[1]. Returns the last change of x."""
+    """Solve for x at the collocation points, into work[0]; H goes to work[1]. Returns whether it settled."""
     root, sine, weight, matrix, tolerance = plan[0], plan[1], plan[2], plan[3], plan[7]
     n, m = root.size, sine.size
     x, H = work[0, :n], work[1, :n]
@@ -186,14 +174,14 @@ def _boundary(tau, r, q, sigma, start, plan, work):
             step = abs(new - x[i])
             change = step if not step <= change else change  # a NaN stays
             x[i] += relax * (new - x[i])
-        if not change > tolerance:
+        if not change > tolerance * sd:
             break
         if change > 0.9 * before and relax > 0.1:
             relax *= 0.7
         before = change
     for i in range(n):
         H[i] = (x[i] - start) ** 2
-    return change
+    return change <= tolerance * sd
 
 
 @kernel
@@ -238,26 +226,49 @@ def _certain_put(S, K, tau, r, q):
 
 
 @kernel
-def _put(S, K, tau, r, q, sigma, plan, work):
+def _collocated(S, K, tau, r, q, sigma, plan, work):
+    """Value of a put with one boundary, which is then in `work`; NaN where it did not settle."""
+    start = 0.0 if q <= r else math.log(r / q)
+    if not _boundary(tau, r, q, sigma, start, plan, work):
+        return math.nan
+    if S <= K * math.exp(work[0, 0]):
+        return K - S
+    return _european_put(S, K, tau, r, q, sigma) + _premium(S, K, tau, r, q, sigma, start, plan, work)
+
+
+@kernel
+def _never(tau, r, q):
+    """Is a put exercised early never, or for a gain that is nothing beside the strike?"""
+    return r <= NO_RATE and (r - q) * tau <= NO_GAIN
+
+
+@kernel
+def _is_far(tau, r, q, sigma):
+    """Does a put's boundary need its steps, one by one?"""
+    return r < 0.0 or not decay(r, q, sigma) * tau < FAR
+
+
+@kernel
+def _put(S, K, tau, r, q, sigma, far, plan, work):
+    """Value, status, and whether it came step by step."""
     if not (S >= 0.0 and K >= 0.0 and tau >= 0.0 and sigma >= 0.0 and r == r and q == q) or max(S, K, tau, sigma, abs(r), abs(q)) == math.inf:
-        return math.nan, 3
+        return math.nan, 3, far
     if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
-        return _certain_put(S, K, tau, r, q), 0
-    if r <= NO_RATE and q >= r:
-        return max(_european_put(S, K, tau, r, q, sigma), K - S), 0  # below only by rounding
-    status = 2 if r < 0.0 else 0
-    if status == 0:
-        start = 0.0 if q <= r else math.log(r / q)
-        change = _boundary(tau, r, q, sigma, start, plan, work)
-        if change < SETTLED or change < plan[7]:
-            if S <= K * math.exp(work[0, 0]):
-                return K - S, 0
-            value = _european_put(S, K, tau, r, q, sigma) + _premium(S, K, tau, r, q, sigma, start, plan, work)
-            return max(value, K - S, 0.0), 0
-        status = 1
-    tree = binomial(S, K, tau, r, q, sigma, -1.0, TREE_STEPS, True, True, NO_DIVIDENDS, NO_DIVIDENDS)
-    floor = max(_certain_put(S, K, tau, r, q), _european_put(S, K, tau, r, q, sigma))
-    return tree if tree > floor else floor, status  # the tree is NaN where the drift dwarfs the vol, and the put then nearly certain
+        return _certain_put(S, K, tau, r, q), 0, far
+    floor = max(_european_put(S, K, tau, r, q, sigma), K - S, 0.0)
+    if _never(tau, r, q):
+        return floor, 0, far
+    ceiling, status = max(put_ceiling(S, K, tau, r, q, sigma), floor), 0
+    far = far or _is_far(tau, r, q, sigma)
+    value = math.nan if far else _collocated(S, K, tau, r, q, sigma, plan, work)
+    if not value <= ceiling + OUTSIDE * K:
+        value, far = stepped(S, K, tau, r, q, sigma)[0], True
+        status = 0 if floor - OUTSIDE * K <= value <= ceiling + OUTSIDE * K else 1
+    if status == 1:
+        value = binomial(S, K, tau, r, q, sigma, -1.0, TREE_STEPS, True, True, NO_DIVIDENDS, NO_DIVIDENDS)
+        floor = max(floor, _certain_put(S, K, tau, r, q))
+    value = value if value > floor else floor  # below it by rounding and quadrature; a tree is NaN where the drift dwarfs the vol, and the put then nearly certain
+    return (value if value < ceiling else ceiling), status, far
 
 
 @kernel
@@ -267,13 +278,19 @@ def workspace(plan):
 
 
 @kernel
+def _american(S, K, tau, r, q, sigma, phi, far, plan, work):
+    if phi > 0.0:
+        return _put(K, S, tau, q, r, sigma, far, plan, work)
+    if phi < 0.0:
+        return _put(S, K, tau, r, q, sigma, far, plan, work)
+    return math.nan, 3, far
+
+
+@kernel
 def american(S, K, tau, r, q, sigma, phi, plan, work):
     """Value and status of one American option; `plan` is FAST or ACCURATE, `work` from `workspace`."""
-    if phi > 0.0:
-        return _put(K, S, tau, q, r, sigma, plan, work)
-    if phi < 0.0:
-        return _put(S, K, tau, r, q, sigma, plan, work)
-    return math.nan, 3
+    value, status, _ = _american(S, K, tau, r, q, sigma, phi, False, plan, work)
+    return value, status
 
 
 @kernel
@@ -299,8 +316,12 @@ def _premium_slopes(S, K, tau, r, q, sigma, start, plan, work):
 
 
 @kernel
-def _put_premium(S, K, tau, r, q, sigma, value, plan, work):
-    """First and second derivative by spot of a put's premium, whose boundary is in `work`, for a put of this value that is kept."""
+def _put_premium(S, K, tau, r, q, sigma, value, far, plan, work):
+    """First and second derivative by spot of a put's premium, for a put of this value that is kept; the boundary of one that is not `far` is in `work`."""
+    if far:
+        _, delta, gamma, _ = stepped(S, K, tau, r, q, sigma)
+        _, still, bend, _, _, _ = greeks(S, K, tau, r, q, sigma, -1.0)
+        return delta - still, gamma - bend
     start = 0.0 if q <= r else math.log(r / q)
     first, second = _premium_slopes(S, K, tau, r, q, sigma, start, plan, work)
     if math.log(S / K) - work[0, 0] > AT_BOUNDARY * sigma * math.sqrt(tau):
@@ -326,24 +347,38 @@ def _certain_greeks(S, K, tau, r, q, sigma, phi):
 
 
 @kernel
-def _excess(S, K, tau, r, q, sigma, phi, plan, work):
+def _excess(S, K, tau, r, q, sigma, phi, far, plan, work):
     """The premium over the European option, and status."""
-    price, status = american(S, K, tau, r, q, sigma, phi, plan, work)
+    price, status, _ = _american(S, K, tau, r, q, sigma, phi, far, plan, work)
     return price - bsm(S, K, tau, r, q, sigma, phi)[0], status
 
 
 @kernel
-def _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, plan, work):
-    """First and second derivative of the premium by spot, right after `american` gave price and status: of the collocation, or differences of the tree."""
+def _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, far, plan, work):
+    """First and second derivative of the premium by spot, right after `_american` gave price, status and far: of the boundary, or differences of the tree."""
     excess = price - bsm(S, K, tau, r, q, sigma, phi)[0]
     if status == 0 and phi < 0.0:
-        return _put_premium(S, K, tau, r, q, sigma, price, plan, work)
+        return _put_premium(S, K, tau, r, q, sigma, price, far, plan, work)
     if status == 0:  # C(S, K) = P(K, S) of the same put, which is of degree one in both
-        first, second = _put_premium(K, S, tau, q, r, sigma, price, plan, work)
+        first, second = _put_premium(K, S, tau, q, r, sigma, price, far, plan, work)
         return (excess - K * first) / S, second * (K / S) ** 2
     h = S * min(BUMP_SPOT, 0.25 * sigma * math.sqrt(tau))
-    up, down = _excess(S + h, K, tau, r, q, sigma, phi, plan, work)[0], _excess(S - h, K, tau, r, q, sigma, phi, plan, work)[0]
+    up, down = _excess(S + h, K, tau, r, q, sigma, phi, far, plan, work)[0], _excess(S - h, K, tau, r, q, sigma, phi, far, plan, work)[0]
     return (up - down) / (2.0 * h), (up - 2.0 * excess + down) / h / h
+
+
+@kernel
+def _vega_and_rho(S, K, tau, r, q, sigma, phi, far, plan, work):
+    """Derivatives of the premium by vol and by rate, differences of one method; and the largest status."""
+    h = BUMP_VOL * sigma
+    up, at_up = _excess(S, K, tau, r, q, sigma + h, phi, far, plan, work)
+    down, at_down = _excess(S, K, tau, r, q, sigma - h, phi, far, plan, work)
+    vega = (up - down) / (2.0 * h)
+    h = min(BUMP_RATE, BUMP_DRIFT * sigma / math.sqrt(tau))
+    high, low = (r if -h < r < 0.0 else r + h), (r if 0.0 <= r < h else r - h)  # exercise has another reason on each side of no interest
+    up, at_high = _excess(S, K, tau, high, q, sigma, phi, far, plan, work)
+    down, at_low = _excess(S, K, tau, low, q, sigma, phi, far, plan, work)
+    return vega, (up - down) / (high - low), max(at_up, at_down, at_high, at_low)
 
 
 @kernel
@@ -352,31 +387,23 @@ def american_greeks(S, K, tau, r, q, sigma, phi, plan, work):
 
     Notes
     -----
-    Without width (sigma * sqrt(tau) = 0) the limits, as `greeks` of the European option has them. A status of 1 or 2 also says that vega or rho took a value of the tree.
+    Without width (sigma * sqrt(tau) = 0) the limits, as `greeks` of the European option has them. A status of 1 also says that vega or rho took a value of the tree.
     """
-    price, status = american(S, K, tau, r, q, sigma, phi, plan, work)
+    price, status, far = _american(S, K, tau, r, q, sigma, phi, False, plan, work)
     if status == 3:
         return math.nan, math.nan, math.nan, math.nan, math.nan, math.nan, 3
     if S == 0.0 or K == 0.0 or sigma * math.sqrt(tau) == 0.0:
         _, delta, gamma, vega, theta, rho = _certain_greeks(S, K, tau, r, q, sigma, phi)
         return price, delta, gamma, vega, theta, rho, 0
     european, delta, gamma, vega, theta, rho = greeks(S, K, tau, r, q, sigma, phi)
-    income, cost = (q, r) if phi > 0.0 else (r, q)  # of exercising
-    if income <= NO_RATE and cost >= income:  # never early
+    if _never(tau, q, r) if phi > 0.0 else _never(tau, r, q):
         return price, delta, gamma, vega, theta, rho, 0
     if price <= phi * (S - K) + SAME_PRICE * K:
         return price, phi, 0.0, 0.0, 0.0, 0.0, status
-    first, second = _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, plan, work)
+    first, second = _spot_slopes(S, K, tau, r, q, sigma, phi, price, status, far, plan, work)
     theta += (r * (price - european) - (r - q) * S * first - 0.5 * sigma * sigma * S * S * second) / DAYS
-    h = BUMP_VOL * sigma
-    up, at_up = _excess(S, K, tau, r, q, sigma + h, phi, plan, work)
-    down, at_down = _excess(S, K, tau, r, q, sigma - h, phi, plan, work)
-    vega += (up - down) / (2.0 * h)
-    high, low = (r if -BUMP_RATE < r < 0.0 else r + BUMP_RATE), (r if 0.0 <= r < BUMP_RATE else r - BUMP_RATE)  # exercise has another reason on each side of no interest
-    up, at_high = _excess(S, K, tau, high, q, sigma, phi, plan, work)
-    down, at_low = _excess(S, K, tau, low, q, sigma, phi, plan, work)
-    rho += (up - down) / (high - low)
-    return price, delta + first, gamma + second, vega, theta, rho, max(status, at_up, at_down, at_high, at_low)
+    more_vega, more_rho, worst = _vega_and_rho(S, K, tau, r, q, sigma, phi, far, plan, work)
+    return price, delta + first, gamma + second, vega + more_vega, theta, rho + more_rho, max(status, worst)
 
 
 @kernel

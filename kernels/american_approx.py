@@ -41,12 +41,12 @@ def _usable(S, K, tau, r, q, sigma, phi):
 
 @kernel(forceinline=True)
 def _baw_seed(K, tau, b, sigma, phi, n, m):
-    """Haug's (1998, p. 23) first guess of the critical price."""
+    """Haug's (1998, p. 23) first guess of the critical price; and the power and the critical price of the option that never expires."""
     perpetual = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) * (n - 1.0) + 4.0 * m))
     far = K / (1.0 - 1.0 / perpetual)
     h = exp(-(phi * b * tau + 2.0 * sigma * math.sqrt(tau)) * K / (phi * (far - K)))
     edge = K + (far - K) * (1.0 - h) if phi > 0.0 else far + (K - far) * h
-    return edge if edge > 0.0 and edge < 1e6 * K else K
+    return (edge if edge > 0.0 and edge < 1e6 * K else K), perpetual, far
 
 
 @kernel(forceinline=True)
@@ -73,7 +73,7 @@ def _baw_from(edge, S, K, tau, r, q, sigma, phi):
     n, m = 2.0 * b / squared, 2.0 * r / squared
     ratio = m / (1.0 - dr) if r > NO_YIELD else 2.0 / (squared * tau)
     power = 0.5 * (1.0 - n + phi * math.sqrt((n - 1.0) * (n - 1.0) + 4.0 * ratio))
-    seed = _baw_seed(K, tau, b, sigma, phi, n, m)
+    seed, perpetual, far = _baw_seed(K, tau, b, sigma, phi, n, m)
     edge = edge if edge > 0.0 else seed
     edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
     edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
@@ -84,7 +84,9 @@ def _baw_from(edge, S, K, tau, r, q, sigma, phi):
     edge, _gap, _inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
     reached, gap, inside = _baw_step(edge, K, b * tau, dq, dr, sd, power, phi)
     kept = value + phi * (1.0 - inside) * edge / power * exp(power * log_ratio(S, edge))
-    price = phi * (S - K) if phi * (S - edge) >= 0.0 else kept
+    most = phi * (far - K) * exp(perpetual * log_ratio(S, far))
+    kept = most if kept > most and far > 0.0 else kept  # after years the formula may pass the perpetual option
+    price = phi * (S - K) if phi * (S - edge) >= 0.0 or phi * (S - far) >= 0.0 else kept
     price = price if abs(gap) <= TOLERANCE * K else math.nan
     never = (phi > 0.0 and q <= NO_YIELD) or (phi < 0.0 and r <= NO_YIELD and q >= 0.0)
     price = value if never else price
@@ -187,7 +189,7 @@ def bjerksund_stensland(S, K, tau, r, q, sigma, phi, year):
     if phi < 0.0:
         S, K, r, q = K, S, q, r
     if q <= NO_YIELD:
-        return _european(S, K, tau, r, q, sigma, 1.0)
+        return max(_european(S, K, tau, r, q, sigma, 1.0), S - K if r < q else 0.0)
     # the formulas are of degree 1 in (S, K): in units of K no power overflows
     price = K * (_bjs_call_1993(S / K, 1.0, tau, r, q, sigma) if year == 1993 else _bjs_call_2002(S / K, 1.0, tau, r, q, sigma))
     floor, euro = S - K, _european(S, K, tau, r, q, sigma, 1.0)

@@ -5,7 +5,8 @@
     value = max(exercise, exp(-r * dt) * (p * up + (1 - p) * down))
 
 Cash dividends are escrowed: the tree carries the spot less the present value of the dividends to come before expiry, and
-exercise at time t pays on the tree's spot plus the value at t of the dividends after t.
+exercise at time t pays on the tree's spot plus the value at t of the dividends after t. An American value is held to its bounds: at least
+that of exercise now and the European one on the escrowed spot, and without dividends at most the perpetual one.
 S, K dollars, tau years, r, q, sigma annual decimals, phi +1 call, -1 put. Twin: QuantLib BinomialVanillaEngine "crr", "lr".
 """
 import math
@@ -13,6 +14,8 @@ import math
 import numpy as np
 
 from ._jit import kernel
+from .options import bsm
+from .perpetual import ceiling
 
 
 @kernel
@@ -35,6 +38,14 @@ def _moves(S, K, tau, r, q, sigma, steps, smooth):
     d1 = (math.log(S / K) + (r - q) * tau) / sd + 0.5 * sd
     p, pd = _peizer_pratt(d1 - sd, steps), _peizer_pratt(d1, steps)
     return growth * pd / p, growth * (1.0 - pd) / (1.0 - p), p
+
+
+@kernel
+def _within_bounds(value, S, K, net, tau, r, q, sigma, phi):
+    """The American value of a tree whose steps may have carried it beyond what is possible."""
+    if net == S:
+        value = min(value, max(ceiling(S, K, tau, r, q, sigma, phi), 0.0))
+    return max(value, phi * (S - K), bsm(net, K, tau, r, q, sigma, phi)[0])
 
 
 @kernel
@@ -84,7 +95,9 @@ def binomial(S, K, tau, r, q, sigma, phi, steps, american, smooth, times, amount
                 spot[j] /= down
                 gain = phi * (spot[j] + later - K)
                 value[j] = gain if gain > value[j] else value[j]
-    return value[0] if value[0] < math.inf else math.nan
+    if not value[0] < math.inf:
+        return math.nan
+    return _within_bounds(value[0], S, K, net, tau, r, q, sigma, phi) if american else value[0]
 
 
 @kernel

@@ -9,7 +9,7 @@ same few operations whatever its length, nothing is ever subtracted and no round
     drawdown    D = min(Da, Db, Pa * low_b / high_a - 1), high >= 1 and low the extreme values inside a part that starts at 1
 
 The lowest k + 2 returns of the window stay sorted in a short list, which is made anew when it runs dry; quantile and tail
-mean come from it. Twin: `otsport.analytics.metrics.metrics` on each window.
+mean come from it. A deviation, drawdown or loss at or below `flat` is rounding, and a ratio to it has no value. Twin: `otsport.analytics.metrics.metrics` on each window.
 """
 import math
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ._jit import kernel
 from .elementary import exp, log
+from .tail import place
 
 TOTAL, ANNUAL, VOL, SHARPE, SORTINO, CALMAR, DRAWDOWN, VAR, CVAR, SKEWNESS, KURTOSIS, WIN_RATE, PROFIT_FACTOR = range(13)
 MEASURES = 13
@@ -137,22 +138,22 @@ def _join_drawdowns(product, high, deepest, low, deepest_next, out):
 
 
 @kernel
-def _ratios(m2, n, rate, periods, mean, m3, m4):
-    """Moments to Sharpe ratio, skewness and excess kurtosis, in place."""
+def _ratios(m2, n, rate, periods, least, mean, m3, m4):
+    """Moments to Sharpe ratio, skewness and excess kurtosis, in place; NaN where the sum of squares m2 is `least` or less."""
     scale, root = math.sqrt(periods * (n - 1.0)), math.sqrt(n)
     for i in range(mean.size):
-        mean[i] = (mean[i] - rate) * scale / math.sqrt(m2[i]) if m2[i] > 0.0 else math.nan
+        mean[i] = (mean[i] - rate) * scale / math.sqrt(m2[i]) if m2[i] > least else math.nan
     for i in range(m3.size):
-        m3[i] = m3[i] * root / (m2[i] * math.sqrt(m2[i])) if m2[i] > 0.0 else math.nan
+        m3[i] = m3[i] * root / (m2[i] * math.sqrt(m2[i])) if m2[i] > least else math.nan
     for i in range(m4.size):
-        m4[i] = m4[i] * n / (m2[i] * m2[i]) - 3.0 if m2[i] > 0.0 else math.nan
+        m4[i] = m4[i] * n / (m2[i] * m2[i]) - 3.0 if m2[i] > least else math.nan
 
 
 @kernel
-def _sortino(m2, mean, down, down_next, n, rate, periods, out):
+def _sortino(mean, down, down_next, n, rate, periods, least, out):
     for i in range(out.size):
         below = down[i] + down_next[i]
-        out[i] = (mean[i] - rate) * math.sqrt(periods * n / below) if m2[i] > 0.0 and below > 0.0 else math.nan
+        out[i] = (mean[i] - rate) * math.sqrt(periods * n / below) if below > least else math.nan
 
 
 @kernel
@@ -166,38 +167,39 @@ def _returns(product, product_next, years, total, annual):
 
 
 @kernel
-def _join(a, b, n, rate, periods, out, start, m):
+def _join(a, b, n, rate, periods, flat, out, start, m):
     """Measures of the windows made of each suffix in `a` and the prefix of the same column in `b`; one loop a measure, for SIMD."""
+    least = n * flat * flat
     end = start + m  # a slice of a row is contiguous, a row of a slice is not
     mean, m2, m3, m4 = out[SHARPE, start:end], out[VOL, start:end], out[SKEWNESS, start:end], out[KURTOSIS, start:end]
     _join_moments(a[MEAN, :m], a[M2, :m], a[M3, :m], a[M4, :m], b[MEAN, :m], b[M2, :m], b[M3, :m], b[M4, :m], n, mean, m2, m3, m4)
     _returns(a[PRODUCT, :m], b[PRODUCT, :m], n / periods, out[TOTAL, start:end], out[ANNUAL, start:end])
     _join_drawdowns(a[PRODUCT, :m], a[HIGH, :m], a[DEEPEST, :m], b[LOW, :m], b[DEEPEST, :m], out[DRAWDOWN, start:end])
-    _sortino(m2, mean, a[DOWN, :m], b[DOWN, :m], n, rate, periods, out[SORTINO, start:end])
-    _ratios(m2, n, rate, periods, mean, m3, m4)
-    _calmar(out[ANNUAL, start:end], out[DRAWDOWN, start:end], out[CALMAR, start:end])
-    _vols(m2, periods / (n - 1.0))
-    _factors(a[GAIN, :m], b[GAIN, :m], a[LOSS, :m], b[LOSS, :m], out[PROFIT_FACTOR, start:end])
+    _sortino(mean, a[DOWN, :m], b[DOWN, :m], n, rate, periods, least, out[SORTINO, start:end])
+    _ratios(m2, n, rate, periods, least, mean, m3, m4)
+    _calmar(out[ANNUAL, start:end], out[DRAWDOWN, start:end], flat, out[CALMAR, start:end])
+    _vols(m2, periods / (n - 1.0), least)
+    _factors(a[GAIN, :m], b[GAIN, :m], a[LOSS, :m], b[LOSS, :m], flat, out[PROFIT_FACTOR, start:end])
 
 
 @kernel
-def _calmar(annual, depth, out):
+def _calmar(annual, depth, flat, out):
     for i in range(out.size):
-        out[i] = annual[i] / -depth[i] if depth[i] < 0.0 else math.nan
+        out[i] = annual[i] / -depth[i] if depth[i] < -flat else math.nan
 
 
 @kernel
-def _vols(m2, scale):
-    """Sums of squares to annual volatility, in place."""
+def _vols(m2, scale, least):
+    """Sums of squares to annual volatility, in place; 0 for what is `least` or less."""
     for i in range(m2.size):
-        m2[i] = math.sqrt(m2[i] * scale)
+        m2[i] = math.sqrt(m2[i] * scale) if m2[i] > least else 0.0
 
 
 @kernel
-def _factors(gain, gain_next, loss, loss_next, out):
+def _factors(gain, gain_next, loss, loss_next, flat, out):
     for i in range(out.size):
         lost = loss[i] + loss_next[i]
-        out[i] = (gain[i] + gain_next[i]) / lost if lost > 0.0 else math.nan
+        out[i] = (gain[i] + gain_next[i]) / lost if lost > flat else math.nan
 
 
 @kernel
@@ -243,9 +245,9 @@ def _tail_mean(window, low, size, k, cut):
 @kernel
 def _tails(x, w, tail, out):
     """Rows VAR and CVAR: minus the linear `tail` quantile of each window, minus the mean of the returns at or below it."""
-    place = (w - 1) * tail
-    k = int(place)
-    part = place - k
+    h = place(w, tail)
+    k = int(h)
+    part = h - k
     need = min(k + 2, w)
     low = np.empty(min(w, 3 * need + 8))
     size = _lowest(x[:w], low)
@@ -297,7 +299,7 @@ def _counts(x, bad, w, out):
 
 
 @kernel
-def rolling(returns, w, rate, periods, tail, out):
+def rolling(returns, w, rate, periods, tail, flat, out):
     """Every measure of every window of `w` sessions of one series.
 
     Parameters
@@ -307,12 +309,14 @@ def rolling(returns, w, rate, periods, tail, out):
     rate : risk-free rate a session, decimal
     periods : sessions a year
     tail : probability of the loss quantile, 0.05 for VaR 95 %
+    flat : size of a return that is rounding, decimal
     out : (13, n - w + 1) float64, written; column t is the window that begins at return t
 
     Notes
     -----
     A window with a return that is not finite is NaN throughout. Without variation the ratios to risk, skewness and kurtosis
-    are NaN; without a loss so are the ratios to losses, without a drawdown the Calmar ratio, without a move the win rate.
+    are NaN; without a loss so are the ratios to losses, without a drawdown the Calmar ratio, without a move the win rate. VaR and
+    CVaR of a window in which less than one return is expected in the tail are NaN.
     """
     n = returns.size
     bad, x = np.empty(n, dtype=np.bool_), np.empty(n)
@@ -323,13 +327,16 @@ def rolling(returns, w, rate, periods, tail, out):
     for start in range(0, n - w + 1, w):
         _suffix(x[start : start + w], rate, inverse, a)
         _prefix(x[start + w : min(start + 2 * w - 1, n)], rate, inverse, b)
-        _join(a, b, float(w), rate, periods, out, start, min(w, n - w + 1 - start))
-    _tails(x, w, tail, out)
+        _join(a, b, float(w), rate, periods, flat, out, start, min(w, n - w + 1 - start))
+    if w * tail < 1.0 - 1e-9:
+        out[VAR], out[CVAR] = math.nan, math.nan
+    else:
+        _tails(x, w, tail, out)
     _counts(x, bad, w, out)
 
 
 @kernel
-def rolling_many(returns, w, rate, periods, tail, out):
+def rolling_many(returns, w, rate, periods, tail, flat, out):
     """`rolling` of each row of returns (m, n) into out (m, 13, n - w + 1)."""
     for s in range(returns.shape[0]):
-        rolling(returns[s], w, rate, periods, tail, out[s])
+        rolling(returns[s], w, rate, periods, tail, flat, out[s])

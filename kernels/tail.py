@@ -1,12 +1,12 @@
 """Tail measures of scenario P&L: order statistics by selection, value at risk, expected shortfall and their parts.
 
-    VaR = -Q_p(x), linear quantile at p = 1 - level:  h = (n - 1) p,  Q = x_(floor h) + (h - floor h) (x_(floor h + 1) - x_(floor h))
-    ES = -mean(x[x <= Q_p(x)]),   part of ES: -mean of the position's P&L over the same scenarios
+    VaR = -Q(x), linear quantile at the place h = (n - 1)(1 - level):  Q = x_(floor h) + (h - floor h) (x_(floor h + 1) - x_(floor h))
+    ES = -mean(x[x <= Q(x)]),   part of ES: -mean of the position's P&L over the same scenarios
     part of VaR: -sum_t k_t x_ti / sum_t k_t,  k_t = exp(-((X_t + VaR) / b)**2 / 2),  b = 1.06 sd(X) n**(-1/5), k_t = 0 beyond CUT b
 
-x, X dollars, one entry a scenario; a matrix of returns or P&L has one row a scenario unless said. Nothing is scaled or checked here.
+x, X dollars, one entry a scenario; a matrix of returns or P&L has one row a scenario unless said. Nothing is scaled or refused here.
 Sources: Hoare (1961), Algorithm 65 "Find"; Hyndman and Fan (1996) type 7; Tasche (1999) for the parts; Silverman (1986) eq. 3.28 for b.
-Twin: numpy.quantile(x, p, method="linear") and the same means written with masks.
+Twin: numpy.quantile(x, 1 - level, method="linear") and the same means written with masks.
 """
 import math
 
@@ -14,6 +14,7 @@ from ._jit import kernel
 from .elementary import dot, exp
 
 CUT = 5.0  # bandwidths; the Gaussian weight there is 4e-6 of the largest
+WHOLE = 1e-9  # a place so near a whole number is that number: 1 - 0.9 is 0.09999999999999998
 
 
 @kernel
@@ -43,8 +44,16 @@ def select(x, k):
 
 
 @kernel
-def quantile(x, p, scratch):
-    """The linear quantile at p of x; NaN when x holds a NaN or nothing. `scratch` has the length of x and is overwritten.
+def place(n, p):
+    """Where the quantile at p of n observations stands among the sorted ones, from 0: (n - 1) p without the rounding of p."""
+    h = (n - 1) * p
+    nearest = math.floor(h + 0.5)
+    return nearest if abs(h - nearest) < WHOLE else h
+
+
+@kernel
+def quantile(x, h, scratch):
+    """The linear quantile at the place h of x; NaN when x holds a NaN or nothing. `scratch` has the length of x and is overwritten.
 
     Notes
     -----
@@ -57,7 +66,6 @@ def quantile(x, p, scratch):
         broken |= x[i] != x[i]
     if broken:
         return math.nan
-    h = (n - 1) * p
     k = int(h)
     low = select(scratch, k)
     if k + 1 >= n or h == k:
@@ -84,35 +92,48 @@ def mean_below(x, cut):
 def tails(x, levels, var, es, scratch):
     """Value at risk and expected shortfall of x at each of `levels`, losses positive; `var` and `es` are written, `scratch` is as long as x."""
     for k in range(levels.size):
-        cut = quantile(x, 1.0 - levels[k], scratch)
-        var[k], es[k] = -cut, -mean_below(x, cut)
+        cut = quantile(x, place(x.size, 1.0 - levels[k]), scratch)
+        var[k], es[k] = 0.0 - cut, 0.0 - mean_below(x, cut)  # 0.0 less: a loss of zero is 0, not -0
 
 
 @kernel(reassoc=True)
-def _four_dots(a, b, c, d, w):
-    p, q, r, s = 0.0, 0.0, 0.0, 0.0
+def _four_dots(a, b, c, d, w, least, most):
+    """Four rows times w, and in how many columns one of them is below `least` or above `most`."""
+    p, q, r, s, odd = 0.0, 0.0, 0.0, 0.0, 0
     for i in range(w.size):
-        p += a[i] * w[i]
-        q += b[i] * w[i]
-        r += c[i] * w[i]
-        s += d[i] * w[i]
-    return p, q, r, s
+        e, f, g, h = a[i], b[i], c[i], d[i]
+        p += e * w[i]
+        q += f * w[i]
+        r += g * w[i]
+        s += h * w[i]
+        low, lower = e if e < f else f, g if g < h else h
+        high, higher = e if e > f else f, g if g > h else h
+        odd += ((low if low < lower else lower) < least) | ((high if high > higher else higher) > most)
+    return p, q, r, s, odd
 
 
 @kernel
-def totals(returns, exposures, total):
+def totals(returns, exposures, least, most, total):
     """P&L of the book in each scenario: returns (T, n) times exposures (n,), written to `total` (T,).
+
+    Returns
+    -------
+    int, 0 when no return that is a number lies below `least` or above `most`
 
     Notes
     -----
-    Four far rows at once: four streams keep the memory busy, one does not.
+    Four far rows at once: four streams keep the memory busy, one does not, and looking at the values meanwhile costs nothing.
     """
-    quarter = total.size // 4
+    quarter, odd = total.size // 4, 0
     for t in range(quarter):
         u, v, w = t + quarter, t + 2 * quarter, t + 3 * quarter
-        total[t], total[u], total[v], total[w] = _four_dots(returns[t], returns[u], returns[v], returns[w], exposures)
+        total[t], total[u], total[v], total[w], more = _four_dots(returns[t], returns[u], returns[v], returns[w], exposures, least, most)
+        odd += more
     for t in range(4 * quarter, total.size):
         total[t] = dot(returns[t], exposures)
+        for value in returns[t]:
+            odd += (value < least) | (value > most)
+    return odd
 
 
 @kernel
@@ -181,33 +202,38 @@ def es_weights(total, var, weights):
 
 
 @kernel
-def linear_tail(returns, exposures, levels, var, es, total, parts_var, parts_es, scratch, rows):
+def linear_tail(returns, exposures, levels, least, most, var, es, total, parts_var, parts_es, scratch, rows):
     """Tail measures of a linear book and their parts at the first level; the five outputs are written.
 
     Parameters
     ----------
-    returns : (T, n) simple returns, one row a scenario; exposures : (n,) dollars; levels : (m,)
+    returns : (T, n) simple returns, one row a scenario; exposures : (n,) dollars; levels : (m,); least, most : of a usual return
     var, es : (m,) dollars; total : (T,) dollars; parts_var, parts_es : (n,) dollars; scratch : (T,) float64; rows : (T,) int64
+
+    Returns
+    -------
+    int, 0 when no return that is a number lies below `least` or above `most`
     """
-    totals(returns, exposures, total)
+    odd = totals(returns, exposures, least, most, total)
     tails(total, levels, var, es, scratch)
     var_weights(total, var[0], scratch)
     weighted_rows(returns, scratch, rows, parts_var)
     es_weights(total, var[0], scratch)
     weighted_rows(returns, scratch, rows, parts_es)
     for i in range(exposures.size):
-        parts_var[i] *= -exposures[i]
-        parts_es[i] *= -exposures[i]
+        parts_var[i] = 0.0 - exposures[i] * parts_var[i]
+        parts_es[i] = 0.0 - exposures[i] * parts_es[i]
+    return odd
 
 
 @kernel
-def leave_one_out(pnl, total, p, var, scratch, rest):
-    """Value at risk at probability p of the book without each position; pnl (n, T) has one row a position, `total` (T,) is their sum, `var` (n,) is written; `scratch`, `rest` (T,)."""
+def leave_one_out(pnl, total, h, var, scratch, rest):
+    """Value at risk at the place h of the book without each position; pnl (n, T) has one row a position, `total` (T,) is their sum, `var` (n,) is written; `scratch`, `rest` (T,)."""
     for i in range(var.size):
         row = pnl[i]
         for t in range(total.size):
             rest[t] = total[t] - row[t]
-        var[i] = -quantile(rest, p, scratch)
+        var[i] = 0.0 - quantile(rest, h, scratch)
 
 
 @kernel

@@ -1,6 +1,8 @@
 """Fixtures that several test files use."""
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -36,3 +38,27 @@ def chromium():
     if found is None:
         pytest.skip("chromium is not installed (apt-get install chromium)")
     return found
+
+
+IB_ASYNC = "2.1.0"
+
+
+@pytest.fixture(scope="session")
+def ib_async_python():
+    """The interpreter of `.venv-ib-async`, made once and kept: ib_async cannot share an environment with ib_insync. In CI it must be there."""
+    import fcntl
+
+    folder = ROOT / ".venv-ib-async"
+    python = folder / "bin" / "python"
+    check = [str(python), "-c", f"import ib_async; assert ib_async.__version__ == '{IB_ASYNC}'"]
+    with open(ROOT / "tests" / "conftest.py") as lock:  # several workers may want it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not python.exists() or subprocess.run(check, capture_output=True).returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
+            install = [str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"]
+            installed = subprocess.run(install, capture_output=True, text=True) if made.returncode == 0 else made
+            if installed.returncode:
+                reason = f"ib_async {IB_ASYNC} cannot be installed: {installed.stderr}"
+                pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return python

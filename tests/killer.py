@@ -37,13 +37,13 @@ def portfolio(number: int) -> str:
 
 def trade(number: int, session: date, port: int, outbox: bool) -> None:
     """Trade one session in this process."""
-    from otsport.app import production
+    from otsport.app import trading_day
 
     if not outbox:
         switch_outbox_off()
     params = dict(run_date=str(session), account=account(number), portfolio=portfolio(number), capital="1000000", sessions=1, seed=7, host="127.0.0.1", port=port,
-                  start_gateway=False, base_size=0.1, max_portfolio_risk=0.05, max_sector_weight=0.35, max_order_value="250000", run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
-    asyncio.run(production.trade(production.begin(**params)))
+                  start_gateway=True, base_size=0.1, max_portfolio_risk=0.05, max_sector_weight=0.35, max_order_value="250000", run_dir=str(Path(os.environ["OTSPORT_HOME"]) / "scratch"))
+    asyncio.run(trading_day.trade(trading_day.begin(**params)))
 
 
 def switch_outbox_off() -> None:
@@ -160,7 +160,7 @@ def main() -> None:
     os.environ["OTSPORT_HOME"] = str(a.home)
     import cvxpy  # noqa: F401  # paid once, before the forks
     import ib_insync  # noqa: F401
-    from otsport.app import production
+    from otsport.app import trading_day
     from otsport.core.calendars import last_sessions
     from otsport.data.samples import history
 

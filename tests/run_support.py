@@ -129,11 +129,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def tables(home) -> dict[str, list[tuple]]:
-    """Every row of the database; of the audit all but the signatures, whose key is random."""
+    """Every row of the database; of the audit all but the signatures, whose key is random, and all but who held the book, which names a process."""
     with closing(sqlite3.connect(f"file:{home / 'otsport.db'}?mode=ro", uri=True)) as db:
         names = [name for name, in db.execute("select name from sqlite_master where type = 'table' order by name")]
         columns = {name: "seq, ts, action, subject, payload" if name == "audit" else "*" for name in names}
-        return {name: sorted(db.execute(f"select {columns[name]} from {name}"), key=repr) for name in names}
+        rows = {name: sorted(db.execute(f"select {columns[name]} from {name}"), key=repr) for name in names if name != "holders"}
+    rows["audit"] = [row if row[2] != "holder" else (row[0], "holder") for row in rows.get("audit", [])]
+    return rows
 
 
 def row_count(home) -> int:

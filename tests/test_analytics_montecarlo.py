@@ -78,6 +78,19 @@ def test_linear_book_is_parametric_within_its_error(df, antithetic):
         assert 0 < found.var_error[k] < 0.03 * found.var[k]
 
 
+def test_standard_errors_are_those_of_the_law():  # asymptotic errors of a sample quantile and tail mean of normals (Serfling 1980, 2.3.3; Manistre and Hancock 2005)
+    draws, p, runs = 20_000, 0.05, [monte_carlo([1e5], 0, [[0.04]], scenarios=20_000, seed=s, antithetic=False) for s in range(40)]
+    vol, z = 1e5 * (0.04 / 252) ** 0.5, 1.6448536269514722
+    density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    es = density / p
+    var_error = vol * (p * (1 - p) / draws) ** 0.5 / density
+    es_error = vol * (((1 + z * es - es**2) + (1 - p) * (es - z) ** 2) / (draws * p)) ** 0.5
+    for name, law in (("var", var_error), ("es", es_error)):
+        said = np.mean([getattr(run, name + "_error")[0] for run in runs])
+        assert said == pytest.approx(law, rel=0.15)  # forty estimates from twenty batches each: 2.6 % of sampling error
+        assert np.std([getattr(run, name)[0] for run in runs], ddof=1) == pytest.approx(law, rel=0.4)  # forty runs: 11 %
+
+
 def test_delta_gamma_book_equals_numpys_simulation():
     rng = np.random.default_rng(6)
     root, delta, gamma = rng.normal(size=(20, 20)), rng.normal(size=20) * 1e5, -np.abs(rng.normal(size=20)) * 1e6

@@ -65,8 +65,31 @@ def test_delta_gamma_at_expiry_and_zero_vol_is_finite():
     assert np.isfinite(delta_gamma_pnl(book, [[0.01]]).pnl).all()
 
 
+def test_delta_gamma_knows_vol_and_time():  # vega of an option at the forward: S n(d1) sqrt(tau), d1 = vol sqrt(tau) / 2 (Hull, ch. 19)
+    book = make_book(3, 100.0, 100.0, 0.25, 0.2, "C", 0)
+    vega = 100 * np.exp(-0.05**2 / 2) / np.sqrt(2 * np.pi) * 0.5
+    assert delta_gamma_pnl(book, [[0.0]], [[0.02]]).total[0] == pytest.approx(300 * vega * 0.02, rel=1e-12)
+    theta = -vega * 0.2 / (2 * 0.25)  # a year, at a rate of zero
+    assert delta_gamma_pnl(book, [[0.0]], days=2).total[0] == pytest.approx(300 * theta * 2 / 365, rel=1e-9)
+    rises = full_revaluation(book, [[0.0]], [[0.001]]).total[0]
+    assert delta_gamma_pnl(book, [[0.0]], [[0.001]]).total[0] == pytest.approx(rises, rel=1e-3)
+
+
+def test_adjusted_option_counts_its_deliverable():  # 150 shares a contract after a 3-for-2 split
+    usual, adjusted = (full_revaluation(make_book(2, 100.0, 60.0, 0.0, 0.2, "C", 0, multiplier=units), [[0.1]]).total[0] for units in (100, 150))
+    assert (usual, adjusted) == pytest.approx((2 * 100 * 10.0, 2 * 150 * 10.0))
+
+
+def test_tail_of_a_far_call_is_zero_with_parts_of_zero():
+    far = make_book(1, 100.0, 1000.0, 0.1, 0.1, "C", 0)
+    for moves in (np.r_[np.zeros(95), np.full(5, 9.9)], np.linspace(-0.02, 0.02, 100), np.r_[np.zeros(95), np.full(5, 0.3)]):
+        found = book_tail(full_revaluation(far, moves[:, None]))
+        assert found.var == pytest.approx((0.0, 0.0), abs=1e-12) and found.component_var.tolist() == pytest.approx([0.0], abs=1e-12)
+        assert "-0.0" not in repr(found.var)
+
+
 @pytest.mark.parametrize("change, error, words", [
-    (dict(spot=-1.0), DataError, "spot of position 0 is -1"), (dict(vol=np.nan), DataError, "vol of position 0 is nan"), (dict(tau=-0.1), DataError, "tau of position 0"),
+    (dict(spot=-1.0), DataError, "spot of position 0 is -1"), (dict(vol=np.nan), DataError, "vol of position 0 is nan"), (dict(tau=-0.1), InputError, "tau of position 0 is -0.1 years: the expiry precedes the instant of the prices"),
     (dict(right="call"), InputError, "'call' is not known"), (dict(strike=np.inf), DataError, "strike of position 0 is inf"), (dict(qty=np.nan), DataError, "qty of position 0"),
 ])
 def test_make_book_refuses(change, error, words):

@@ -1,6 +1,9 @@
 """Historical value at risk, expected shortfall, book scenarios and their parts."""
 import json
 from datetime import date, datetime, timezone
+from decimal import Decimal
+from fractions import Fraction as F
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from otsport.analytics.options import bsm_price
-from otsport.analytics.risk import component_es, component_var, expected_shortfall, historical_var, scenario_pnl
+from otsport.analytics.risk import QUANTILES, component_es, component_var, expected_shortfall, historical_var, scenario_pnl
 from otsport.core.calendars import years_to_expiry
 from otsport.core.errors import DataError, InputError
-from otsport.core.contracts import option, stock
+from otsport.core.contracts import Contract, Right, option, stock
 
 GOLDEN = {v["id"]: v for v in json.loads((Path(__file__).parent / "golden" / "kernels_bsm_var.json").read_text())["vectors"]}
 NOW = datetime(2022, 12, 27, 21, tzinfo=timezone.utc)
@@ -78,6 +81,60 @@ def test_scenario_pnl_option_of_the_day_is_intrinsic_at_the_close():
     assert pnl[call.key].tolist() == pytest.approx([100 * 6.35, -100 * 3.5])
 
 
+def test_scenario_pnl_adjusted_option_counts_its_deliverable():  # 150 shares after a 3-for-2 split
+    usual, adjusted = (Contract("KO", "OPT", date(2022, 12, 27), Decimal(60), Right.CALL, units) for units in (100, 150))
+    pnl = [book({c: 2}, pd.DataFrame({"KO": [0.1]}), {c.key: 0.2}).iloc[0, 0] for c in (usual, adjusted)]
+    assert pnl == pytest.approx([2 * 100 * 6.35, 2 * 150 * 6.35])  # intrinsic value rises with the spot
+
+
+TWENTY_ONE = np.r_[-3, -2, -0.1, np.zeros(18)]
+
+
+@pytest.mark.parametrize("convention", ["linear", "lower", "higher", "midpoint", "nearest", "inverted_cdf", "averaged_inverted_cdf", "empyrical"])
+def test_shortfall_keeps_the_observation_that_the_quantile_stands_on(convention):  # 20 x 10 % = 2 steps from the worst, 1 - 0.9 rounds down
+    assert historical_var(TWENTY_ONE, 0.9, convention) == pytest.approx(0.1, abs=1e-15)
+    assert expected_shortfall(TWENTY_ONE, 0.9, convention) == pytest.approx(5.1 / 3, abs=1e-15)
+
+
+@pytest.mark.parametrize("convention", QUANTILES)
+@pytest.mark.parametrize("n", [40, 41, 100, 101, 140, 201, 250, 501, 1001])
+def test_quantile_at_whole_places_is_that_of_exact_arithmetic(convention, n):
+    alpha = {"linear": (1, 1), "interpolated_inverted_cdf": (0, 1), "hazen": (F(1, 2), F(1, 2)), "weibull": (0, 0), "median_unbiased": (F(1, 3), F(1, 3)), "normal_unbiased": (F(3, 8), F(3, 8))}
+    x = np.random.default_rng(n).permutation(np.arange(n, dtype=float) ** 2)
+    ordered = np.sort(x)
+    for level in ("0.9", "0.95", "0.975", "0.8", "0.7", "0.55"):
+        p = 1 - F(level)  # Hyndman and Fan (1996) in fractions, ranks from 1
+        if convention in alpha:
+            a, b = alpha[convention]
+            place = n * p + a + p * (1 - a - b)
+        else:
+            h, count = (n - 1) * p + 1, n * p
+            place = {"lower": F(floor(h)), "higher": F(ceil(h)), "midpoint": F(floor(h) + ceil(h), 2), "nearest": F(1 + round(h - 1)), "inverted_cdf": F(ceil(count)), "closest_observation": F(round(count)),
+                     "averaged_inverted_cdf": count + F(1, 2) if count.denominator == 1 else F(ceil(count))}[convention]
+        low, share = floor(place), float(place - floor(place))
+        expected = ordered[low - 1] + share * (ordered[min(low, n - 1)] - ordered[low - 1])
+        assert historical_var(x, float(level), convention) == pytest.approx(-expected, abs=1e-9)
+        at_or_below = ordered[:low]
+        assert expected_shortfall(x, float(level), convention) == pytest.approx(-at_or_below.mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("convention", QUANTILES)
+def test_quantile_between_places_is_numpys(convention):
+    rng = np.random.default_rng(8)
+    for n in (20, 33, 250):
+        x = rng.normal(size=n).round(2)
+        for level in rng.uniform(0.5, 0.95, 20):
+            assert historical_var(x, level, convention) == pytest.approx(-np.quantile(x, 1 - level, method=convention), abs=1e-12)
+
+
+def test_parts_of_a_book_without_risk_are_zero_and_a_hedge_keeps_its_parts():
+    gains = pd.DataFrame({"a": np.r_[np.zeros(95), np.full(5, 10_000.0)]})
+    assert component_var(gains).tolist() == [0.0] and component_es(gains).tolist() == [0.0]
+    moves = np.random.default_rng(9).normal(0, 1000, 200)
+    hedged = component_var(pd.DataFrame({"long": moves, "short": -moves}))
+    assert hedged.sum() == pytest.approx(0.0, abs=1e-9)
+
+
 def test_component_var_sums_to_total():
     rng = np.random.default_rng(1)
     pnl = pd.DataFrame(rng.standard_t(4, (504, 6)) * [1, 2, 3, -1, 5, 0.1], columns=list("abcdef"))
@@ -101,9 +158,9 @@ def test_component_var_order_of_columns_is_immaterial():
 def test_scenario_pnl_vol_shifts_and_days():
     rng = np.random.default_rng(3)
     returns = pd.DataFrame(rng.normal(0, 0.01, (40, 2)), columns=["KO", "PEP"])
-    shifts = pd.DataFrame(rng.normal(0, 0.01, (40, 2)), columns=["PEP", "KO"])  # columns are found by name
+    shifts = pd.DataFrame(rng.normal(0, 0.01, (40, 2)), columns=["PEP", "KO"])  # columns and sessions are found by name
     put = option("PEP", date(2023, 2, 17), "175", "P")
-    pnl = scenario_pnl({put: 3}, {"PEP": 180.0}, returns, {put.key: 0.25}, NOW, 0.04, shifts, 5)
+    pnl = scenario_pnl({put: 3, stock("KO"): 1}, {"PEP": 180.0, "KO": 63.5}, returns, {put.key: 0.25}, NOW, 0.04, shifts[::-1], 5)
     tau = years_to_expiry(NOW, put.expiry)
     before = bsm_price(180, 175, tau, 0.04, 0, 0.25, "P")
     after = bsm_price(180 * (1 + returns["PEP"]), 175, tau - 5 / 365, 0.04, 0, 0.25 + shifts["PEP"], "P")
@@ -122,5 +179,5 @@ def test_scenario_pnl_refuses(moves, shifts, days, error, words):
 
 def test_scenario_pnl_vol_shifts_of_other_sessions_are_refused():
     call = option("KO", date(2023, 1, 20), "65", "C")
-    with pytest.raises(DataError, match="do not cover"):
+    with pytest.raises(InputError, match="7 is in past_returns but not in vol_shifts"):
         scenario_pnl({call: 1}, {"KO": 63.5}, pd.DataFrame({"KO": [0.1]}, index=[7]), {call.key: 0.2}, NOW, vol_shifts=pd.DataFrame({"KO": [0.0]}, index=[8]))

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from otsport.analytics.risk import CONVENTIONS, component_es, component_var, expected_shortfall, historical_var
 from otsport.analytics.var import (
-    cornish_fisher_es, cornish_fisher_var, ewma_variances, incremental_var, linear_var, parametric_es, parametric_parts, parametric_var,
+    cornish_fisher_es, cornish_fisher_var, ewma_es, ewma_var, ewma_variances, incremental_var, linear_var, parametric_es, parametric_parts, parametric_var,
 )
 from otsport.core.errors import DataError, InputError
 
@@ -147,7 +147,7 @@ def test_linear_var_equals_the_general_functions(scenarios, n):
 
 
 def test_linear_var_aligns_a_series_by_name():
-    returns = pd.DataFrame(np.random.default_rng(5).normal(size=(200, 3)), columns=list("abc"))
+    returns = pd.DataFrame(np.random.default_rng(5).normal(0, 0.01, (200, 3)), columns=list("abc"))
     exposures = pd.Series({"c": 3.0, "a": 1.0, "b": 2.0})
     assert linear_var(returns, exposures).var == linear_var(returns, exposures[["a", "b", "c"]]).var
     assert linear_var(returns, exposures).names == ("a", "b", "c")
@@ -170,6 +170,33 @@ def test_linear_var_names_the_bad_cell(value):
 def test_linear_var_refuses(returns, exposures, levels, error):
     with pytest.raises(error):
         linear_var(returns, exposures, levels)
+
+
+def test_linear_var_of_gains_alone_is_zero_and_so_are_its_parts():
+    found = linear_var(np.r_[np.zeros(95), np.full(5, 0.01)][:, None], [1e6])
+    assert [repr(v) for v in (*found.var, *found.es, *found.component_var.tolist(), *found.component_es.tolist())] == ["0.0"] * 6
+
+
+def test_linear_var_of_a_perfect_hedge_is_zero_and_keeps_its_parts():
+    moves = np.random.default_rng(7).normal(0, 0.01, 300)
+    found = linear_var(np.column_stack([moves, moves, moves]), [1e6, -3e5, -7e5])
+    assert abs(found.var[0]) < 1e-6 and abs(found.component_var.sum()) < 1e-6 and np.isfinite(found.component_var).all()
+
+
+@pytest.mark.parametrize("level, n", [(0.9, 21), (0.9, 101), (0.95, 41), (0.99, 201), (0.8, 16)])
+def test_linear_var_keeps_the_observation_that_the_quantile_stands_on(level, n):
+    tail = round((n - 1) * (1 - level)) + 1  # the worst and all to the quantile itself
+    losses = -np.arange(n, 0.0, -1.0) / 1000
+    found = linear_var(losses[:, None], [1000.0], (level,))
+    assert found.var[0] == pytest.approx(n - tail + 1, abs=1e-9) and found.es[0] == pytest.approx(np.arange(n, n - tail, -1).mean(), abs=1e-9)
+    assert found.component_es.tolist() == pytest.approx(list(found.es))
+
+
+@pytest.mark.parametrize("df, factor", [(None, 2.0627128075074257), (4.0, 2.2648)])
+def test_ewma_shortfall_is_the_mean_beyond_its_value_at_risk(df, factor):
+    vol = 0.000118**0.5  # 0.94 x .01^2 + 0.06 x .02^2
+    assert ewma_es([0.01, 0.02], 0.95, df=df) == pytest.approx(factor * vol, rel=1e-4)
+    assert ewma_es([0.01, 0.02], 0.95, df=df) > 1.2 * ewma_var([0.01, 0.02], 0.95, df=df)
 
 
 def test_incremental_var_is_full_recomputation():

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,31 +16,16 @@ import pytest
 from gateway_support import ROOT, SESSION, ask, client, exchange, messages, opening, order, running
 
 from otsport.core.calendars import session_open
-from otsport.core.errors import BrokerError
+from otsport.core.errors import BrokerError, InputError
 from otsport.core.contracts import option, stock
 from otsport.gateway import handlers, session, sockets
 from otsport.gateway.journal import received_orders
-from otsport.gateway.sockets import MAX_CLIENTS, listen
+from otsport.gateway.serve import open_exchange
+from otsport.gateway.handlers import MAX_CLIENTS
+from otsport.gateway.sockets import listen
 from otsport.gateway.frames import PREFIX, frame
 
 ACCOUNT = "DU123456"
-IB_ASYNC = "2.1.0"
-
-
-@pytest.fixture(scope="session")
-def ib_async_python():
-    "The interpreter of a virtual environment with ib_async, made once; in CI it must be there."
-    folder = ROOT / ".venv-ib-async"
-    python = folder / "bin" / "python"
-    check = [str(python), "-c", f"import ib_async; assert ib_async.__version__ == '{IB_ASYNC}'"]
-    if not python.exists() or subprocess.run(check, capture_output=True).returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
-        installed = made.returncode or subprocess.run([str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"], capture_output=True, text=True)
-        if made.returncode or installed.returncode:
-            reason = f"ib_async {IB_ASYNC} cannot be installed: {made.stderr or installed.stderr}"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return python
 
 
 def morning(script, *library, python=sys.executable):
@@ -382,27 +366,68 @@ def test_killed_client_of_a_careless_server_loses_orders(monkeypatch):
 
 
 def test_client_that_does_not_read_is_cut_off(monkeypatch, caplog):
-    monkeypatch.setattr(sockets, "MAX_BACKLOG", 100_000)
+    monkeypatch.setattr(sockets, "MAX_BACKLOG", 100)
+    ours, theirs = socket.socketpair()
+    line = sockets.Line(ours, session.Session("deaf"))
+    line.session.out += b"x" * 101
+    sockets.nudge(line)
+    assert not line.deaf  # it has just taken something: it reads
+    line.taken_at -= sockets.STALL_SECONDS + 1
+    sockets.nudge(line)
+    assert line.deaf and theirs.recv(1) == b"" and "does not read: 101 bytes wait for it" in caplog.text
+    ours.close(), theirs.close()
+
+
+def test_client_that_waits_for_nothing_is_no_stalled_one(monkeypatch):
+    monkeypatch.setattr(sockets, "MAX_BACKLOG", 100)
+    ours, theirs = socket.socketpair()
+    line = sockets.Line(ours, session.Session("idle"))
+    line.session.out += b"x" * 100
+    line.taken_at -= sockets.STALL_SECONDS + 1
+    sockets.nudge(line)
+    assert not line.deaf
+    ours.close(), theirs.close()
+
+
+def test_client_that_reads_late_gets_its_whole_report(monkeypatch):
+    monkeypatch.setattr(sockets, "MAX_BACKLOG", 10_000)
     with running(exchange(ACCOUNT)) as server:
-        deaf, good = Raw(server.port, 1), Raw(server.port, 2)
-        deaf.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.sock.settimeout(0.2)
-        cut = lambda: any("does not read" in r.getMessage() for r in caplog.records)
-        deadline = time.monotonic() + 30
-        while not cut() and time.monotonic() < deadline:
-            with suppress(OSError):
-                deaf.say(*(ask(176, "reqContractDetails", reqId=j, symbol="KO", secType="OPT") for j in range(20)))
-        assert cut() and good.beat()
+        slow = Raw(server.port)
+        slow.say(ask(176, "reqContractDetails", reqId=5, symbol="KO", secType="OPT"))
+        assert sum(n == "contractDetails" for n, _ in slow.until("contractDetailsEnd")) > 50
 
 
-def test_more_clients_than_places():
+def test_client_beyond_the_places_is_told_why():
     with running(exchange(ACCOUNT)) as server:
         held = [Raw(server.port, i) for i in range(MAX_CLIENTS)]
-        late = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-        assert late.recv(10) == b""
-        held[0].sock.close()
-        time.sleep(0.2)
-        assert Raw(server.port, 99).beat()
+        late = Raw(server.port, start=False)
+        late.say(opening(99))
+        assert codes(late.rest()) == [320]
+        held[0].say(frame(b"junk"))
+        held[0].rest()
+        assert connect_again(server.port, 0).beat()
+
+
+def test_slow_connections_shut_nobody_out():
+    with running(exchange(ACCOUNT)) as server:
+        first = Raw(server.port, 1)
+        slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(200)]
+        for sock in slow[::2]:
+            with suppress(OSError):  # the oldest were let go already
+                sock.sendall(PREFIX[:2])
+        assert Raw(server.port, 2).beat() and first.beat()
+        waiting = [line for line in tuple(server.lines) if line.session.client_id is None and not line.session.closing]
+        assert len(waiting) <= sockets.MAX_WAITING
+        for sock in slow:
+            sock.close()
+
+
+def test_client_that_is_closed_is_told_why():
+    with running(exchange(ACCOUNT)) as server:
+        raw = Raw(server.port)
+        raw.say(frame(b"49\x001\x002\x00"))
+        (name, told), = raw.rest()
+    assert name == "error" and told["code"] == 320 and "fields too many" in told["text"] and "the connection is closed" in told["text"]
 
 
 def test_paced_clock_steps_by_itself():
@@ -422,23 +447,55 @@ def test_busy_port_says_what_to_do():
 
 # The command's function.
 
-RUN = "import sys; from datetime import date; from decimal import Decimal; from otsport.gateway.serve import run_gateway; run_gateway(date(2022, 12, 15), {'DU123456': Decimal(1000000)}, int(sys.argv[1]), 1, sys.argv[2], 0.05)"
+RUN = "import sys; from datetime import date; from decimal import Decimal; from otsport.gateway.serve import run_gateway; run_gateway(date(2022, 12, 15), {'DU123456': Decimal(1000000)}, int(sys.argv[1]), 1, sys.argv[2], 0.05, *sys.argv[3:])"
 
 
-def started(home, port, clock="heartbeat"):
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(port), clock], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OTSPORT_HOME": str(home)})
+def started(home, port, clock="heartbeat", more=()):
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(port), clock, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OTSPORT_HOME": str(home)})
     return process, process.stdout.readline()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_run_gateway_says_ready_and_stops(number, tmp_path):
     process, line = started(tmp_path, 0)
     port = int(line.split(",")[0].rsplit(":", 1)[1])
     assert line.startswith("simulated gateway ready on 127.0.0.1:") and "2022-12-15" in line and ACCOUNT in line and "heartbeat" in line and "modelled quotes" in line
-    assert Raw(port).beat()
+    raw = Raw(port)
+    raw.say(order(7, limit="20.00"))
+    raw.until("orderStatus")
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
+    assert [r.ticket.order_ref for r in received_orders(tmp_path / "gateway" / "simulated.jsonl")] == ["ref-7"]
+
+
+EARLY = """import signal, sys
+from datetime import date
+from decimal import Decimal
+import otsport.gateway.serve as serve
+serve.open_exchange = lambda *a: signal.raise_signal(int(sys.argv[1]))
+serve.run_gateway(date(2022, 12, 15), {'DU1': Decimal(1)}, 0)
+print('ended')"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signal_while_prices_are_loaded_ends_it_quietly(number):
+    done = subprocess.run([sys.executable, "-c", EARLY, str(int(number))], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_address_that_others_reach_is_said_aloud(tmp_path):
+    process, line = started(tmp_path, 0, more=["0.0.0.0"])
+    assert line.startswith("simulated gateway ready on 0.0.0.0:")
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and err.startswith("warning: the gateway listens on 0.0.0.0: the protocol has no password") and "--host 127.0.0.1" in err
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "a/b", "a b", "x" * 65])
+def test_journal_has_a_plain_name(name):
+    with pytest.raises(InputError, match="no name of a journal"):
+        open_exchange(SESSION, {ACCOUNT: Decimal(1)}, 1, name)
 
 
 def test_run_gateway_killed_and_started_again_knows_its_orders(tmp_path):

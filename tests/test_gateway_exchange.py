@@ -20,7 +20,6 @@ from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, DiskFull, InputError, NoPrices, NotASession, StoreError
 from otsport.core.contracts import Right, option, stock
 from otsport.core.orders import OrderType, Side
-from otsport.core.venues import commission_due
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.journal import (
     Clock, CommissionNote, Execution, Journal, Opened, OptionExpiry, OrderUpdate, Received, Refusal, executions, read_journal, received_orders,
@@ -71,6 +70,19 @@ def check_books(exchange: Exchange, events: list) -> None:
     assert [n.exec_id for n in notes] == [t.exec_id for t in trades] and len({t.exec_id for t in trades}) == len(trades)
 
 
+def cents_due(is_option: bool, units: int, value_cents: int) -> int:
+    "The fixed plan in whole numbers: half a cent a share, 65 cents a contract, at least a dollar; for stocks at most 1%; half a cent goes up."
+    if is_option:
+        return max(100, 65 * units)
+    tenths = min(max(1_000, 5 * units), value_cents // 10)  # tenths of a cent
+    return (tenths + 5) // 10
+
+
+def test_fee_plan_in_whole_numbers():
+    "100 shares 1.00, 333 shares 1.665, one share of 60 dollars 0.60; 10 contracts 6.50."
+    assert [cents_due(False, n, v) for n, v in ((100, 600_200), (333, 1_998_000), (1, 6_000))] == [100, 167, 60] and cents_due(True, 10, 120_000) == 650
+
+
 def check_orders(exchange: Exchange, events: list) -> None:
     "Each order: fills add up, stay inside its limit, and its commission is that of the whole."
     trades = [e for e in events if isinstance(e, Execution)]
@@ -81,7 +93,7 @@ def check_orders(exchange: Exchange, events: list) -> None:
         assert (update.status == "Filled") == (update.remaining == 0)
         if own:
             value = sum(abs(t.cash) for t in own)
-            assert sum(paid[t.exec_id] for t in own) == commission_due(update.ticket.contract, update.filled, value)
+            assert sum(paid[t.exec_id] for t in own) * 100 == cents_due(update.ticket.contract.is_option, int(update.filled), int(value * 100))
             assert own[-1].cum_qty == update.filled
 
 

@@ -1,5 +1,6 @@
 """Rolling measures against the plain function window by window; the drawdown kernel against NumPy."""
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otsport.analytics.metrics import ROLLING, drawdowns, longest_drawdown, metrics, rolling_metrics
-from otsport.core.errors import InputError
+from otsport.analytics.metrics import ROLLING, ShortHistory, drawdowns, longest_drawdown, metrics, rolling_metrics
+from otsport.analytics.risk import expected_shortfall, historical_var
+from otsport.core.errors import DataError, InputError
 from otsport.kernels import metrics as kernel
+
+pytestmark = pytest.mark.filterwarnings("ignore::otsport.analytics.metrics.ShortHistory")
 
 GOLDEN = {v["kind"]: v for v in json.loads((Path(__file__).parent / "golden" / "book.json").read_text())["vectors"] if v["kind"].startswith("metric")}
 
@@ -45,6 +49,71 @@ def test_rolling_constant_window_inside_a_moving_series():
     x = np.concatenate([np.random.default_rng(0).normal(0, 0.01, 50), np.full(40, 0.0003), np.random.default_rng(1).normal(0, 0.01, 50)])
     agree(x, 20)
     assert np.isnan(rolling_metrics(x, 20).frame("sharpe").to_numpy()).sum() == 21
+
+
+GROWN = {"exact": 1.001 ** np.arange(300), "from 100": 100 * 1.001 ** np.arange(300), "compounded": 7 * np.cumprod(np.full(300, 1.0003)), "logs": np.exp(0.0004 * np.arange(300) + 4.6),
+         "shrinking": 50 * 0.999 ** np.arange(300)}
+
+
+@pytest.mark.parametrize("prices", GROWN.values(), ids=GROWN)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_constant_growth_of_rounded_prices_has_no_sharpe_ratio(prices, dtype):
+    prices = prices.astype(dtype)
+    x = (prices[1:] / prices[:-1] - 1).astype(dtype)
+    found, rolled = metrics(x), rolling_metrics(x, 252)
+    for name in ("sharpe", "skewness", "kurtosis"):
+        assert np.isnan(getattr(found, name)) and np.isnan(rolled.frame(name)).all(axis=None), name
+    assert found.vol == 0 and (rolled.frame("vol") == 0).all(axis=None) and "all returns are equal: no ratio to risk" in found.note
+    assert np.isnan(found.calmar) or prices[-1] < prices[0]
+
+
+def test_small_but_real_variation_has_a_sharpe_ratio():  # negative control: a money market fund
+    x = 2e-4 + 1e-7 * np.random.default_rng(0).normal(size=300)
+    assert metrics(x).sharpe == pytest.approx(x.mean() / x.std(ddof=1) * 252**0.5, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss, rate", [(-0.003, 0.0), (-0.01, 0.0), (0.0001, 0.05), (0.0, 0.01)])
+def test_sortino_of_a_constant_loss_is_minus_the_root_of_the_year(loss, rate):  # mean and downside deviation are the same number
+    x = np.full(260, loss)
+    assert metrics(x, rate).sortino == pytest.approx(-(252**0.5), rel=1e-9)
+    np.testing.assert_allclose(rolling_metrics(x, 252, rate).frame("sortino"), -(252**0.5), rtol=1e-9)
+
+
+def test_sortino_without_a_shortfall_is_nan():
+    for x, rate in ((np.full(260, 0.003), 0.0), (np.zeros(260), 0.0), (np.full(260, 1.05 ** (1 / 252) - 1), 0.05)):  # the last one earns the rate, but for rounding
+        assert np.isnan(metrics(x, rate).sortino) and np.isnan(rolling_metrics(x, 252, rate).frame("sortino")).all(axis=None)
+
+
+def test_annual_figures_of_less_than_a_year_come_with_a_warning():
+    days = np.r_[0.0875, np.zeros(12)]  # +8.75 % in 13 sessions
+    with pytest.warns(ShortHistory, match="13 returns are less than a year of 252: annual figures are scaled up, not earned") as caught:
+        found = metrics(days)
+    assert caught[0].filename == __file__ and "13 returns are less than a year of 252" in found.note and "scaled up" in repr(found)
+    with pytest.warns(ShortHistory, match="21 returns are less than a year of 252"):
+        assert "scaled up" in repr(rolling_metrics(np.linspace(-0.01, 0.01, 30), 21))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert metrics(np.tile([0.01, -0.01], 126)).note == metrics(np.tile([0.01, -0.01], 125)).note == ""  # a calendar year has 250 to 252
+        metrics(np.tile([0.01, -0.01], 6), periods=12), rolling_metrics(np.tile([0.01, -0.01], 130), 252)
+
+
+@pytest.mark.parametrize("n", [2, 10, 19])
+def test_tail_of_few_returns_is_refused_by_one_rule(n):
+    x = np.linspace(-0.05, 0.05, n)
+    found = metrics(x)
+    assert np.isnan(found.var_95) and np.isnan(found.cvar_95) and found.tail_sessions == 0 and "no 95 % loss: it takes 20 returns" in found.note
+    assert np.isnan(rolling_metrics(x, n).frame("cvar_95")).all(axis=None)
+    with pytest.raises(DataError, match="at least 20 are needed"):
+        expected_shortfall(x, 0.95)
+
+
+@pytest.mark.parametrize("n, count", [(20, 1), (21, 2), (41, 3), (61, 4), (141, 8), (250, 13)])
+def test_tail_of_enough_returns_is_that_of_the_risk_measures_and_says_of_how_many(n, count):
+    x = np.random.default_rng(n).permutation(np.linspace(-0.05, 0.05, n))
+    found = metrics(x)
+    assert (found.var_95, found.cvar_95, found.tail_sessions) == (historical_var(x), expected_shortfall(x), count)
+    assert found.cvar_95 == pytest.approx(-np.sort(x)[:count].mean(), rel=1e-12)
+    assert rolling_metrics(x, n).frame("cvar_95").iloc[0, 0] == pytest.approx(found.cvar_95, rel=1e-12)
 
 
 def test_rolling_total_loss():
@@ -115,8 +184,8 @@ def test_drawdown_kernel_equals_numpy(returns):
 def test_rolling_compiled_equals_interpreted():
     x = np.random.default_rng(6).normal(0, 0.01, 40)
     fast, slow = np.empty((13, 31)), np.empty((13, 31))
-    kernel.rolling(x, 10, 0.0, 252.0, 0.05, fast)
-    kernel.rolling.py_func(x, 10, 0.0, 252.0, 0.05, slow)
+    kernel.rolling(x, 10, 0.0, 252.0, 0.1, 1e-12, fast)
+    kernel.rolling.py_func(x, 10, 0.0, 252.0, 0.1, 1e-12, slow)
     np.testing.assert_allclose(fast, slow, rtol=1e-13)
 
 

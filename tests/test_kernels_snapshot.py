@@ -64,14 +64,24 @@ def test_snapshot_extremes_are_the_path_s():
     np.testing.assert_array_equal(b[kernel.MAE], np.maximum(0, -np.min(path, axis=0)))
 
 
-def test_snapshot_drawdown_ignores_flows():
-    b, sector, state, exposure = book(3)
-    kernel.snapshot(b, sector, state, exposure)
-    state[kernel.CASH] += 1e8
-    state[kernel.FLOW] = 1e8
-    before = state[kernel.DRAWDOWN]
-    kernel.snapshot(b, sector, state, exposure)
-    assert state[kernel.DRAWDOWN] == pytest.approx(before, abs=1e-15) and state[kernel.FLOW] == 0
+@pytest.mark.parametrize("flow", [5_000.0, -2_000.0, 1e8])
+def test_snapshot_drawdown_ignores_flows(flow):
+    b, sector, state, exposure = np.zeros((kernel.BOOK_ROWS, 1)), np.zeros(1, dtype=np.int64), np.zeros(kernel.STATE_SIZE), np.zeros((2, 1))
+    b[[kernel.QTY, kernel.MULTIPLIER, kernel.MARK], 0] = 100, 1, 50
+    state[[kernel.CASH, kernel.LAST_NAV, kernel.UNIT, kernel.PEAK]] = 5_000, 10_000, 1, 1
+
+    def drawdown(mark, moved=0.0):
+        b[kernel.MARK, 0] = mark
+        state[kernel.CASH] += moved
+        state[kernel.FLOW] += moved
+        kernel.snapshot(b, sector, state, exposure)
+        return state[kernel.DRAWDOWN]
+
+    assert drawdown(50.0) == 0.0
+    assert drawdown(40.0) == pytest.approx(-0.1, abs=1e-15)  # 9,000 of 10,000
+    assert drawdown(40.0, flow) == pytest.approx(-0.1, abs=1e-12) and state[kernel.FLOW] == 0  # what comes in is no recovery, what goes out no loss
+    unit = (9_000 + flow + 100 * 20.0) / (9_000 + flow)  # 60 less 40, of what is there now
+    assert drawdown(60.0) == pytest.approx(min(0.9 * unit - 1, 0.0), abs=1e-9)
 
 
 def test_snapshot_missing_mark_is_nan_and_heals():

@@ -21,7 +21,7 @@ def naive_linear_tail(returns, exposures, levels):
 def linear_tail(returns, exposures, levels):
     scenarios, n = returns.shape
     var, es, total, parts_var, parts_es = (np.full(k, 7.0) for k in (len(levels), len(levels), scenarios, n, n))
-    tail.linear_tail(returns, exposures, np.array(levels), var, es, total, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
+    tail.linear_tail(returns, exposures, np.array(levels), -1.0, 10.0, var, es, total, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
     return var, es, parts_var, parts_es
 
 
@@ -49,7 +49,7 @@ def test_linear_tail_constant_pnl_has_no_kernel_estimate():
 @given(arrays(np.float64, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32)), st.floats(0, 1))
 def test_quantile_is_numpys(x, p):
     before = x.copy()
-    assert tail.quantile(x, p, np.empty_like(x)) == pytest.approx(np.quantile(x, p, method="linear"), rel=1e-15, abs=1e-15 * np.abs(x).max())
+    assert tail.quantile(x, (len(x) - 1) * p, np.empty_like(x)) == pytest.approx(np.quantile(x, p, method="linear"), rel=1e-15, abs=1e-15 * np.abs(x).max())
     assert (x == before).all()
 
 
@@ -89,8 +89,22 @@ def test_weighted_rows_reads_only_rows_with_weight():
 def test_leave_one_out_equals_naive():
     pnl = np.random.default_rng(1).normal(size=(6, 300))
     total, var = pnl.sum(axis=0), np.empty(6)
-    tail.leave_one_out(pnl, total, 0.05, var, np.empty(300), np.empty(300))
+    tail.leave_one_out(pnl, total, 299 * 0.05, var, np.empty(300), np.empty(300))
     assert var.tolist() == pytest.approx([-np.quantile(total - row, 0.05) for row in pnl], rel=1e-14)
+
+
+@pytest.mark.parametrize("n, level, whole", [(21, 0.9, 2), (11, 0.8, 2), (41, 0.95, 2), (201, 0.99, 2), (1001, 0.9, 100), (10_001, 0.999, 10), (71, 0.9, 7), (20, 0.95, None), (250, 0.99, None)])
+def test_place_is_whole_where_it_is_but_for_rounding(n, level, whole):
+    found = tail.place(n, 1 - level)
+    assert found == whole if whole is not None else found == (n - 1) * (1 - level)
+
+
+@pytest.mark.parametrize("row, column", [(0, 0), (1, 3), (49, 6), (98, 2), (99, 1), (100, 0)])
+@pytest.mark.parametrize("value, odd", [(-1.0, False), (10.0, False), (-1.0000001, True), (10.0000001, True), (np.inf, True), (np.nan, False)])
+def test_totals_notice_a_return_that_is_none(row, column, value, odd):
+    returns = np.full((101, 7), 0.01)
+    returns[row, column] = value
+    assert bool(tail.totals(returns, np.ones(7), -1.0, 10.0, np.empty(101))) == odd
 
 
 def test_spread_is_numpys_std():

@@ -17,10 +17,10 @@ UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.envi
 NOT_SOURCE = shutil.ignore_patterns(".git", ".venv*", ".otsport", "__pycache__", ".pytest_cache", ".hypothesis", ".ipynb_checkpoints", "build", "dist", "*.egg-info")
 PROBE = """
 import json, sys
-import otsport, otsport.kernels.options, otsport.app.production as production
+import otsport, otsport.kernels.options, otsport.app.params as params
 from otsport.data.samples import history
 print(json.dumps({"version": otsport.__version__, "where": otsport.__file__, "kernels": otsport.kernels.options.__file__,
-                  "papers": [str(p) for p in production.papers().values()], "last": str(history().last), "path": sys.path}))
+                  "papers": [str(p) for p in params.papers().values()], "last": str(history().last), "path": sys.path}))
 """
 
 

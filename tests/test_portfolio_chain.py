@@ -33,8 +33,7 @@ def decide(day, positions, cash, sizing=BOLD):
     signals = momentum_signals(prices_of.closes(as_of, sessions=253), as_of)
     views, _ = coordinate(signals, as_of)
     caps, _ = size_all(views, sizing)
-    past = prices_of.returns(as_of, sessions=504)
-    cov = pd.DataFrame(shrunk_covariance(past), past.columns, past.columns)
+    cov = shrunk_covariance(prices_of.returns(as_of, [cap.contract.symbol for cap in caps], 504)) if caps else pd.DataFrame()
     targets, best = optimize_targets(caps, {v.contract.symbol: v.expected_return for v in views}, cov, prices_of.sectors, LIMITS)
     last = prices_of.closes(as_of, sessions=1).iloc[-1]
     prices = {s: from_float(p, stock_tick(p)) for s, p in last.items()}

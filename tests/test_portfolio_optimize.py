@@ -12,7 +12,7 @@ from otsport.core.errors import InputError, SolverError
 from otsport.core.contracts import stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
-from otsport.portfolio.optimize import Bounds, best_return, clashes, largest_gross, max_sharpe, min_variance, optimize_targets
+from otsport.portfolio.optimize import Bounds, _trusted, best_return, clashes, largest_gross, max_sharpe, min_variance, optimize_targets
 
 
 def random_problem(seed):
@@ -211,3 +211,52 @@ def test_optimize_targets_keeps_steps_and_caps():
     assert optimize_targets([], {}, cov, {}, Limits()) == ((), None)
     with pytest.raises(InputError, match="sector of XOM"):
         optimize_targets(targets, {"KO": 0.05, "PEP": 0.06, "XOM": 0.08}, cov, {"KO": "S", "PEP": "S"}, Limits())
+
+
+@pytest.mark.parametrize("solve", [max_sharpe, min_variance])
+@pytest.mark.parametrize("lie, words", [
+    (lambda w: np.maximum(w, np.roll(w, 1)), "not within the constraints|not the best"), (lambda w: w[::-1], "not within the constraints|not the best"), (lambda w: -w, "not within the constraints|hold nothing"),
+    (lambda w: 0 * w, "not within the constraints|hold nothing"), (lambda w: w + np.array([1e-3, -1e-3, 0]), "not within the constraints|not the best"), (lambda w: np.full(3, np.nan), "ended with status 'optimal'"),
+])
+def test_solver_that_lies_is_caught(solve, lie, words, monkeypatch):
+    import cvxpy as cp
+    honest, mu, sigma = cp.Problem.solve, np.array([0.04, 0.06, 0.12]), np.diag([0.01, 0.04, 0.09])
+    bounds = Bounds(("KO", "PEP", "XOM"), (0.5, 0.35, 0.3), sectors=("S", "S", "E"), sector_cap=0.7, min_gross=0.75, max_gross=0.9)
+    before = solve(mu, sigma, bounds)
+
+    def lies(problem, **options):
+        honest(problem, **options)
+        for variable in problem.variables():
+            if variable.shape == (3,):
+                variable.save_value(lie(variable.value))
+
+    monkeypatch.setattr(cp.Problem, "solve", lies)
+    with pytest.raises(SolverError, match=words), np.errstate(all="ignore"):
+        solve(mu, sigma, bounds)
+    monkeypatch.setattr(cp.Problem, "solve", honest)
+    assert solve(mu, sigma, bounds).weights == pytest.approx(before.weights, abs=1e-9)
+
+
+@pytest.mark.parametrize("bounds, words", [
+    (dict(upper=(0.5, 0.35, 0.25)), "weight of XOM is 0.3000, not between 0.0000 and 0.2500"), (dict(lower=(0.0, 0.0, 0.31), upper=(0.5, 0.35, 0.4)), "weight of XOM is 0.3000, not between 0.3100 and 0.4000"),
+    (dict(sector_cap=0.45), "sector S is 0.5000, not between 0.0000 and 0.4500"), (dict(max_gross=0.75), "gross is 0.8000, not between 0.0000 and 0.7500"), (dict(min_gross=0.85), "gross is 0.8000, not between 0.8500 and 0.9000"),
+])
+def test_each_constraint_that_weights_break_is_named_with_its_numbers(bounds, words):
+    usual = dict(names=("KO", "PEP", "XOM"), upper=(0.5, 0.35, 0.3), sectors=("S", "S", "E"), sector_cap=0.7, max_gross=0.9)
+    weights, none = np.array([0.3, 0.2, 0.3]), np.zeros(3)
+    _trusted(weights, none, 1.0, Bounds(**usual))
+    _trusted(weights, none, 1.0, Bounds(**usual | {"upper": (0.5, 0.35, 0.3 - 5e-7)}))  # a solver's rounding
+    with pytest.raises(SolverError, match=words):
+        _trusted(weights, none, 1.0, Bounds(**usual | bounds))
+
+
+def test_optimizer_puts_labels_in_order():
+    mu, sigma, bounds = random_problem(5)
+    order = np.random.default_rng(1).permutation(len(mu))
+    names = [bounds.names[i] for i in order]
+    frame, series = pd.DataFrame(sigma[np.ix_(order, order)], names, names), pd.Series(mu[order], names)
+    for solve in (max_sharpe, min_variance):
+        assert solve(series, frame, bounds).weights == pytest.approx(solve(mu, sigma, bounds).weights, abs=1e-9)
+        assert solve(mu, frame, bounds).weights == pytest.approx(solve(mu, sigma, bounds).weights, abs=1e-9)
+        with pytest.raises(InputError, match=f"{names[0]} is in the bounds but not in the expected returns"):
+            solve(series[1:], frame, bounds)

@@ -12,7 +12,8 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
-from otsport.portfolio.limits import apply_limits, coverable_calls, pledged_shares
+from otsport.core.constraints import coverable_calls, pledged_shares
+from otsport.portfolio.limits import apply_limits
 from otsport.portfolio.sizing import confidence_factor, size, size_all
 
 SYMBOLS = ("AAPL", "KO", "PEP", "XOM")

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from otsport.app.production import find_paper
+from otsport.app import runs
+from otsport.app.params import find_paper
 from otsport.core.errors import all_errors
 from otsport.gateway.frames import WireError
 from run_support import (
-    FAULTLESS, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, run_folder, status,
-    trading_day, verdict, wait_for,
+    contents, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, status, trading_day,
 )
 
 CODE = {name: error.exit_code for name, error in all_errors().items()}
@@ -33,7 +33,6 @@ def check_nothing_done(home) -> None:
     assert row_count(home) == 0
     assert finished_runs(home) == []
     assert left_behind(home) == []
-    assert not (home / "gateway" / "gateway.json").exists()
     found = [status(p) for p in (home / "runs").glob("trading_day/*.partial")]
     assert [s for s in found if s["status"] != "failed" or not s["exit_code"] > 1 or "finished" not in s] == []
 
@@ -45,30 +44,53 @@ def test_each_kind_of_failure_has_an_exit_code_of_its_own():
     assert len({CODE[kind] for kind in kinds}) == len(kinds)
 
 
+@pytest.mark.parametrize("given, error, words", [
+    ("leverage=2", "ParameterError", ["no parameter 'leverage'", "It has run_date, account, "]),
+    ("sesions=2", "ParameterError", ["no parameter 'sesions'", "did you mean 'sessions'?"]),
+    ("run_dir=/tmp", "ParameterError", ["no parameter 'run_dir'", "It has run_date"]),
+    ("parameter_model=a:B", "ParameterError", ["no parameter 'parameter_model'"]),
+    ("run_date=2022-12-26", "NotASession", ["Monday 2022-12-26", "2022-12-23 and 2022-12-27"]),
+    ("run_date=2022-12-24", "NotASession", ["Saturday 2022-12-24", "2022-12-23 and 2022-12-27"]),
+    ("run_date=2023-01-03", "NoPrices", ["run_date 2023-01-03", "prices run from 1990-01-02 to 2022-12-28", "from 1991-12-31 to 2022-12-28"]),
+    ("run_date=1989-01-03", "NoPrices", ["run_date 1989-01-03", "choose a run_date from 1991-12-31 to 2022-12-28"]),
+    ("run_date=1991-12-30", "NoPrices", ["run_date 1991-12-30", "505 sessions", "choose a run_date from 1991-12-31 to 2022-12-28"]),
+    ("run_date=soon", "ParameterError", ["run_date = 'soon'", "YYYY-MM-DD"]),
+    ("run_date=28/12/2022", "ParameterError", ["run_date = '28/12/2022'", "YYYY-MM-DD, for example 2022-12-28"]),
+    ("run_date=20221228", "ParameterError", ["run_date = '20221228'", "YYYY-MM-DD"]),
+    ("run_date=2022-12-28T00:00", "ParameterError", ["YYYY-MM-DD"]),
+    ("run_date=2022-02-30", "ParameterError", ["run_date = '2022-02-30'", "no such day"]),
+    ("sessions=abc", "ParameterError", ["sessions = 'abc'", "valid integer"]),
+    ("sessions=0", "ParameterError", ["sessions = '0'", "greater than or equal to 1"]),
+    ("sessions=2501", "ParameterError", ["sessions = '2501'", "less than or equal to 2500"]),
+    ("sessions=abc capital=-5", "ParameterError", ["sessions = 'abc'", "capital = '-5'", "greater than 0"]),
+    ("capital=nan", "ParameterError", ["capital = 'nan'", "finite number"]),
+    ("base_size=nan", "ParameterError", ["base_size = 'nan'", "finite number"]),
+    ("max_order_value=inf", "ParameterError", ["max_order_value = 'inf'", "finite number"]),
+    ("account=12", "ParameterError", ["account = '12'", "for example DU123456"]),
+    ("account=DU1,DU2", "ParameterError", ["account = 'DU1,DU2'", "for example DU123456"]),
+    ("account=XY123456", "AccountNotServed", ["XY123456", "DU"]),
+    ("account=U1234567", "AccountNotServed", ["account U1234567", "is live", "paper account"]),
+    ("portfolio=../x", "ParameterError", ["portfolio = '../x'", "for example main"]),
+    ("port=70000", "ParameterError", ["port = '70000'", "less than or equal to 65535"]),
+    ("start_gateway=perhaps", "ParameterError", ["start_gateway = 'perhaps'", "valid boolean"]),
+])
+def test_bad_parameter_is_refused_before_anything_is_written(home, given, error, words):
+    with pytest.raises(all_errors()[error]) as refused:
+        runs.run("trading_day", dict(text.split("=") for text in given.split()))
+    assert type(refused.value).__name__ == error and [word for word in words if word not in str(refused.value)] == []
+    assert not home.exists() or contents(home) == {}
+
+
 @pytest.mark.parametrize("arguments, error, words", [
-    (["-p", "leverage=2"], "ParameterError", ["no parameter 'leverage'", "It has run_date, account, "]),
     (["-p", "sesions=2"], "ParameterError", ["no parameter 'sesions'", "did you mean 'sessions'?"]),
-    (["-p", "run_dir=/tmp"], "ParameterError", ["no parameter 'run_dir'", "It has run_date"]),
     (["-p", "sessions"], "ParameterError", ["'sessions' is not of the form key=value", "-p sessions=5"]),
     (["-p", "seed=1", "-p", "seed=2"], "ParameterError", ["'seed' is given twice"]),
     (["-p", "run_date=2022-12-26"], "NotASession", ["Monday 2022-12-26", "2022-12-23 and 2022-12-27"]),
-    (["-p", "run_date=2022-12-24"], "NotASession", ["Saturday 2022-12-24", "2022-12-23 and 2022-12-27"]),
-    (["-p", "run_date=2023-01-03"], "NoPrices", ["2023-01-03 has no prices", "1990-01-02 to 2022-12-28"]),
-    (["-p", "run_date=1989-01-03"], "NoPrices", ["1989-01-03 has no prices", "1990-01-02 to 2022-12-28"]),
-    (["-p", "run_date=1991-06-03"], "NoPrices", ["run_date 1991-06-03", "505 sessions of prices", "the earliest run_date for it is 1991-12-30"]),
-    (["-p", "run_date=soon"], "ParameterError", ["run_date = 'soon'", "valid date"]),
-    (["-p", "run_date=2022-02-30"], "ParameterError", ["run_date = '2022-02-30'", "valid date"]),
-    (["-p", "sessions=abc"], "ParameterError", ["sessions = 'abc'", "valid integer"]),
-    (["-p", "sessions=0"], "ParameterError", ["sessions = '0'", "greater than or equal to 1"]),
-    (["-p", "sessions=abc", "-p", "capital=-5"], "ParameterError", ["sessions = 'abc'", "capital = '-5'", "greater than 0"]),
-    (["-p", "capital=nan"], "ParameterError", ["capital = 'nan'", "finite number"]),
-    (["-p", "account=12"], "ParameterError", ["account = '12'", "pattern"]),
-    (["-p", "start_gateway=perhaps"], "ParameterError", ["start_gateway = 'perhaps'", "valid boolean"]),
 ], ids=lambda value: " ".join(value[1::2]) if isinstance(value, list) and "-p" in value else "refused")
-def test_bad_parameter_is_refused_before_anything_is_written(tmp_path, arguments, error, words):
+def test_command_refuses_in_one_line(tmp_path, arguments, error, words):
     home = tmp_path / "home"
     check_refused(otsport(home, "run", "trading_day", *arguments), error, *words)
-    assert contents(home) == {} if home.exists() else True
+    assert not home.exists() or contents(home) == {}
 
 
 def untagged(path):
@@ -81,7 +103,7 @@ def untagged(path):
 @pytest.mark.parametrize("name, write, words", [
     ("30_copy.ipynb", untagged, ["30_copy.ipynb has 0 cells tagged `parameters`", "tag the cell"]),
     ("copy.ipynb", lambda path: path.write_text("not a notebook"), ["copy.ipynb is not a notebook"]),
-    ("trading_dya", lambda path: None, ["no production notebook is called 'trading_dya'", "trading_day"]),
+    ("trading_dya", lambda path: None, ["no production notebook is called 'trading_dya'", "did you mean trading_day?", "ends in .ipynb"]),
 ])
 def test_notebook_that_cannot_be_run_safely_is_refused(tmp_path, name, write, words):
     home, path = tmp_path / "home", tmp_path / name
@@ -96,13 +118,6 @@ def test_account_that_the_gateway_does_not_serve_is_refused(tmp_path):
         check_refused(trading_day(home, port), "AccountNotServed", f"127.0.0.1:{port} serves DU999999, not DU123456", "log the right user in")
         check_nothing_done(home)
         assert other.poll() is None and listens(port)  # a gateway that the run has not started is none of its business
-
-
-def test_live_account_is_refused(tmp_path):
-    home, port = tmp_path / "home", free_port()
-    check_refused(trading_day(home, port, account="U1234567"), "AccountNotServed", "account U1234567", "is live", "paper account")
-    check_nothing_done(home)
-    assert not listens(port)
 
 
 def test_gateway_that_is_not_there_is_told(tmp_path):
@@ -137,21 +152,6 @@ def test_something_else_at_the_port_is_told(tmp_path):
     with stranger() as port:
         check_refused(trading_day(home, port), "BrokerUnreachable", f"127.0.0.1:{port}", "handshake", "correct the profile")
     check_nothing_done(home)
-
-
-def test_second_run_is_refused_while_the_first_goes_on(tmp_path):
-    home, port = tmp_path / "home", free_port()
-    first = subprocess.Popen(command(*day_arguments(port)), env=environment(home), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: list(home.glob("runs/trading_day/*.partial/status.json")))
-        check_refused(trading_day(home, free_port()), "RunLocked", "trading_day is already running", str(home), "another OTSPORT_HOME")
-        assert first.poll() is None
-        assert first.wait(200) == 0, first.stderr.read()
-    finally:
-        first.kill()
-        first.stderr.close()
-        end_all(home)
-    assert status(run_folder(home))["status"] == "done" and verdict(home) == FAULTLESS
 
 
 def test_file_that_is_no_database_is_refused_and_kept(tmp_path):

@@ -11,8 +11,8 @@ from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Contract, OptionChain, Quote, stock
 from otsport.core.settings import BrokerProfile
 from otsport.gateway.exchange import Exchange
+from otsport.gateway.frames import PREFIX, Frames, frame
 from otsport.gateway.sockets import serve
-from otsport.gateway.frames import Frames, frame
 from otsport.gateway.wire import encode, split
 from otsport.brokers.ib import IBBroker
 
@@ -50,7 +50,7 @@ class SmallMarket:
 
 
 def profile(port: int, **more) -> BrokerProfile:
-    return BrokerProfile(**{"port": port, "accounts": ("DU1",), "timeout_seconds": 5.0} | more)
+    return BrokerProfile(**{"port": port, "accounts": ("DU1",), "timeout_seconds": 5.0, "requests_per_second": 0} | more)
 
 
 @asynccontextmanager
@@ -79,12 +79,13 @@ async def connected(port: int, **more):
 
 class Relay:
     """A TCP relay in front of a gateway. `change` takes the list of frames (payloads) that came from the gateway in one piece of at least one
-    whole message, and gives the list that the client gets. `mute` swallows everything from the gateway, `cut()` breaks the connections."""
+    whole message, and gives the list that the client gets; `asked` is what came from the client. `mute` swallows everything from the gateway, `cut()` breaks the connections."""
 
     def __init__(self, target: int, change: Callable[[list[bytes]], list[bytes]] = lambda frames: frames):
         self.target, self.change, self.mute = target, change, False
         self.writers: list[asyncio.StreamWriter] = []
         self.clients: list[asyncio.StreamWriter] = []
+        self.asked: list[bytes] = []  # payloads of what the clients sent, after their greeting
 
     async def __aenter__(self) -> "Relay":
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -111,7 +112,14 @@ class Relay:
             end.close()
 
     async def up(self, reader, writer) -> None:
+        frames = Frames()
+        frames.push(await reader.readexactly(len(PREFIX)))
+        frames.skip(PREFIX)
+        writer.write(PREFIX)
         while data := await reader.read(1 << 16):
+            frames.push(data)
+            while (payload := frames.pop()) is not None:
+                self.asked.append(payload)
             writer.write(data)
         writer.write_eof()
 
@@ -135,3 +143,8 @@ def number(payload: bytes) -> int:
     "The message number of a frame; 0 for the greeting."
     fields = split(payload)
     return int(fields[0]) if len(fields) > 2 or fields[0] in ("53", "102", "62") else 0
+
+
+def kinds(payloads: list[bytes]) -> list[int]:
+    "The message numbers of what a client sent."
+    return [int(payload.split(b"\0")[0]) for payload in payloads if not payload.startswith(b"v")]

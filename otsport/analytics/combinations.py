@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .american import american, american_greeks
 from .options import UnitWarning, bsm_price, warn_units
-from ..core.arrays import floats, number
+from ..core.arrays import EXPIRED, floats, number
 from ..core.calendars import expiry_close, years_to_expiry
 from ..core.errors import InputError
 
@@ -258,6 +258,8 @@ def outcome(
 def _law(forward: float, tau: float, vol: float) -> tuple[float, float, float]:
     "Forward, time and vol of a lognormal law, finite; time and vol may be 0."
     law = number(forward, "forward"), number(tau, "tau"), number(vol, "vol")
+    if law[1] < 0:
+        raise InputError(f"tau is {tau:g} years: {EXPIRED}")
     if not (0 < law[0] < math.inf and 0 <= law[1] < math.inf and 0 <= law[2] < math.inf):
         raise InputError(f"forward {forward:g}, tau {tau:g}, vol {vol:g}: each must be finite, the forward above 0, the others not negative")
     return law

@@ -5,31 +5,32 @@
 # %% ../../nbs/analytics/20_covariance.ipynb #c002
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_labels, floats, labels, number, whole
+from ..core.arrays import align, check_returns, check_rising, floats, labels, number, place, warn_caller, warn_percent, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
-__all__ = ['DAILY_VOL', 'usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance', 'noise_edge',
-           'denoised_covariance', 'factor_covariance', 'usable_covariance', 'annual_covariance', 'repaired_covariance']
+__all__ = ['DAILY_VOL', 'PERCENT_VOL', 'usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance',
+           'noise_edge', 'denoised_covariance', 'factor_covariance', 'usable_covariance', 'annual_covariance',
+           'repaired_covariance']
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c005
 def usable_returns(returns: ArrayLike, fewest: int = 2) -> np.ndarray:
-    "Simple returns as a float64 (T, n) array; a NaN, or fewer than `fewest` rows, is an error that says where."
+    "Simple returns as a float64 (T, n) array; a NaN, a price, or fewer than `fewest` rows, is an error that says where."
     x = floats(returns, "returns")
     if x.ndim != 2 or x.shape[1] == 0:
         raise InputError(f"returns have shape {x.shape}: give sessions by assets, (T, n), at least one asset")
     if len(x) < fewest:
         raise DataError(f"{len(x)} sessions of returns are too few: at least {fewest} are needed, ask for a longer history")
     if not np.isfinite(x).all():
-        row, column = np.argwhere(~np.isfinite(x))[0]
-        raise DataError(f"return in row {row}, column {column} is {x[row, column]}: fill or drop the asset before measuring")
+        at = np.argwhere(~np.isfinite(x))[0]
+        raise DataError(f"return {place(returns, at)} is {x[tuple(at)]}: fill or drop the asset before measuring")
+    check_returns(x, returns)
+    warn_percent(x)
     return x
 
 
@@ -82,6 +83,7 @@ def ewma_covariance(
     "The RiskMetrics covariance, mean zero, ANNUAL, decimal squared, from simple daily returns, oldest first; a frame gives a frame."
     if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
+    check_rising(returns, "returns")
     x = usable_returns(returns, 1)
     weights = (1 - decay) * decay ** np.arange(len(x) - 1.0, -1.0, -1.0)
     weights[0] = decay ** (len(x) - 1.0)
@@ -142,6 +144,7 @@ def factor_covariance(
     ANNUAL, decimal squared, from simple daily returns; `factors` is a number of principal components, or daily returns of observed
     factors in the same sessions. A frame gives a frame.
     """
+    returns, factors = align({"the asset returns": (returns, 0), "the factor returns": (factors, 0)})
     x = usable_returns(returns)
     x = x - x.mean(axis=0)
     if isinstance(factors, (int, np.integer)) and not isinstance(factors, bool):
@@ -151,7 +154,7 @@ def factor_covariance(
         common = (left[:, :factors] * sizes[:factors]) @ right[:factors]
     else:
         f = usable_returns(factors)
-        check_labels({"the asset returns": labels(returns), "the factor returns": labels(factors)})
+
         if len(f) != len(x) or f.shape[1] >= len(f):
             raise InputError(f"factor returns have shape {f.shape}, asset returns {x.shape}: give the same sessions, more of them than factors")
         f = f - f.mean(axis=0)
@@ -161,7 +164,8 @@ def factor_covariance(
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c025
 def usable_covariance(cov: ArrayLike) -> np.ndarray:
-    "The covariance as a float64 (n, n) array; one that is not square, finite and symmetric, or has a variance below 0, is an error that says where."
+    "The covariance as a float64 (n, n) array, columns in the order of the rows; one that is not square, finite and symmetric, or has a variance below 0, is an error that says where."
+    cov, = align({"the covariance": (cov, 0, 1)})
     given = floats(cov, "covariance")
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.size == 0 or not np.isfinite(given).all():
         raise DataError(f"covariance of shape {given.shape} with {np.sum(~np.isfinite(given))} values that are not finite: give a finite square matrix")
@@ -170,18 +174,20 @@ def usable_covariance(cov: ArrayLike) -> np.ndarray:
         raise DataError(f"the covariance is not symmetric: ({i}, {j}) is {given[i, j]:.6g}, ({j}, {i}) is {given[j, i]:.6g}")
     if np.diag(given).min() < 0:
         raise DataError(f"variance {np.argmin(np.diag(given))} is {np.diag(given).min():.6g}, below 0: no repair keeps it")
-    check_labels({"the covariance's rows": labels(cov), "the covariance's columns": labels(cov, 1)})
+
     return given
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c028
-DAILY_VOL = 0.04  # where even the largest annual vol is below, the covariance is probably a daily one
+DAILY_VOL, PERCENT_VOL = 0.04, 5.0  # a largest annual vol below is probably a daily one, above it is in percent
 
 
 def annual_covariance(cov: ArrayLike) -> np.ndarray:
-    "A `usable_covariance` that is meant to be annual; a warning where its vols look daily."
+    "A `usable_covariance` that is meant to be annual; a `UnitWarning` where its vols look daily, or like percent."
     given = usable_covariance(cov)
     if 0 < (largest := np.diag(given).max() ** 0.5) < DAILY_VOL:
-        warnings.warn(f"the largest vol of the covariance is {largest:.2%} a year: an annual covariance is wanted, 252 times that of daily returns", stacklevel=3)
+        warn_caller(f"the largest vol of the covariance is {largest:.2%} a year: an annual covariance is wanted, 252 times that of daily returns")
+    if largest > PERCENT_VOL:
+        warn_caller(f"the largest vol of the covariance is {100 * largest:,.0f} % a year: a covariance of decimal returns is wanted, 0.04 for a vol of 20 %")
     return given
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c031

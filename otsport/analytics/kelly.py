@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_labels, check_returns, floats, labels, number, short
+from ..core.arrays import MOST_RETURN, align, check_returns, floats, labels, number, place, short, warn_caller
 from ..core.errors import DataError, InputError, SolverError
 
 from ..kernels.kelly import NO_CONVERGENCE, NOT_FINITE, OK, UNBOUNDED, fraction, growth, weights
@@ -61,10 +61,13 @@ def kelly(
 ) -> float:  # share of wealth; above 1 means borrowing
     """The share of wealth that would have grown fastest over a sample of returns; 0 when their mean is not positive.
 
-    `returns` are decimals per unit staked (0.01 is 1 %; percent give a hundredth of the share). The answer is an upper end, above 1
-    where it means borrowing; without a single loss there is no maximum, which is an error.
+    `returns` are decimals per unit staked (0.01 is 1 %; percent would give a hundredth of the share, and warn). The answer is an upper
+    end, above 1 where it means borrowing; without a single loss there is no maximum, which is an error.
     """
-    return _exact_fraction(_one_by_one(returns, "return"), "return")
+    x = _one_by_one(returns, "return")
+    if (odd := np.flatnonzero((x < -1) | (x > MOST_RETURN) & (x < np.inf))).size:
+        warn_caller(f"return {place(returns, odd[:1])} is {x[odd[0]]:g}: returns are decimals per unit staked, 0.01 is 1 %, and few bets lose more than the stake")
+    return _exact_fraction(x, "return")
 
 # %% ../../nbs/analytics/18_kelly.ipynb #c013
 def growth_rate(
@@ -78,7 +81,7 @@ def growth_rate(
     x, share = _one_by_one(returns, "return"), number(share, "share")
     if len(x) == 0 or not (np.isfinite(x).all() and np.isfinite(share)):
         raise DataError(f"{len(x)} returns, {np.sum(~np.isfinite(x))} of them not finite, and a share of {share:g}: growth needs at least one, all finite")
-    check_returns(x)
+    check_returns(x, returns)
     if 1 + share * x.min() <= 0 or 1 + share * x.max() <= 0:
         return -np.inf
     return float(growth(x, share))
@@ -104,16 +107,18 @@ class KellyWeights:
     growth: float  # mean log growth a period
     gap: float  # at most so much growth a period is missing
     steps: int  # working sets that were solved
+    names: tuple[str, ...] = ()  # of the assets, where the returns have them
 
     def __repr__(self) -> str:
-        largest = ", ".join(f"{i}: {short(self.weights[i])}" for i in np.argsort(-self.weights, kind="stable")[:5] if self.weights[i] > 0)
+        names = self.names or tuple(map(str, range(len(self.weights))))
+        largest = ", ".join(f"{names[i]}: {short(self.weights[i])}" for i in np.argsort(-self.weights, kind="stable")[:5] if self.weights[i] > 0)
         return (f"KellyWeights of {len(self.weights)} assets: {np.sum(self.weights > 0)} held, sum {short(self.weights.sum())} of wealth, "
-                f"log growth {short(self.growth)} a period (at most {self.gap:.1g} missing); largest by column {{{largest}}}")
+                f"log growth {short(self.growth)} a period (at most {self.gap:.1g} missing); largest {{{largest}}}")
 
 
 def kelly_many(
     returns: ArrayLike,  # (T, n) simple returns, one row a period
-    upper: float | ArrayLike = 1.0,  # largest weight of each asset
+    upper: float | ArrayLike = 1.0,  # largest weight of each asset; a Series is put in the order of the columns of a frame
     gross: float = 1.0,  # largest sum of weights; above 1 means borrowing
 ) -> KellyWeights:
     """The weights that would have grown fastest over a sample of returns; decimals of wealth, long only, in the order of the columns.
@@ -121,24 +126,28 @@ def kelly_many(
     `returns` are simple, decimals, -1 to 10, one row a period and one column an asset; percent or prices are refused. `upper` and `gross`
     are decimals of wealth.
     """
+    returns, upper = align({"returns": (returns, 1), "upper": (upper, 0)})
     rows = np.ascontiguousarray(floats(returns, "returns").T)
     if rows.ndim != 2 or rows.size == 0:
         raise InputError(f"returns have shape {np.shape(returns)}: (periods, assets) are needed")
     if not np.isfinite(rows).all():
-        asset, period = np.argwhere(~np.isfinite(rows))[0]
-        raise DataError(f"the return in row {period}, column {asset} is {rows[asset, period]}: leave gaps out before sizing")
-    check_returns(rows.T)
+        period, asset = np.argwhere(~np.isfinite(rows.T))[0]
+        raise DataError(f"the return {place(returns if hasattr(returns, 'iloc') else rows.T, (period, asset))} is {rows[asset, period]}: leave gaps out before sizing")
+    check_returns(rows.T, returns if hasattr(returns, "iloc") else None)
     if not 0 < number(gross, "gross") < float("inf"):
         raise InputError(f"gross is {gross}: the largest sum of weights must be positive and finite")
-    check_labels({"the columns of returns": labels(returns, 1), "upper": labels(upper)})
+    names = () if (columns := labels(returns, 1)) is None else tuple(map(str, columns))
     limit = floats(upper, "upper")
     if limit.shape not in ((), (len(rows),)):
         raise InputError(f"upper has shape {limit.shape} for {len(rows)} assets: give one bound, or one each")
+    if np.any(odd := (limit > max(2.0, float(gross))) & (limit < np.inf)):
+        warn_caller(f"upper is {limit[odd].flat[0]:g}, that is {100 * limit[odd].flat[0]:,.0f} % of wealth and no bound: upper bounds are decimals, 0.15 is 15 %")
     limit = np.minimum(np.broadcast_to(limit, len(rows)), float(gross))
     if not (limit >= 0).all():
-        raise InputError(f"upper bound {limit[~(limit >= 0)][0]} of asset {np.flatnonzero(~(limit >= 0))[0]}: it must be 0 or more")
+        bad = int(np.argmin(limit >= 0))
+        raise InputError(f"upper bound {limit[bad]} of asset {names[bad] if names else bad}: it must be 0 or more")
     w = np.empty(len(rows))
     gap, steps, status = weights(rows, limit, float(gross), w)
     if status == NO_CONVERGENCE:
         raise SolverError(f"no optimum after {steps} working sets of {len(rows)} assets; growth still missing: up to {gap:.2g} a period")
-    return KellyWeights(w, float(np.mean(np.log1p(w @ rows))), max(float(gap), 0.0), int(steps))
+    return KellyWeights(w, float(np.mean(np.log1p(w @ rows))), max(float(gap), 0.0), int(steps), names)

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import floats, labels, number
+from ..core.arrays import align, floats, number
+from ..core.calendars import years_to_expiry
 from ..core.errors import InputError
 from ..core.books import Position, Snapshot
 from ..kernels import snapshot as kernel
@@ -55,6 +56,9 @@ def _checked_positions(positions: Sequence[Position]) -> tuple[Position, ...]:
 def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, moved: Mapping[str, float]) -> list[float]:
     "Value of each position where its day begins, dollars; NaN where that is its first mark."
     held = {m.contract.key: float(m.value) for m in previous.positions} if previous else {}
+    for p in positions if previous else ():
+        if p.qty and p.contract.is_option:
+            years_to_expiry(previous.ts, p.contract.expiry, p.contract)  # one that expired before is refused by name
     if strange := sorted({*(key for key, value in held.items() if value), *moved} - {p.contract.key for p in positions}):
         raise InputError(f"{strange[0]} moved cash or was held before, but is not among the positions: pass it with quantity 0, or its part of the day is lost")
     if moved and not previous:
@@ -106,16 +110,16 @@ class LiveBook:
 
     def update(
         self,
-        marks: ArrayLike,  # (n,) dollars per unit of underlying, in the order of `keys`; NaN where there is no price
+        marks: ArrayLike,  # (n,) dollars per unit of underlying, in the order of `keys`, a Series by name; NaN where there is no price
         flow: float = 0.0,  # deposited since the last update, dollars, negative when withdrawn
     ) -> LiveFigures:
-        "Value the book at these prices, dollars per unit of underlying in the order of `keys`, NaN where there is none; `flow` in dollars."
+        "Value the book at these prices, dollars per unit of underlying in the order of `keys` (a Series: by name), NaN where there is none; `flow` in dollars."
         book, state = self._book, self._state
-        names, prices, flow = labels(marks), floats(marks, "marks"), number(flow, "flow")
+        marks, = align({"marks": (marks, 0)}, self.keys, "the positions")
+        prices, flow = floats(marks, "marks"), number(flow, "flow")
         if prices.shape != (len(self.keys),):
             raise InputError(f"marks have shape {prices.shape} for {len(self.keys)} positions: give one price each, in the order of keys")
-        if names is not None and tuple(names) != self.keys:
-            raise InputError(f"marks are labelled {names[0]} first, the first key is {self.keys[0]}: reindex them to `keys`")
+
         if ((prices < 0) | (prices == np.inf)).any() or not np.isfinite(flow):
             bad = np.flatnonzero((prices < 0) | (prices == np.inf))
             raise InputError(f"mark of {self.keys[bad[0]]} is {prices[bad[0]]:g}: a price is finite and not negative, NaN where there is none" if len(bad) else f"flow is {flow}: give finite dollars")

@@ -11,21 +11,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_returns, floats, number, shown, whole
+from .risk import _fewest, expected_shortfall, historical_var
+from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
 from ..core.contracts import NAN
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
-__all__ = ['ROLLING', 'drawdowns', 'longest_drawdown', 'Metrics', 'metrics', 'RollingMetrics', 'rolling_metrics']
+__all__ = ['FLAT', 'WHOLE_YEAR', 'ROLLING', 'drawdowns', 'longest_drawdown', 'Metrics', 'ShortHistory', 'metrics',
+           'RollingMetrics', 'rolling_metrics']
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c005
 def _series(returns: ArrayLike) -> np.ndarray:
     "Simple returns as a float64 vector, none below -1 or above 10 (a price, or percent); NaN stays."
+    check_rising(returns, "returns")
     x = floats(returns, "returns")
     if x.ndim != 1:
         raise InputError(f"returns have shape {x.shape}: give one series, (n,)")
-    check_returns(x)
+    check_returns(x, returns)
+    warn_percent(x)
     return x
 
 
@@ -43,7 +47,7 @@ def drawdowns(
 def longest_drawdown(returns: ArrayLike) -> int:
     "The longest run of sessions below a peak, from simple returns; a NaN among the returns is an error."
     if np.isnan(depths := drawdowns(returns)).any():
-        raise DataError(f"return {np.argmax(np.isnan(depths))} of {len(depths)} is not finite: where the value stands after it is not known")
+        raise DataError(f"return {place(returns, (int(np.argmax(np.isnan(depths))),))} is not finite: where the value stands after it is not known")
     longest = run = 0
     for below in depths < 0:
         run = run + 1 if below else 0
@@ -54,7 +58,7 @@ def longest_drawdown(returns: ArrayLike) -> int:
 _UNITS = {
     "sessions": "returns", "total_return": "decimal, whole series", "annual_return": "decimal a year, geometric", "vol": "decimal a year", "sharpe": "a year",
     "sortino": "a year", "calmar": "annual return over largest drawdown", "max_drawdown": "decimal, 0 or negative", "drawdown_sessions": "longest run below a peak",
-    "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive", "skewness": "population", "kurtosis": "excess, population",
+    "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive", "tail_sessions": "returns whose mean is cvar_95", "skewness": "population", "kurtosis": "excess, population",
     "win_rate": "decimal of the sessions not flat", "profit_factor": "gains over losses",
 }
 
@@ -64,7 +68,7 @@ class Metrics:
     """Performance and risk of a return series; decimals.
 
     Annual: annual_return, vol, sharpe, sortino, calmar. Of one session: var_95 and cvar_95, losses positive. Drawdowns are 0 or negative,
-    kurtosis is excess. NaN where a measure is not defined; `note` says why.
+    kurtosis is excess. NaN where a measure is not defined; `note` says why, and where a year is longer than the series.
     """
     sessions: int
     total_return: float
@@ -77,11 +81,12 @@ class Metrics:
     drawdown_sessions: int  # longest run below a peak
     var_95: float  # one session, loss positive
     cvar_95: float  # one session, loss positive
+    tail_sessions: int  # returns at or beyond var_95, whose mean is cvar_95
     skewness: float
     kurtosis: float  # excess
     win_rate: float  # winners among the sessions that were not flat
     profit_factor: float  # sum of gains over sum of losses
-    note: str = ""  # why measures are NaN
+    note: str = ""  # why measures are NaN, and what is scaled up to a year
 
     def frame(self) -> pd.DataFrame:
         "One row a measure."
@@ -103,11 +108,35 @@ def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
     "Annual rate and returns per year that compound."
     if not (-1 < number(rate, "rate") < np.inf and 0 < number(periods, "periods") < np.inf):
         raise InputError(f"rate is {rate} and periods {periods}: the rate must be above -1, the returns per year positive")
+    warn_units(rate=np.float64(rate))
     return float(rate), float(periods)
 
 
-def _ratio(top: float, bottom: float) -> float:
-    return float(top / bottom) if bottom > 0 else NAN
+FLAT = 1e-12  # decimal a session: a deviation, drawdown or loss at or below it is rounding
+WHOLE_YEAR = 0.99  # of the returns of a year: 250 sessions are one
+
+
+class ShortHistory(UserWarning):
+    "Annual figures of less than a year: scaled up, not earned."
+
+
+def _rounding(returns: object) -> float:
+    "What counts as rounding among these returns: more when they were held in float32."
+    kind = np.asarray(returns).dtype
+    return max(FLAT, 4 * float(np.finfo(kind).eps)) if kind.kind == "f" else FLAT
+
+
+def _short_note(count: int, periods: float) -> str:
+    "Words and a warning where `count` returns are less than a year."
+    if count >= WHOLE_YEAR * periods:
+        return ""
+    note = f"{count} returns are less than a year of {periods:g}: annual figures are scaled up, not earned"
+    warn_caller(note, ShortHistory)
+    return note
+
+
+def _ratio(top: float, bottom: float, least: float = 0.0) -> float:
+    return float(top / bottom) if bottom > least else NAN
 
 
 def _moment(x: np.ndarray, order: int) -> float:
@@ -116,14 +145,16 @@ def _moment(x: np.ndarray, order: int) -> float:
     return _ratio(np.mean(centered**order), np.mean(centered**2) ** (order / 2))
 
 
-def _tail(x: np.ndarray) -> tuple[float, float]:
-    "Value at risk 95 % and the mean loss at or beyond it, losses positive."
-    cut = np.quantile(x, 0.05, method="linear")
-    return 0.0 - float(cut), 0.0 - float(x[x <= cut].mean())  # 0.0 less: a loss of zero is 0, not -0
+def _tail(x: np.ndarray) -> tuple[float, float, int]:
+    "Value at risk 95 %, the mean loss at or beyond it, losses positive, and of how many returns; NaN where `historical_var` refuses."
+    if len(x) < _fewest(0.95):
+        return NAN, NAN, 0
+    var = historical_var(x, 0.95)
+    return var, expected_shortfall(x, 0.95), int(np.sum(x <= -var))
 
 
 def _annual(total: float, periods: float, count: int) -> float:
-    "Geometric return a year; NaN where it leaves float64: a few returns of minutes say nothing about a year."
+    "Geometric return a year; NaN where it leaves float64."
     try:
         return (1 + total) ** (periods / count) - 1 if total > -1 else -1.0
     except OverflowError:
@@ -137,29 +168,31 @@ def metrics(
 ) -> Metrics:
     """The twelve measures; fewer than two returns give NaN with a note, a NaN among the returns is an error.
 
+    Less than a year gives a `ShortHistory` warning and the same words in `note`, less than 20 returns no `var_95` and `cvar_95`.
+
     `returns` are simple, decimals, one a session, oldest first (prices: `prices.pct_change().dropna()`); prices and percent are refused.
     `rate` is annual, decimal. `periods` is returns a year: 252 for daily ones, 12 for monthly ones. Units of the answer: see `Metrics`.
     """
     x, rate, periods = _series(returns), *_checked_rate(rate, periods)
     if not np.isfinite(x).all():
-        raise DataError(f"return {np.flatnonzero(~np.isfinite(x))[0]} of {len(x)} is not finite: measures of a series with gaps mean nothing")
+        raise DataError(f"return {place(returns, (int(np.argmin(np.isfinite(x))),))} is not finite: measures of a series with gaps mean nothing")
     if len(x) < 2:
-        return Metrics(len(x), *[NAN] * 7, 0, *[NAN] * 6, note=f"{len(x)} returns: at least 2 are needed")
-    flat = np.ptp(x) == 0
-    excess = x - ((1 + rate) ** (1 / periods) - 1)
-    total = float(np.prod(1 + x) - 1)
-    annual = _annual(total, periods, len(x))
-    deepest, root = float(drawdowns(x).min()), periods**0.5
-    gains, losses = x[x > 0].sum(), -x[x < 0].sum()
+        return Metrics(len(x), *[NAN] * 7, 0, NAN, NAN, 0, *[NAN] * 4, note=f"{len(x)} returns: at least 2 are needed")
+    least, excess = _rounding(returns), x - ((1 + rate) ** (1 / periods) - 1)
+    flat, total = bool(x.std() <= least), float(np.prod(1 + x) - 1)
+    annual, deepest, root = _annual(total, periods, len(x)), float(drawdowns(x).min()), periods**0.5
+    gains, losses, (var, cvar, count) = x[x > 0].sum(), -x[x < 0].sum(), _tail(x)
+    reasons = {"all returns are equal: no ratio to risk": flat, f"{len(x)} returns compound to no annual return": np.isnan(annual),
+               "no session lost: no ratio to losses": losses <= least, f"no 95 % loss: it takes {_fewest(0.95)} returns": np.isnan(var)}
     return Metrics(
         sessions=len(x), total_return=total, annual_return=annual, vol=0.0 if flat else float(x.std(ddof=1) * root),
         sharpe=NAN if flat else _ratio(excess.mean() * root, x.std(ddof=1)),
-        sortino=NAN if flat else _ratio(excess.mean() * root, np.sqrt(np.mean(np.minimum(excess, 0) ** 2))),
-        calmar=_ratio(annual, -deepest), max_drawdown=deepest, drawdown_sessions=longest_drawdown(x),
-        var_95=_tail(x)[0], cvar_95=_tail(x)[1],
+        sortino=_ratio(excess.mean() * root, np.sqrt(np.mean(np.minimum(excess, 0) ** 2)), least),
+        calmar=_ratio(annual, -deepest, least), max_drawdown=deepest, drawdown_sessions=longest_drawdown(x),
+        var_95=var, cvar_95=cvar, tail_sessions=count,
         skewness=NAN if flat else _moment(x, 3), kurtosis=NAN if flat else _moment(x, 4) - 3,
-        win_rate=_ratio(np.sum(x > 0), np.sum(x != 0)), profit_factor=_ratio(gains, losses),
-        note="all returns are equal: no ratio to risk" if flat else f"{len(x)} returns compound to no annual return" if np.isnan(annual) else "" if losses > 0 else "no session lost: no ratio to losses",
+        win_rate=_ratio(np.sum(x > 0), np.sum(x != 0)), profit_factor=_ratio(gains, losses, least),
+        note="; ".join([*(reason for reason, holds in reasons.items() if holds), *filter(None, [_short_note(len(x), periods)])]),
     )
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c018
@@ -174,6 +207,7 @@ class RollingMetrics:
     series: pd.Index
     ends: pd.Index  # the last session of each window
     window: int  # sessions
+    note: str = ""  # what is scaled up to a year
 
     def frame(self, measure: str) -> pd.DataFrame:
         "One measure: a row for each window, a column for each series."
@@ -182,7 +216,7 @@ class RollingMetrics:
         return pd.DataFrame(self.values[:, ROLLING.index(measure)].T, index=self.ends, columns=self.series)
 
     def __repr__(self) -> str:
-        return (f"RollingMetrics: {len(self.series)} series, {len(self.ends)} windows of {self.window} returns, ends {self.ends[0]} to {self.ends[-1]}\n"
+        return (f"RollingMetrics: {len(self.series)} series, {len(self.ends)} windows of {self.window} returns, ends {self.ends[0]} to {self.ends[-1]}{self.note and ' (' + self.note + ')'}\n"
                 f"frame(measure) of: {', '.join(ROLLING)}")
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c020
@@ -195,20 +229,23 @@ def rolling_metrics(
     """The twelve measures (with the profit factor) of every window; a window with a return that is not finite is NaN.
 
     `returns` are simple, decimals, oldest first, one column a series; prices and percent are refused. `window` counts returns, `rate` is
-    annual, decimal, `periods` returns a year. `.frame("sharpe")` gives one measure; units and signs are those of `Metrics`.
+    annual, decimal, `periods` returns a year. `.frame("sharpe")` gives one measure; units and signs are those of `Metrics`. Windows of
+    less than a year give a `ShortHistory` warning and a note, those of less than 20 returns no `var_95` and `cvar_95`.
     """
     from otsport.kernels.metrics import MEASURES, rolling_many
 
     table = returns if isinstance(returns, (pd.DataFrame, pd.Series)) else floats(returns, "returns")
     if table.ndim not in (1, 2):
         raise InputError(f"returns have shape {table.shape}: give (n,) or (n, series)")
-    table, (rate, periods) = pd.DataFrame(table), _checked_rate(rate, periods)
+    check_rising(table, "returns")
+    least, table, (rate, periods) = _rounding(returns), pd.DataFrame(table), _checked_rate(rate, periods)
     rows = np.ascontiguousarray(floats(table, "returns").T)
     window = whole(window, "window", 2, max(rows.shape[1], 2))
     if window > rows.shape[1]:
         raise InputError(f"window is {window} sessions: it must be 2 to {rows.shape[1]}, the number of returns")
     for name, row in zip(table.columns, rows):
-        check_returns(np.where(row == -np.inf, np.nan, row), (f"{name}: return",))
+        check_returns(np.where(row == -np.inf, np.nan, row), table[name] if table.columns.is_unique else None, f"{name}: return")
+    warn_percent(rows)
     values = np.empty((len(rows), MEASURES, rows.shape[1] - window + 1))
-    rolling_many(rows, window, (1 + rate) ** (1 / periods) - 1, float(periods), 0.05, values)
-    return RollingMetrics(values, table.columns, table.index[window - 1 :], window)
+    rolling_many(rows, window, (1 + rate) ** (1 / periods) - 1, float(periods), 0.05, least, values)
+    return RollingMetrics(values, table.columns, table.index[window - 1 :], window, _short_note(window, periods))

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .var import _checked_levels, _scaled
+from .risk import _scaled
+from .var import _checked_levels
 from .covariance import annual_covariance, usable_covariance
-from ..core.arrays import check_labels, floats, labels, number, shown, whole
+from ..core.arrays import align, check_returns, floats, labels, number, place, shown, warn_percent, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import elementary, montecarlo, tail
@@ -42,7 +43,6 @@ class Factors:
 
 def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Delta, gamma and covariance as float64 arrays that fit together, all finite, the matrices symmetric."
-    check_labels({"delta": labels(delta), "gamma": labels(gamma), "the columns of gamma": labels(gamma, 1), "the covariance": labels(cov)})
     delta, gamma, sigma = floats(delta, "delta"), floats(gamma, "gamma"), floats(cov, "covariance")
     n = delta.size
     gamma = np.zeros(n) if gamma.ndim == 0 and gamma == 0 else gamma  # a linear book
@@ -57,7 +57,7 @@ def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[n
 
 def book_factors(delta: ArrayLike, gamma: ArrayLike, cov: np.ndarray, drift: float = 0.0) -> Factors:
     "The rotation in which the book is a sum over factors; `delta` and `gamma` in dollars as in `monte_carlo`, but `cov` of the HORIZON, not annual."
-    delta, gamma, cov = _checked_book(delta, gamma, cov)
+    delta, gamma, cov = _checked_book(*align({"delta": (delta, 0), "gamma": (gamma, 0, 1), "the covariance": (cov, 0, 1)}))
     if not np.isfinite(number(drift, "drift")):
         raise DataError(f"drift is {drift}: give finite dollars")
     root = _root(cov)
@@ -131,7 +131,7 @@ def _parts(f: Factors, delta: np.ndarray, gamma: np.ndarray, drift: np.ndarray, 
     tail.var_weights(pnl, var, near)
     tail.es_weights(pnl, var, beyond)
     if np.isnan(near[0]):
-        return -drift, -drift
+        return 0.0 - drift, 0.0 - drift
     rows = np.flatnonzero((near > 0) | (beyond > 0))
     draws, back = np.unique(rows // 2 if mirrored else rows, return_inverse=True)
     y = np.empty((len(draws), len(delta)))
@@ -160,8 +160,9 @@ def monte_carlo(
 
     `cov` is ANNUAL, decimal squared, as `analytics.covariance` gives it (`np.cov` of daily returns is 252 times too small, and warns); the
     horizon is `sessions` of 252. `delta` is shares * delta * S dollars, `gamma` is shares * Gamma * S**2 dollars (0: a linear book), shares
-    being contracts times multiplier. `drift` is dollars over the horizon. Levels are 0.95, not 95; each needs 20 / (1 - level) scenarios.
+    being contracts times multiplier; what has labels is put in the order of delta's. `drift` is dollars over the horizon. Levels are 0.95, not 95; each needs 20 / (1 - level) scenarios.
     """
+    delta, gamma, cov, drift = align({"delta": (delta, 0), "gamma": (gamma, 0, 1), "the covariance": (cov, 0, 1), "drift": (drift, 0)})
     delta, gamma, sigma = _checked_book(delta, gamma, cov)
     annual_covariance(cov)
     n, scenarios, seed = delta.size, whole(scenarios, "scenarios", BATCHES), whole(seed, "seed", 0)
@@ -191,6 +192,8 @@ def copula_scenarios(
     past, scenarios, seed = floats(past_returns, "past returns"), whole(scenarios, "scenarios", 1), whole(seed, "seed", 0)
     if past.ndim != 2 or len(past) < 3 or past.shape[1] == 0 or not np.isfinite(past).all():
         raise DataError(f"past returns have shape {past.shape}, {np.sum(~np.isfinite(past))} not finite: give at least 3 sessions by assets, all finite")
+    check_returns(past, past_returns, "past return")
+    warn_percent(past)
     from scipy.special import stdtr
     count, n = past.shape
     ranks = np.ascontiguousarray((past.argsort(axis=0).argsort(axis=0) + 0.5) / count)

@@ -5,23 +5,20 @@
 # %% ../../nbs/analytics/22_options.ipynb #c002
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_labels, floats, labels, number
+from ..core.arrays import EXPIRED, UnitWarning, align, floats, number, warn_caller, warn_units
 from ..core.errors import InputError
 from otsport.kernels.options import (
     bsm_arrays, greeks_arrays, greeks_parallel, implied_vol_arrays, implied_vol_parallel, second_order_arrays,
 )
 
 # %% auto #0
-__all__ = ['USUAL', 'IV_FLAGS', 'TICK_SLACK', 'right_sign', 'UnitWarning', 'warn_units', 'bsm', 'bsm_price', 'bsm_delta',
-           'bsm_vega', 'Greeks', 'OnStrikeWarning', 'warn_on_strike', 'bsm_greeks', 'SecondOrder', 'bsm_second_order',
-           'black76', 'implied_vol']
+__all__ = ['IV_FLAGS', 'TICK_SLACK', 'right_sign', 'bsm', 'bsm_price', 'bsm_delta', 'bsm_vega', 'Greeks', 'OnStrikeWarning',
+           'warn_on_strike', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
 
 # %% ../../nbs/analytics/22_options.ipynb #c005
 def right_sign(
@@ -39,46 +36,12 @@ def right_sign(
         raise InputError(f"right {given[bad].flat[0]!s} is neither call nor put: use 'C' or 'P', or +1 or -1")
     return np.where(given == call, 1.0, -1.0)
 
-# %% ../../nbs/analytics/22_options.ipynb #c008
-class UnitWarning(UserWarning):
-    "A number that is probably in another unit: percent for a decimal, days for years."
-
-
-USUAL = {"vol": 5.0, "rate": 0.2, "div_yield": 0.2, "tau": 10.0}  # largest size: annual decimals, and years
-
-
-def _callers_level() -> int:
-    "The `stacklevel` at which a warning names the line outside this package."
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("otsport."):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def _doubt(name: str, odd: np.ndarray, size: int) -> str:
-    "The first of the odd numbers, how it is taken, and what to write for the other unit."
-    x, count = odd[0], f" ({odd.size} of {size} are so large)" if size > 1 else ""
-    if name == "tau":
-        return f"tau is {x:g}, that is {x:g} years{count}: for {x:g} days give {x:g} / 365"
-    return f"{name} is {x:g}, that is {100 * x:,.0f} % a year{count}: for {x:g} % give {x / 100:g}"
-
-
-def warn_units(**inputs: ArrayLike) -> None:
-    "One `UnitWarning` that names the numbers beyond their usual size among vol, rate, div_yield (annual decimals) and tau (years)."
-    said = []
-    for name in (n for n in USUAL if n in inputs):
-        value, most = np.asarray(inputs[name]), USUAL[name]
-        if abs(float(value)) <= most if value.ndim == 0 else value.size == 0 or -most <= value.min() and value.max() <= most:
-            continue
-        odd = value[(np.abs(value) > most) & (np.abs(value) < np.inf)]
-        said += [_doubt(name, odd, value.size)] if odd.size else []
-    if said:
-        warnings.warn("; ".join(said), UnitWarning, stacklevel=_callers_level())
-
 # %% ../../nbs/analytics/22_options.ipynb #c010
 def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
     "The inputs as float64 vectors of one length, in order, and the shape they broadcast to; negatives where none may be are refused."
-    check_labels({name: labels(v) for name, v in inputs.items()})
+    inputs = dict(zip(inputs, align({name: (v, -1) for name, v in inputs.items()})))  # a Series meets the columns of a frame, as arrays do
+    if frames := {name: (v, 0) for name, v in inputs.items() if hasattr(v, "columns")}:
+        inputs |= dict(zip(frames, align(frames)))
     arrays = [right_sign(v) if name == "right" else floats(v, name) for name, v in inputs.items()]
     try:
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
@@ -87,7 +50,7 @@ def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
         raise InputError(f"the shapes do not fit together: {shapes}; give equal lengths, or scalars") from error
     for name, value in zip(inputs, arrays):
         if name in ("spot", "forward", "strike", "tau", "vol") and np.any(value < 0):
-            hint = ": the expiry precedes the instant of the prices" if name == "tau" else ""
+            hint = f": {EXPIRED}" if name == "tau" else ""
             raise InputError(f"{name} is {value[value < 0].flat[0]:g}, below 0{hint}")
     warn_units(**dict(zip(inputs, arrays)))
     # numba compiles anew for each mixture of read-only arrays, so none is passed on
@@ -163,8 +126,8 @@ def warn_on_strike(spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: 
     S, K = spot[still], strike[still]
     on = (S == K) & ((rate == div_yield) | (tau == 0))[still] | (S * np.exp(((rate - div_yield) * tau)[still]) == K)
     if on.any():
-        warnings.warn(f"{on.sum()} of {tau.size} options stand exactly on their strike with no time or no vol left, first at {K[on][0]:g}: delta jumps there, gamma is given as 0 and theta "
-                      "as carry alone, the middle of both sides; look at delta a cent above and below", OnStrikeWarning, stacklevel=_callers_level())
+        warn_caller(f"{on.sum()} of {tau.size} options stand exactly on their strike with no time or no vol left, first at {K[on][0]:g}: delta jumps there, gamma is given as 0 and theta "
+                      "as carry alone, the middle of both sides; look at delta a cent above and below", OnStrikeWarning)
 
 # %% ../../nbs/analytics/22_options.ipynb #c020x1
 def bsm_greeks(

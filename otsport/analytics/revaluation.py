@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .options import bsm
-from .risk import historical_var
-from .var import BookTail, _checked_levels, _numbered, _scaled
-from ..core.arrays import check_labels, floats, labels, number, short
+from .risk import _scaled, historical_var
+from .var import BookTail, _checked_levels, _numbered
+from ..core.arrays import EXPIRED, align, check_returns, floats, labels, number, place, short, warn_percent, warn_shifts, warn_units
+
 from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR
 from ..kernels import revaluation, tail
@@ -74,7 +75,7 @@ def make_book(
     div_yield: ArrayLike = 0.0,  # annual, continuous
     multiplier: ArrayLike = 100.0,  # units of underlying per contract; shares count one each
 ) -> Book:
-    """A checked book; a negative, missing or infinite number of an option is named with its position.
+    """A checked book; a negative, missing or infinite number of an option is named with its position, and so is an expired one.
 
     `qty` is signed contracts or shares (an option counts `multiplier` units, shares one), prices in dollars, `tau` in years, `vol`, `rate`
     and `div_yield` annual decimals. `right` is "C", "P" or "S" for shares. With names as `underlying`, ["AAPL", "KO"], scenarios are
@@ -84,8 +85,9 @@ def make_book(
     if wrong := [r for r in given.ravel() if r not in RIGHTS]:
         raise InputError(f"right {str(wrong[0])!r} is not known: use 'C', 'P' or 'S' (shares)")
     inputs = dict(qty=qty, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right, multiplier=multiplier, underlying=underlying)
-    check_labels({name: labels(value) for name, value in inputs.items()})
-    inputs["underlying"], names = _columns_of(underlying)
+    inputs = dict(zip(inputs, align({name: (value, 0) for name, value in inputs.items()})))
+    inputs["underlying"], names = _columns_of(inputs["underlying"])
+    given = np.asarray(inputs["right"]).astype(str)
     inputs["right"] = np.array([RIGHTS[r] for r in given.ravel()]).reshape(given.shape)
     arrays = [np.atleast_1d(floats(value, name)) for name, value in inputs.items()]
     if max(a.ndim for a in arrays) > 1 or len({a.size for a in arrays} - {1}) > 1:
@@ -94,11 +96,14 @@ def make_book(
     if np.any((rows != np.floor(rows)) | ~(rows >= 0)):
         raise InputError(f"underlying is {rows[(rows != np.floor(rows)) | ~(rows >= 0)][0]:g}: give names (columns of scenario frames) or whole numbers from 0 (columns of plain arrays)")
     option = sign != 0
+    if np.any(past := option & (tau < 0)):
+        raise InputError(f"tau of position {np.argmax(past)} is {tau[np.argmax(past)]:g} years: {EXPIRED}")
     for name, column, needed in (("qty", qty, option | ~option), ("spot", spot, option | ~option), ("strike", strike, option), ("tau", tau, option),
                                  ("vol", vol, option), ("rate", rate, option), ("div_yield", div_yield, option), ("multiplier", multiplier, option)):
         bad = needed & ~(np.isfinite(column) & ((column >= 0) | np.isin(name, ("qty", "rate", "div_yield"))))
         if bad.any():
             raise DataError(f"{name} of position {np.argmax(bad)} is {column[np.argmax(bad)]:g}: give a finite number, not negative where it cannot be")
+    warn_units(**{name: column[option] for name, column in (("vol", vol), ("rate", rate), ("div_yield", div_yield), ("tau", tau))})
     return Book(qty * np.where(option, multiplier, 1.0), spot, strike, tau, rate, div_yield, vol, sign, np.array(rows, dtype=np.int64), names)
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c008
@@ -117,10 +122,9 @@ def _aligned(book: Book, scenarios: ArrayLike, what: str) -> ArrayLike:
     "The scenarios with their columns in the book's order: by name for a book of names, plain for a book of numbers."
     columns = labels(scenarios, 1)
     if book.names:
-        if columns is None or not columns.is_unique or not set(book.names) <= set(columns):
-            raise InputError(f"the {what} have {'no names' if columns is None else f'columns {list(columns)[:5]}'}, the book is on {', '.join(book.names[:5])}: "
-                             "give a frame with these columns, each once")
-        return scenarios[list(book.names)]
+        if columns is None:
+            raise InputError(f"the {what} have no names, the book is on {', '.join(book.names[:5])}: give a frame with these columns, each once")
+        return align({f"the {what}": (scenarios, 1)}, book.names, "the book")[0]
     if columns is not None and list(columns) != list(range(len(columns))):
         raise InputError(f"the {what} have columns {list(columns)[:5]} and the book numbers its underlyings: make_book(underlying=names), or give a plain array in the order of the numbers")
     return scenarios
@@ -128,7 +132,7 @@ def _aligned(book: Book, scenarios: ArrayLike, what: str) -> ArrayLike:
 
 def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     "Returns and vol shifts, (T, m) each and checked against the book; the shifts are (0, 0) where none are given."
-    check_labels({"the scenarios of the spot returns": labels(spot_returns), "the scenarios of the vol shifts": labels(vol_shifts)})
+    spot_returns, vol_shifts = align({"the spot returns": (spot_returns, 0), "the vol shifts": (vol_shifts, 0)})
     spot_returns = _aligned(book, spot_returns, "spot returns")
     vol_shifts = None if vol_shifts is None else _aligned(book, vol_shifts, "vol shifts")
     moves = np.require(floats(spot_returns, "spot return"), requirements=["C", "W"])  # numba compiles anew for what is read-only
@@ -139,10 +143,13 @@ def _scenarios(book: Book, spot_returns: ArrayLike, vol_shifts: ArrayLike | None
         raise InputError("there are no scenarios: give at least one row of spot returns")
     if len(book.underlying) and not (0 <= book.underlying.min() and book.underlying.max() < moves.shape[1]):
         raise InputError(f"underlying {book.underlying.max()} of the book is no column of {moves.shape[1]} underlyings in the scenarios")
-    for name, matrix, least in (("spot return", moves, -1.0), ("vol shift", shifts, -np.inf)):
-        if not np.isfinite(matrix).all() or matrix.min(initial=0.0) < least:
-            row, column = np.argwhere(~(np.isfinite(matrix) & (matrix >= least)))[0]
-            raise DataError(f"{name} in scenario {row} of underlying {column} is {matrix[row, column]:g}: give finite numbers, returns of -1 or more")
+    for name, matrix, given in (("spot return", moves, spot_returns), ("vol shift", shifts, vol_shifts)):
+        if not np.isfinite(matrix).all():
+            at = np.argwhere(~np.isfinite(matrix))[0]
+            raise DataError(f"{name} {place(given if hasattr(given, 'iloc') else matrix, at)} is {matrix[tuple(at)]:g}: give finite numbers")
+    check_returns(moves, spot_returns if hasattr(spot_returns, "iloc") else None, "spot return")
+    warn_percent(moves)
+    warn_shifts(shifts)
     lowest = book.vol + shifts.min(axis=0)[book.underlying] if len(shifts) else book.vol
     if np.any((book.sign != 0) & (lowest < 0)):
         i = int(np.argmax((book.sign != 0) & (lowest < 0)))
@@ -198,11 +205,12 @@ def book_tail(
     scratch = np.empty(len(total))
     tail.tails(total, wanted, var, es, scratch)
     tail.var_weights(total, var[0], scratch)
-    weights[:, 0] = scratch if np.isfinite(scratch[0]) else 1 / len(total)  # the P&L does not vary: plain means
+    still = not np.isfinite(scratch[0])  # the P&L does not vary: plain means
+    weights[:, 0] = 1 / len(total) if still else scratch
     tail.es_weights(total, var[0], scratch)
     weights[:, 1] = scratch
-    parts = -(found.pnl @ weights)
-    parts_var = parts[:, 0] if np.ptp(total) == 0 else _scaled(parts[:, 0], var[0])
+    parts = 0.0 - found.pnl @ weights
+    parts_var = parts[:, 0] if still else _scaled(parts[:, 0], var[0])
     return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts[:, 1], total, tuple(names) or _numbered(len(parts)))
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c018

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from math import ceil
+from math import ceil, floor
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import floats, number
+from ..core.arrays import align, check_returns, floats, number, place, warn_percent, warn_shifts, warn_units
 from ..core.calendars import years_to_expiry
 from ..core.errors import DataError, InputError
 from ..core.contracts import Contract, Right
 from ..core.units import DAYS_PER_YEAR
-from ..kernels.revaluation import revalue
 
 # %% auto #0
-__all__ = ['QUANTILES', 'CONVENTIONS', 'historical_var', 'expected_shortfall', 'scenario_pnl', 'usable_pnl', 'component_var',
-           'component_es']
+__all__ = ['QUANTILES', 'CONVENTIONS', 'PLOTTING', 'historical_var', 'expected_shortfall', 'scenario_pnl', 'usable_pnl',
+           'component_var', 'component_es']
 
 # %% ../../nbs/analytics/21_risk.ipynb #c005
 def _level(level: float) -> float:
@@ -62,10 +61,41 @@ def _checked_convention(convention: str) -> str:
     return convention
 
 
+PLOTTING = {"linear": (1.0, 1.0), "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0),
+            "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8)}  # alpha and beta of the continuous quantiles
+
+
+def _unrounded(place: float) -> float:
+    "A place so near a whole or half number is that number: 1 - 0.9 is 0.09999999999999998."
+    nearest = round(2 * place) / 2
+    return nearest if abs(place - nearest) < 1e-9 else place
+
+
 def _tail_count(n: int, level: float) -> tuple[float, int]:
     "n(1 - a) without the rounding of 1 - a, and the rank (from 0) of the observation that it reaches into."
-    count = round(n * (1 - level), 9)
-    return count, int(np.ceil(count)) - 1
+    count = _unrounded(n * (1 - level))
+    return count, ceil(count) - 1
+
+
+def _neighbors(n: int, level: float, convention: str) -> tuple[int, int, float]:
+    "Ranks (from 0) of the observations on both sides of the quantile at 1 - a, and the share of the upper one; without the rounding of 1 - a."
+    (a, b), p, (count, rank) = PLOTTING.get(convention, (1.0, 1.0)), 1 - level, _tail_count(n, level)
+    h = min(max(_unrounded(n * p + a + p * (1 - a - b) - 1), 0.0), n - 1.0)
+    low, high = floor(h), ceil(h)
+    steps = {"lower": low, "higher": high, "nearest": round(h), "inverted_cdf": rank, "averaged_inverted_cdf": rank, "closest_observation": max(round(count), 1) - 1}
+    if convention == "midpoint":
+        return low, high, 0.5
+    if convention == "averaged_inverted_cdf" and count == rank + 1:
+        return rank, rank + 1, 0.5
+    return (steps[convention],) * 2 + (0.0,) if convention in steps else (low, high, h - low)
+
+
+def _quantile(x: np.ndarray, level: float, convention: str) -> float:
+    "The quantile of the sample at 1 - level; never outside the two observations."
+    low, high, share = _neighbors(len(x), level, convention)
+    ordered = np.partition(x, (low, high))
+    a, b = ordered[low], ordered[high]
+    return float(a if low == high else b - (b - a) * (1 - share) if share >= 0.5 else a + (b - a) * share)
 
 # %% ../../nbs/analytics/21_risk.ipynb #c008
 def historical_var(
@@ -80,10 +110,10 @@ def historical_var(
     """
     x, level = _sample(pnl, level), float(level)
     if _checked_convention(convention) == "skfolio":
-        return float(-np.sort(x)[_tail_count(len(x), level)[1]])
+        return 0.0 - float(np.sort(x)[_tail_count(len(x), level)[1]])
     if convention == "quantstats":
         return float(-NormalDist().inv_cdf(1 - level) * x.std(ddof=1) - x.mean())
-    return 0.0 - float(np.quantile(x, 1 - level, method="linear" if convention == "empyrical" else convention))  # 0.0 less: no loss is 0, not -0
+    return 0.0 - _quantile(x, level, convention)  # 0.0 less: no loss is 0, not -0
 
 # %% ../../nbs/analytics/21_risk.ipynb #c011
 def expected_shortfall(
@@ -94,7 +124,7 @@ def expected_shortfall(
     "The mean loss in the observations at or beyond the value at risk; unit, sign and level as in `historical_var`."
     x, var, level = _sample(pnl, level), historical_var(pnl, level, convention), float(level)
     if convention == "empyrical":
-        return float(-np.sort(x)[: int((len(x) - 1) * (1 - level)) + 1].mean())
+        return 0.0 - float(np.sort(x)[: _neighbors(len(x), level, convention)[0] + 1].mean())
     if convention == "quantstats":
         normal = NormalDist()
         return float(normal.pdf(normal.inv_cdf(1 - level)) / (1 - level) * x.std(ddof=1) - x.mean())
@@ -105,16 +135,20 @@ def expected_shortfall(
     return 0.0 - float(x[x <= -var].mean())
 
 # %% ../../nbs/analytics/21_risk.ipynb #c014
-def _checked_positions(contracts: Sequence[Contract], quantities: Mapping[Contract, float], spots: Mapping[str, float],
-                       past_returns: pd.DataFrame, option_vols: Mapping[str, float]) -> None:
+def _held_symbols(contracts: Sequence[Contract]) -> list[str]:
+    "The underlyings, each once."
+    if wrong := [c for c in contracts if not isinstance(c, Contract)]:
+        raise InputError(f"quantities: {wrong[0]!r} is no Contract, give {{stock('KO'): 100.0}}, units by contract")
+    return list(dict.fromkeys(c.symbol for c in contracts))
+
+
+def _checked_positions(contracts: Sequence[Contract], quantities: Mapping[Contract, float], spots: Mapping[str, float], option_vols: Mapping[str, float]) -> None:
     "Everything that the valuation needs is there, or an error that names the position."
-    if not isinstance(past_returns, pd.DataFrame) or not past_returns.columns.is_unique:
-        raise InputError("past_returns: give a frame of sessions by symbols, each symbol once")
     for c in contracts:
         if not np.isfinite(number(quantities[c], f"quantity of {c}")):
             raise DataError(f"quantity of {c} is {quantities[c]}: give the signed units held")
-        if c.symbol not in past_returns or c.symbol not in spots:
-            raise DataError(f"no spot or no past returns of {c.symbol}, which is held: {float(quantities[c]):g} {c}")
+        if c.symbol not in spots:
+            raise DataError(f"no spot of {c.symbol}, which is held: {float(quantities[c]):g} {c}")
         if not 0 <= number(spots[c.symbol], f"spot of {c.symbol}") < np.inf:
             raise DataError(f"spot of {c.symbol} is {spots[c.symbol]}: give a finite price, not negative")
         if c.is_option and not (c.key in option_vols and 0 <= number(option_vols[c.key], f"vol of {c}") < np.inf):
@@ -131,13 +165,27 @@ def _columns(contracts: Sequence[Contract], quantities: Mapping[Contract, float]
     return [np.ascontiguousarray(column) for column in np.array(rows, dtype=np.float64).reshape(-1, 8).T]
 
 
-def _held(frame: pd.DataFrame, symbols: list[str], what: str) -> np.ndarray:
-    "The columns of the symbols, all finite."
-    found = np.require(floats(frame[symbols], what), requirements=["C", "W"])
+def _held(frame: pd.DataFrame, what: str) -> np.ndarray:
+    "The numbers of the frame, all finite."
+    found = np.require(floats(frame, what), requirements=["C", "W"])
     if not np.isfinite(found).all():
-        row, column = np.argwhere(~np.isfinite(found))[0]
-        raise DataError(f"{what} of {symbols[column]} in {frame.index[row]} is {found[row, column]}: fill it, or leave the session out")
+        at = np.argwhere(~np.isfinite(found))[0]
+        raise DataError(f"{what} {place(frame, at)} is {found[tuple(at)]}: fill it, or leave the session out")
     return found
+
+
+def _moves(past_returns: pd.DataFrame, vol_shifts: pd.DataFrame | None, symbols: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    "Returns and vol shifts in the order of the symbols; the shifts are (0, 0) where none are given."
+    if not isinstance(past_returns, pd.DataFrame) or not isinstance(vol_shifts, (pd.DataFrame, type(None))):
+        raise InputError("past_returns and vol_shifts: give frames of sessions by symbols, each symbol once")
+    past_returns, vol_shifts = align({"past_returns": (past_returns, 1), "vol_shifts": (vol_shifts, 1)}, symbols, "the positions")
+    past_returns, vol_shifts = align({"past_returns": (past_returns, 0), "vol_shifts": (vol_shifts, 0)})
+    moves = _held(past_returns, "past return")
+    check_returns(moves, past_returns, "past return")
+    warn_percent(moves)
+    shifts = np.empty((0, 0)) if vol_shifts is None else _held(vol_shifts, "vol shift")
+    warn_shifts(shifts)
+    return moves, shifts
 
 # %% ../../nbs/analytics/21_risk.ipynb #c015
 def scenario_pnl(
@@ -152,23 +200,22 @@ def scenario_pnl(
 ) -> pd.DataFrame:  # dollars, sessions by contract key, in the order of `quantities`
     """P&L of today's positions in each past session, dollars, a column a position; options re-priced in full (Black-Scholes-Merton).
 
-    Returns and vol shifts are decimals by symbol, quantities signed units (an option counts its multiplier), vols annual by contract key.
+    Returns and vol shifts are decimals by symbol, of the symbols held and no others; quantities signed units (an option counts its
+    multiplier), vols annual by contract key. An option that expired before `as_of` is refused by name.
     Vols are held and no time passes unless `vol_shifts` and `days` (calendar days) are given. The book's P&L is the sum over columns.
     """
+    from otsport.kernels.revaluation import revalue  # numba loads at the first call
+
     contracts = list(quantities)
-    _checked_positions(contracts, quantities, spots, past_returns, option_vols)
+    symbols = _held_symbols(contracts)
+    spots, = align({"spots": (spots, 0)}, symbols, "the positions")
+    option_vols, = align({"option_vols": (option_vols, 0)}, [c.key for c in contracts if c.is_option], "the options held")
+    _checked_positions(contracts, quantities, spots, option_vols)
     if not (0 <= number(days, "days") < np.inf and np.isfinite(number(rate, "rate"))):
         raise InputError(f"days is {days} and rate {rate}: time passes forward, give 0 or more calendar days, and a finite rate")
-    symbols = list(dict.fromkeys(c.symbol for c in contracts))
-    moves = _held(past_returns, symbols, "past return")
-    if np.any(moves < -1):
-        raise DataError(f"a past return of {symbols[np.argwhere(moves < -1)[0][1]]} is {moves.min():.4g}, below -1: a price cannot fall by more than all")
-    if vol_shifts is not None and not (isinstance(vol_shifts, pd.DataFrame) and vol_shifts.index.is_unique and vol_shifts.columns.is_unique):
-        raise InputError("vol_shifts: give a frame of sessions by symbols, each of them once")
-    if vol_shifts is not None and not (set(symbols) <= set(vol_shifts) and past_returns.index.isin(vol_shifts.index).all()):
-        raise DataError(f"vol shifts of {list(vol_shifts)} in {len(vol_shifts)} sessions do not cover {symbols} in the sessions of the returns: give one for each")
-    shifts = np.empty((0, 0)) if vol_shifts is None else _held(vol_shifts.loc[past_returns.index], symbols, "vol shift")
+    moves, shifts = _moves(past_returns, vol_shifts, symbols)
     columns = _columns(contracts, quantities, spots, option_vols, as_of, rate)
+    warn_units(vol=columns[6], rate=np.float64(rate))
     rows = np.array([symbols.index(c.symbol) for c in contracts], dtype=np.int64)
     lowest = shifts.min(axis=0) if len(shifts) else np.zeros(len(symbols))
     for c, row, vol in zip(contracts, rows, columns[6]):
@@ -191,6 +238,16 @@ def usable_pnl(pnl: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(x, index=pnl.index, columns=pnl.columns)
 
 
+def _scaled(parts: np.ndarray, var: float) -> np.ndarray:
+    "Kernel estimates scaled to the historical value at risk, to which they then sum; of a book without risk they are as they are, with the sum 0."
+    total, var, rounding = float(parts.sum()), float(var), 1e-12 * float(np.abs(parts).sum())
+    if abs(total) <= rounding and abs(var) <= rounding:
+        return parts
+    if abs(total) <= max(1e-3 * abs(var), rounding):
+        raise DataError(f"the smoothed value at risk is {total:.2f}, the historical one {var:.2f}: too few observations near it")
+    return 0.0 + parts * (var / total)
+
+
 def component_var(
     pnl: pd.DataFrame,  # dollars, observations by symbol (or contract)
     level: float = 0.95,  # confidence level
@@ -201,15 +258,11 @@ def component_var(
     """
     pnl, level = usable_pnl(pnl), _level(level)
     total = pnl.sum(axis=1).to_numpy()
-    var, spread = historical_var(total, level), np.std(total)
-    if spread == 0:
-        return -pnl.mean()
-    bandwidth = 1.06 * spread * len(total) ** -0.2
+    var, bandwidth = historical_var(total, level), 1.06 * np.std(total) * len(total) ** -0.2
+    if bandwidth == 0:
+        return 0.0 - pnl.mean()
     weights = np.exp(-0.5 * ((total + var) / bandwidth) ** 2)
-    parts = -(weights @ pnl.to_numpy()) / weights.sum()
-    if abs(parts.sum()) < 1e-3 * abs(var):
-        raise DataError(f"the smoothed value at risk is {parts.sum():.2f}, the historical one {var:.2f}: too few observations near it")
-    return pd.Series(parts * (var / parts.sum()), index=pnl.columns)
+    return pd.Series(_scaled(0.0 - (weights @ pnl.to_numpy()) / weights.sum(), var), index=pnl.columns)
 
 
 def component_es(
@@ -219,4 +272,4 @@ def component_es(
     "Parts of the expected shortfall, dollars: the mean loss of each column in the tail scenarios of the total; a hedge is negative."
     pnl = usable_pnl(pnl)
     total = pnl.sum(axis=1).to_numpy()
-    return -pnl[total <= -historical_var(total, level)].mean()
+    return 0.0 - pnl[total <= -historical_var(total, level)].mean()

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .american import american_vol
 from .options import UnitWarning, bsm_price, implied_vol, right_sign, warn_units
-from ..core.arrays import floats, number
+from ..core.arrays import align, floats, number
 from ..core.errors import InputError, SolverError
 from ..kernels.hinge import MAX_STEPS, hinge_program
 from ..kernels.svi import svi
@@ -37,6 +37,7 @@ def quote_reasons(
     ask: ArrayLike,  # dollars, NaN where missing
 ) -> np.ndarray:  # one of QUOTE_REASONS for each
     "Whether a quote has two sides, or why not; a negative price is an `InputError`."
+    bid, ask = align({"bid": (bid, 0), "ask": (ask, 0)})
     bid, ask = floats(bid, "bid"), floats(ask, "ask")
     for name, price in (("bid", bid), ("ask", ask)):
         if np.any(price < 0):

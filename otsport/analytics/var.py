@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from .covariance import annual_covariance
-from .risk import _fewest, _level, historical_var, usable_pnl
-from ..core.arrays import check_labels, floats, labels, number, shown
+from .risk import _fewest, _level, _scaled, historical_var, usable_pnl
+from ..core.arrays import MOST_RETURN, align, check_returns, check_rising, floats, number, place, shown, warn_percent
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import tail
@@ -115,6 +115,7 @@ def ewma_variances(
     decay: float = EWMA_DECAY,  # weight of the variance before, between 0 and 1
 ) -> np.ndarray:  # (T,) variance of one session as known after each return
     "The RiskMetrics recursion, oldest return first, seeded with the first squared return: variances of one session, not annual, in the unit of `returns` squared."
+    check_rising(returns, "returns")
     x = np.asarray(floats(returns, "returns"), order="C")
     if not 0 < number(decay, "decay") < 1:
         raise InputError(f"decay is {decay}: it lies between 0 and 1, for daily returns 0.94")
@@ -159,8 +160,9 @@ def parametric_parts(
 
     `cov` is annual, decimal squared, as `analytics.covariance` gives it (`np.cov` of daily returns is 252 times too small, and warns);
     the horizon is `sessions` of 252. `exposures` are signed dollars, `mean` is the return over the horizon. Losses are positive.
+    What has labels is put in the order of the exposures, else of the covariance's rows.
     """
-    check_labels({"exposures": labels(exposures), "the covariance": labels(cov), "mean": labels(mean)})
+    exposures, cov, mean = align({"exposures": (exposures, 0), "the covariance": (cov, 0, 1), "mean": (mean, 0)})
     w, sigma = floats(exposures, "exposures"), annual_covariance(cov)
     if w.ndim != 1 or sigma.shape != (len(w), len(w)) or not np.isfinite(w).all():
         raise InputError(f"exposures have shape {w.shape}, the covariance {sigma.shape}: give (n,) and (n, n), all finite")
@@ -227,20 +229,15 @@ def _checked_levels(levels: Sequence[float], scenarios: int, batches: int = 1) -
     return floats(list(levels), "levels")
 
 
-def _scaled(parts_var: np.ndarray, var: float) -> np.ndarray:
-    "Kernel estimates scaled to the historical value at risk, to which they then sum."
-    total, var = float(parts_var.sum()), float(var)
-    if abs(total) < 1e-3 * abs(var):
-        raise DataError(f"the smoothed value at risk is {total:.2f}, the historical one {var:.2f}: too few observations near it")
-    return parts_var * (var / total)
+
 
 # %% ../../nbs/analytics/25_var.ipynb #c020
-def _bad_cell(matrix: np.ndarray, what: str) -> DataError:
-    "The error that names the first number that is not finite."
+def _bad_cell(matrix: np.ndarray, given: object) -> DataError:
+    "The error that names the first return that is not finite."
     if np.isfinite(matrix).all():
         return DataError("the P&L of the book is too large for float64: give the exposures in a larger unit")
-    row, column = np.argwhere(~np.isfinite(matrix))[0]
-    return DataError(f"{what} in row {row}, column {column} is {matrix[row, column]}: fill or drop it before measuring")
+    at = np.argwhere(~np.isfinite(matrix))[0]
+    return DataError(f"return {place(given, at)} is {matrix[tuple(at)]}: fill or drop it before measuring")
 
 
 @lru_cache(maxsize=16)
@@ -251,7 +248,7 @@ def _numbered(n: int) -> tuple[str, ...]:
 
 def linear_var(
     returns: ArrayLike | pd.DataFrame,  # (T, n) simple returns, one row a scenario
-    exposures: ArrayLike | pd.Series,  # (n,) dollars, signed; a Series is aligned with the columns of a frame
+    exposures: ArrayLike | pd.Series,  # (n,) dollars, signed; a Series is put in the order of the columns of a frame
     levels: Sequence[float] = (0.95, 0.99),  # confidence levels
 ) -> BookTail:
     """Value at risk and expected shortfall of linear positions at each level, with the parts at the first.
@@ -259,22 +256,23 @@ def linear_var(
     `returns` are simple returns over the horizon, decimals, one row a scenario; `exposures` signed dollars, aligned by name where both
     are pandas, else in the order of the columns. Levels are 0.95, not 95. Losses are positive dollars.
     """
-    if isinstance(returns, pd.DataFrame) and isinstance(exposures, pd.Series):
-        if len(lost := exposures.index.difference(returns.columns)) or not (exposures.index.is_unique and returns.columns.is_unique):
-            raise InputError(f"exposures to {list(map(str, lost))} without a column of returns, or a name that stands twice: give each position once, with its returns")
-        exposures = exposures.reindex(returns.columns)  # a missing exposure becomes NaN, and is named below
+    returns, exposures = align({"returns": (returns, 1), "exposures": (exposures, 0)})
     names = tuple(map(str, returns.columns)) if isinstance(returns, pd.DataFrame) else ()
     x, w = np.asarray(floats(returns, "returns"), order="C"), np.asarray(floats(exposures, "exposures"), order="C")
     if x.ndim != 2 or w.shape != x.shape[1:] or len(w) == 0:
         raise InputError(f"returns have shape {x.shape}, exposures {w.shape}: give scenarios by positions, (T, n), and (n,)")
     if not np.isfinite(w).all():
-        raise DataError(f"exposure {np.argmin(np.isfinite(w))} is {w[np.argmin(np.isfinite(w))]}: every column of returns needs a finite one")
+        bad = int(np.argmin(np.isfinite(w)))
+        raise DataError(f"exposure {f'to {names[bad]}' if names else place(exposures, (bad,))} is {w[bad]}: every column of returns needs a finite one, 0 where nothing is held")
     (scenarios, n), wanted = x.shape, _checked_levels(levels, len(x))
     var, es, pnl, parts_var, parts_es = np.empty(len(wanted)), np.empty(len(wanted)), np.empty(scenarios), np.empty(n), np.empty(n)
-    tail.linear_tail(x, w, wanted, var, es, pnl, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
+    odd = tail.linear_tail(x, w, wanted, -1.0, MOST_RETURN, var, es, pnl, parts_var, parts_es, np.empty(scenarios), np.empty(scenarios, dtype=np.int64))
+    if odd:
+        check_returns(x, returns)
     if not np.isfinite(pnl).all():  # a return that is not finite makes its scenario's sum not finite
-        raise _bad_cell(x, "return")
-    parts_var = -w * x.mean(axis=0) if isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
+        raise _bad_cell(x, returns)
+    warn_percent(x[:64])  # enough rows to see it
+    parts_var = 0.0 - w * x.mean(axis=0) if isnan(parts_var[0]) else _scaled(parts_var, var[0])  # NaN: the P&L does not vary
     return BookTail(tuple(wanted.tolist()), tuple(var.tolist()), tuple(es.tolist()), parts_var, parts_es, pnl, names or _numbered(n))
 
 # %% ../../nbs/analytics/25_var.ipynb #c024
@@ -288,5 +286,5 @@ def incremental_var(
     total = x.sum(axis=0)
     whole = historical_var(total, level)
     without = np.empty(len(x))
-    tail.leave_one_out(x, total, 1 - level, without, np.empty(len(total)), np.empty(len(total)))
+    tail.leave_one_out(x, total, tail.place(len(total), 1 - level), without, np.empty(len(total)), np.empty(len(total)))
     return pd.Series(whole - without, index=pnl.columns)

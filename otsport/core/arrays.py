@@ -5,7 +5,10 @@
 # %% ../../nbs/core/05_arrays.ipynb #c002
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from decimal import Decimal
 
@@ -15,7 +18,9 @@ from numpy.typing import ArrayLike
 from .errors import DataError, InputError
 
 # %% auto #0
-__all__ = ['MOST_RETURN', 'floats', 'number', 'whole', 'check_returns', 'labels', 'check_labels', 'short', 'shown']
+__all__ = ['USUAL', 'EXPIRED', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller',
+           'warn_units', 'place', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align', 'check_rising',
+           'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -72,23 +77,92 @@ def whole(
     return int(value)
 
 # %% ../../nbs/core/05_arrays.ipynb #c011
+class UnitWarning(UserWarning):
+    "A number that is probably in another unit: percent for a decimal, days for years."
+
+
+USUAL = {"vol": 5.0, "rate": 0.2, "div_yield": 0.2, "tau": 10.0}  # largest size: annual decimals, and years
+EXPIRED = "the expiry precedes the instant of the prices: leave it out, or value the book as of an earlier day"  # of a tau below 0, for errors
+
+
+def warn_caller(message: str, category: type[Warning] = UnitWarning) -> None:
+    "A warning that names the line outside this package."
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("otsport."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _doubt(name: str, odd: np.ndarray, size: int) -> str:
+    "The first of the odd numbers, how it is taken, and what to write for the other unit."
+    x, count = odd[0], f" ({odd.size} of {size} are so large)" if size > 1 else ""
+    if name == "tau":
+        return f"tau is {x:g}, that is {x:g} years{count}: for {x:g} days give {x:g} / 365"
+    return f"{name} is {x:g}, that is {100 * x:,.0f} % a year{count}: for {x:g} % give {x / 100:g}"
+
+
+def warn_units(**inputs: ArrayLike) -> None:
+    "One `UnitWarning` that names the numbers beyond their usual size among vol, rate, div_yield (annual decimals) and tau (years)."
+    said = []
+    for name in (n for n in USUAL if n in inputs):
+        value, most = np.asarray(inputs[name]), USUAL[name]
+        if abs(float(value)) <= most if value.ndim == 0 else value.size == 0 or -most <= value.min() and value.max() <= most:
+            continue
+        odd = value[(np.abs(value) > most) & (np.abs(value) < np.inf)]
+        said += [_doubt(name, odd, value.size)] if odd.size else []
+    if said:
+        warn_caller("; ".join(said))
+
+# %% ../../nbs/core/05_arrays.ipynb #c012x1
+def _text(label: object) -> str:
+    "A label for a sentence; a date without the hours of midnight."
+    text = str(label)
+    return text.removesuffix(" 00:00:00")
+
+
+def place(
+    value: object,  # an array, Series or frame
+    at: Sequence[int],  # of an entry, one number an axis
+) -> str:
+    "Where an entry stands: 'of BOLT in 2024-01-03' by its labels, else '3 of 120' or 'in row 3, column 0'."
+    named = hasattr(value, "iloc") and type(value.axes[-1]).__name__ != "RangeIndex"
+    if len(at) == 1:
+        return f"of {_text(value.axes[0][at[0]])}" if named else f"{at[0]} of {len(value)}"
+    return f"of {_text(value.axes[1][at[1]])} in {_text(value.axes[0][at[0]])}" if named else f"in row {at[0]}, column {at[1]}"
+
+# %% ../../nbs/core/05_arrays.ipynb #c012x4
 MOST_RETURN = 10.0  # +1,000 % in a period; what is above is taken for a price or a percentage
+USUAL_RETURN = 0.2  # where half of the returns are beyond, they are probably percent
 
 
 def check_returns(
     returns: np.ndarray,  # of any shape; NaN and +inf are left to the caller
-    names: tuple[str, ...] = ("return", "row", "column"),  # of one value and its axes, for the error
+    given: object = None,  # what the caller gave, whose labels name the entry; None: numbers do
+    what: str = "return",  # one of them, for the error
 ) -> None:
     "An error where a simple return is below -1 (more than all is lost) or above `MOST_RETURN` (a price, or percent)."
     low, high = returns < -1, (returns > MOST_RETURN) & (returns < np.inf)
     if not (low.any() or high.any()):
         return
     at = np.argwhere(low | high)[0]
-    value = returns[tuple(at)]
-    where = f"{names[0]} {at[0]} of {len(returns)}" if len(at) == 1 else f"{names[0]} in " + ", ".join(f"{axis} {i}" for axis, i in zip(names[1:], at))
+    value, where = returns[tuple(at)], f"{what} {place(returns if given is None else given, at)}"
     if value < -1:
         raise DataError(f"{where} is {value:g}, below -1: none can lose more than all; give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
-    raise InputError(f"{where} is {value:g}, {100 * value:+,.0f} % in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+    percent = f"{100 * value:+,.0f} %" if value < 1e9 else f"{100 * value:+.3g} %"
+    raise InputError(f"{where} is {value:g}, {percent} in a period: give simple returns as decimals (0.01 is 1 %), prices / previous - 1")
+
+
+def warn_shifts(shifts: np.ndarray) -> None:
+    "A `UnitWarning` where a scenario moves a vol by more than 100 points."
+    if shifts.size and (most := max(shifts.max(), -shifts.min())) > 1:
+        warn_caller(f"a vol shift reaches {most:g}, that is {100 * most:,.0f} vol points: shifts are annual decimals, 0.05 is five points")
+
+
+def warn_percent(returns: np.ndarray) -> None:
+    "A `UnitWarning` where half of the returns of a price are beyond 20 % in a period."
+    sample = np.abs(returns.ravel()[:: max(1, returns.size // 1024)])
+    if 2 * np.count_nonzero(sample > USUAL_RETURN) > sample.size:
+        warn_caller(f"more than half of the returns are beyond {100 * USUAL_RETURN:g} % in a period: returns are decimals, 0.01 is 1 %")
 
 # %% ../../nbs/core/05_arrays.ipynb #c014
 def labels(value: object, axis: int = 0) -> object:
@@ -96,17 +170,47 @@ def labels(value: object, axis: int = 0) -> object:
     return getattr(value, "index" if axis == 0 else "columns", None) if hasattr(value, "iloc") else None
 
 
-def check_labels(
-    given: Mapping[str, object],  # what carries them -> an index, or None
-) -> None:
-    "An error where two indexes differ, in what they hold or in its order."
-    known = [(name, index) for name, index in given.items() if index is not None]
-    for name, index in known[1:]:
-        first, other = known[0]
-        if not other.equals(index):
-            differs = [(a, b) for a, b in zip(other, index) if a != b]
-            where = f"{differs[0][0]!r} against {differs[0][1]!r}" if differs else f"{len(other)} against {len(index)}"
-            raise InputError(f"the labels of {first} and {name} differ ({where}): reindex one to the other, or pass plain arrays in one order")
+def _ordered(value: object, axis: int, what: str, names: Sequence, whose: str) -> object:
+    "A pandas object with the labels of one axis in the order of `names`."
+    index, axis = value.axes[axis], axis % value.ndim
+    if index is names or (held := list(index)) == (wanted := list(names)):
+        return value
+    for some, owner in ((held, what), (wanted, whose)):
+        if twice := [name for name, count in Counter(some).items() if count > 1]:
+            raise InputError(f"{_text(twice[0])} stands twice in {owner}: give each label once")
+    for some, owner, others, other in ((wanted, whose, set(held), what), (held, what, set(wanted), whose)):
+        if lost := [name for name in some if name not in others]:
+            more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+            raise InputError(f"{_text(lost[0])}{more} is in {owner} but not in {other}: give both the same labels, or plain arrays in one order")
+    at = {name: i for i, name in enumerate(held)}
+    return value.take([at[name] for name in wanted], axis=axis)
+
+
+def align(
+    given: Mapping[str, tuple],  # name for the error -> the value and the axis, or axes, that carry the labels; -1 is the last
+    names: Sequence | None = None,  # the labels wanted, in order; None: those of the first value that has any
+    whose: str = "names",  # what the wanted labels are those of, for the error
+) -> list:  # the values, in the order given
+    "The values with their labels in one order; one that is absent, extra or stands twice is an error by its name, plain arrays are left as they are."
+    found = []
+    for what, (value, *axes) in given.items():
+        if hasattr(value, "iloc"):
+            for axis in axes[: value.ndim]:
+                if names is None:
+                    names, whose = value.axes[axis], what
+                else:
+                    value = _ordered(value, axis, what, names, whose)
+        found.append(value)
+    return found
+
+# %% ../../nbs/core/05_arrays.ipynb #c015x1
+def check_rising(value: object, what: str) -> None:
+    "An error where the rows of a pandas object are dated and do not run from the oldest to the newest."
+    index = labels(value)
+    if index is None or not index.inferred_type.startswith(("date", "period")) or index.is_monotonic_increasing:
+        return
+    at = next(i for i in range(len(index) - 1) if not index[i] <= index[i + 1])
+    raise InputError(f"{what}: {_text(index[at])} stands before {_text(index[at + 1])}, give the oldest first: sort_index(), or a plain array where the order is meant")
 
 # %% ../../nbs/core/05_arrays.ipynb #c017
 def short(value: float) -> str:

@@ -6,7 +6,7 @@
 __all__ = ['OtsportError', 'InputError', 'ParameterError', 'NotebookError', 'NotASession', 'SettingsError', 'DataError',
            'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BookHeld',
            'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed',
-           'RunLocked', 'RunFailed', 'all_errors']
+           'RunLocked', 'RunFailed', 'Interrupted', 'all_errors']
 
 # %% ../../nbs/core/00_errors.ipynb #c004
 class OtsportError(Exception):
@@ -122,6 +122,11 @@ class RunLocked(OtsportError):
 class RunFailed(OtsportError):
     "The notebook stopped on an error that is none of otsport's own."
     exit_code = 42
+
+
+class Interrupted(OtsportError):
+    "Ended from outside, by Ctrl-C (SIGTERM: 143, SIGHUP: 129); what was committed is kept, the same command goes on."
+    exit_code = 130
 
 # %% ../../nbs/core/00_errors.ipynb #c017
 def all_errors(base: type = OtsportError) -> dict[str, type]:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shlex
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,9 +81,10 @@ KEY_BYTES = 32
 
 
 def read_key(path: Path) -> bytes:
-    "The key in the file; a file of another length, or one that others may read or write, is a `StoreError`."
-    if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-        raise StoreError(f"the audit key {path} is open to others (mode {mode:04o}), who could sign what they like: chmod 600 {path}")
+    "The key in the file; one that others may read or write, or of another length, is a `StoreError`."
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if os.name != "nt" and mode & 0o077:
+        raise StoreError(f"the audit key {path} is open to others (mode {mode:o}), who could sign rows with it: chmod 600 {shlex.quote(str(path))}, then `otsport db verify`")
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise StoreError(f"the audit key {path} has {len(key)} bytes and not {KEY_BYTES}: put the right file back")

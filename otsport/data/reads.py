@@ -8,7 +8,7 @@ __all__ = ['OPEN', 'Reads', 'LedgerReads']
 # %% ../../nbs/data/09_reads.ipynb #c002
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..core.orders import Commission, Fill, OrderRecord, OrderState
 from .events import HolderChanged
 from .sqlite import store_errors
 from otsport.data.tables import (
-    ACKNOWLEDGED, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made, order_record,
+    ACKNOWLEDGED, AUDIT, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made, order_record,
 )
 
 # %% ../../nbs/data/09_reads.ipynb #c004
@@ -130,6 +130,18 @@ class LedgerReads(Reads):
             legs.setdefault(row["seq"], []).append(made(Leg, row))
         rows = self._rows(TRANSACTIONS, *where, order_by=TRANSACTIONS.c.seq)
         return [made(Transaction, row, legs=tuple(legs[row["seq"]])) for row in rows]
+
+    def first_deposit(self, portfolio: str) -> Decimal:
+        "Dollars that the portfolio began with; 0 before it has any."
+        cash = select(LEGS.c.amount).join(TRANSACTIONS).where(TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == "deposit", LEGS.c.account == "cash")
+        rows = self._fetch(cash.order_by(LEGS.c.seq).limit(1))
+        return rows[0]["amount"] if rows else Decimal(0)
+
+    def last_instant(self) -> datetime | None:
+        "The instant of the newest event that a desk wrote, in the broker's time; None in an empty store."
+        newest = select(AUDIT.c.ts).where(AUDIT.c.action != "holder").order_by(AUDIT.c.seq.desc()).limit(1)
+        rows = self._fetch(newest)
+        return datetime.fromisoformat(rows[0]["ts"]) if rows else None
 
     def _row_of(self, snapshot: Snapshot) -> int:
         "The audit row of a snapshot."

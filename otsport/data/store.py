@@ -302,7 +302,7 @@ class Store(LedgerReads):
 
     def __init__(self, engine: Engine, path: Path, key: bytes, head_path: Path, heads: Path | None = None, read_only: bool = False):
         super().__init__(engine, path)
-        self._key, self._head_path, self._read_only = key, head_path, read_only
+        self._key, self._head_path, self._read_only, self._held = key, head_path, read_only, None
         self._heads = heads_path(heads, key) if heads is not None else None
         self.head = catch_up(engine, path, key, head_path, read_only)  # the newest audit row that this process knows
         if self._heads is not None:
@@ -320,7 +320,7 @@ class Store(LedgerReads):
             before = Link(*row) if row else GENESIS
             if before.seq < self.head.seq:
                 check_reaches(conn, self.path, self.head, self._head_path)
-            if held is not None:
+            if (held := held or self._held) is not None:
                 check_epoch(conn, held)
             unit = Unit(conn, self.path, self._key, ts, before)
             yield unit
@@ -336,7 +336,11 @@ class Store(LedgerReads):
             held = Held(portfolio, client_id, before.epoch + 1 if before else 1)
             with self.unit(now) as unit:
                 unit.add_holder(HolderChanged(portfolio, who, client_id, utc(now), held.epoch, died))
-            yield held
+            self._held = held
+            try:
+                yield held
+            finally:
+                self._held = None
 
     def _advance(self, tail: Link) -> None:
         if tail.seq <= self.head.seq:

@@ -71,7 +71,7 @@ def _move_order(unit: Unit, book: Book, event: OrderEvent) -> Book:
 
 # %% ../../nbs/desk/79_outbox.ipynb #c007
 def _known(book: Book, message: OrderEvent | Fill | Commission) -> bool:
-    "Whether the message repeats what is booked."
+    "Whether the message repeats what is booked in this session."
     if isinstance(message, Fill):
         return message.exec_id in book.fills
     return isinstance(message, Commission) and (message.exec_id in book.charged or message.exec_id in book.early)
@@ -148,7 +148,8 @@ def enqueue(store: Store, book: Book, orders: Sequence[Order], session: date, no
         if plan is not None:
             unit.add_plan(book.portfolio, session, plain(plan))
         records = [unit.add_order(order, session) for order in orders]
-    return replace(book, orders=book.orders | {r.order.order_ref: r for r in records})
+    stored = store.positions(book.portfolio, open_only=True, also={o.contract.key for o in orders} - book.positions.keys())
+    return replace(book, orders=book.orders | {r.order.order_ref: r for r in records}, positions=stored | book.positions)
 
 
 def commit_departure(store: Store, book: Book, decisions: Sequence[Decision], now: datetime) -> Book:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['differences', 'begin_portfolio', 'settle_missed_expiries', 'official_closes', 'check_against_broker', 'level',
-           'send_again', 'resent']
+           'as_if_created', 'send_again', 'resent']
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c002
 from collections.abc import Iterable
@@ -88,11 +88,15 @@ async def level(desk: Desk, book: Book) -> tuple[Book, list[OrderRecord]]:
     return recover(desk.store, book, await desk.broker.report(book.account), book.session, book.now)
 
 
+def as_if_created(book: Book, silent: list[OrderRecord]) -> Book:
+    "The book with orders that certainly never arrived as if they had not left: they bind nothing."
+    return replace(book, orders=book.orders | {r.order.order_ref: replace(r, state=OrderState.CREATED) for r in silent})
+
+
 async def send_again(desk: Desk, book: Book, silent: list[OrderRecord], at: Circumstances) -> Book:
-    "Send again what never arrived and still passes the gate."
+    "Send again what never arrived and still passes the gate; `at` is that of `as_if_created`."
     quotes = await desk.broker.quotes([r.order.contract for r in silent])
-    never_left = {r.order.order_ref: replace(r, state=OrderState.CREATED) for r in silent}
-    decisions = let_through(book.orders | never_left, list(never_left.values()), quotes, at)
+    decisions = let_through(at.orders, [at.orders[r.order.order_ref] for r in silent], quotes, at)
     book = absorb(desk.store, book, [resent(d, book) for d in decisions], book.now)
     for record, decision in zip(silent, decisions, strict=True):
         if decision.accepted:

@@ -27,7 +27,7 @@ from .book import Book, Desk
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
-from .reconcile import begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
+from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
 from ..portfolio.rebalance import covered_call_orders
 
@@ -67,8 +67,7 @@ def check_sequence(store: Store, portfolio: str, session: date) -> None:
 
 def unfinished_sessions(store: Store, portfolio: str, before: date) -> list[date]:
     "Sessions with orders and without books, which must be finished before a later one begins."
-    last = store.last_snapshot(portfolio)
-    return sorted({r.session for r in store.orders(portfolio) if r.session < before and (last is None or r.session > last.session)})
+    return store.unfinished_sessions(portfolio, before)
 
 # %% ../../nbs/desk/82_session.ipynb #c008
 def stored_plan(desk: Desk, book: Book) -> Plan | None:
@@ -99,7 +98,7 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
 async def resume(desk: Desk, book: Book) -> Book:
     "Bring the book level with the broker, and send again what never arrived."
     book, silent = await level(desk, book)
-    return await send_again(desk, book, silent, circumstances(desk, book)) if silent else book
+    return await send_again(desk, book, silent, circumstances(desk, as_if_created(book, silent))) if silent else book
 
 
 def check_before_open(book: Book) -> None:

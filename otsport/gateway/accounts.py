@@ -113,7 +113,15 @@ def _option_ended(state: State, e: OptionExpiry) -> None:
     book.cash += e.cash
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c013
-_APPLY = {Opened: _opened, Clock: _clock, Received: _received, OrderUpdate: _updated, Execution: _executed, CommissionNote: _charged, OptionExpiry: _option_ended}
+_APPLY = {
+    Opened: _opened,
+    Clock: _clock,
+    Received: _received,
+    OrderUpdate: _updated,
+    Execution: _executed,
+    CommissionNote: _charged,
+    OptionExpiry: _option_ended,
+}
 
 
 def apply(state: State, event: Event) -> None:
@@ -124,6 +132,7 @@ def apply(state: State, event: Event) -> None:
 @dataclass(frozen=True, slots=True)
 class PortfolioLine:
     "A position and what it is worth now."
+
     contract: Contract
     qty: Decimal  # signed
     mark: Decimal  # dollars per unit of underlying
@@ -138,7 +147,9 @@ def portfolio_line(book: Book, contract: Contract, mark: Decimal) -> PortfolioLi
     qty, cost = book.qty[contract], book.cost[contract]
     value = qty * mark * contract.multiplier
     avg, realized = cost / qty / contract.multiplier, book.realized.get(contract, Decimal(0))
-    return PortfolioLine(contract, qty, mark, value, avg.quantize(Decimal("0.000001")), (value - cost).quantize(CENT), realized.quantize(CENT))
+    return PortfolioLine(
+        contract, qty, mark, value, avg.quantize(Decimal("0.000001")), (value - cost).quantize(CENT), realized.quantize(CENT)
+    )
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c019
 def still_to_sell(state: State, account: str) -> dict[Contract, Decimal]:
@@ -164,7 +175,9 @@ def secured(shorts: dict[Contract, Decimal]) -> Decimal:
 # %% ../../nbs/gateway/64_accounts.ipynb #c021
 def uncovered(book: Book, selling: dict[Contract, Decimal], symbol: str) -> Decimal:
     "Shares that are missing to deliver every sell and every short call of a symbol; negative when some are free."
-    calls = sum((qty * c.shares for c, qty in short_after(book, selling).items() if c.symbol == symbol and c.right is Right.CALL), Decimal(0))
+    calls = sum(
+        (qty * c.shares for c, qty in short_after(book, selling).items() if c.symbol == symbol and c.right is Right.CALL), Decimal(0)
+    )
     shares = stock(symbol)
     return calls + selling.get(shares, Decimal(0)) - book.qty.get(shares, Decimal(0))
 
@@ -209,7 +222,10 @@ def funds_refusal(
         missing = uncovered(book, selling, ticket.contract.symbol)
         if missing > 0 and ticket.contract.right is not Right.PUT:
             what = "a call is sold only against shares held" if ticket.contract.is_option else "stock is not sold short"
-            return 201, f"Order rejected - {missing:f} shares of {ticket.contract.symbol} are missing to cover this and the working orders: {what}"
+            return (
+                201,
+                f"Order rejected - {missing:f} shares of {ticket.contract.symbol} are missing to cover this and the working orders: {what}",
+            )
         if ticket.contract.right is not Right.PUT:
             return None
     free = book.cash - reserved(rest, ticket.account, ask) - secured(short_after(book, selling))
@@ -217,7 +233,11 @@ def funds_refusal(
         value, fees = state.paid.get(perm_id, (Decimal(0), Decimal(0)))
         free += put_release(book, ticket, ticket.qty - filled) - buy_cost(ticket, filled, value, fees, ask(ticket.contract))
     if free < 0:
-        return 201, f"Order rejected - insufficient funds: {-free:.2f} dollars are missing (cash {book.cash:.2f}, working buys and short puts counted)"
+        return (
+            201,
+            f"Order rejected - insufficient funds: {-free:.2f} dollars are missing "
+            f"(cash {book.cash:.2f}, working buys and short puts counted)",
+        )
     return None
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c031

@@ -25,7 +25,13 @@ def position_lines(gateway: Gateway, version: int, message: str, accounts: tuple
     for account in accounts:
         for line in gateway.exchange.portfolio(account):
             lines[account, line.contract] = encode(
-                version, message, account=account, **contract_fields(gateway.exchange, line.contract) | {"exchange": ""}, qty=line.qty, avgCost=line.avg_cost * line.contract.multiplier, **fixed
+                version,
+                message,
+                account=account,
+                **contract_fields(gateway.exchange, line.contract) | {"exchange": ""},
+                qty=line.qty,
+                avgCost=line.avg_cost * line.contract.multiplier,
+                **fixed,
             )
     return lines
 
@@ -72,13 +78,29 @@ def balances(gateway: Gateway, account: str) -> list[tuple[str, str, str]]:
     stocks = sum((line.value for line in lines if not line.contract.is_option), Decimal(0))
     options = sum((line.value for line in lines if line.contract.is_option), Decimal(0))
     amounts = {
-        "NetLiquidation": values.net_liquidation, "TotalCashValue": values.cash, "CashBalance": values.cash, "TotalCashBalance": values.cash, "SettledCash": values.cash,
-        "BuyingPower": values.buying_power, "AvailableFunds": values.buying_power, "ExcessLiquidity": values.buying_power, "EquityWithLoanValue": values.net_liquidation,
-        "GrossPositionValue": sum((abs(line.value) for line in lines), Decimal(0)), "StockMarketValue": stocks, "OptionMarketValue": options,
-        "UnrealizedPnL": sum((line.unrealized for line in lines), Decimal(0)), "RealizedPnL": realized(gateway.exchange, account),
-    }  # fmt: skip
+        "NetLiquidation": values.net_liquidation,
+        "TotalCashValue": values.cash,
+        "CashBalance": values.cash,
+        "TotalCashBalance": values.cash,
+        "SettledCash": values.cash,
+        "BuyingPower": values.buying_power,
+        "AvailableFunds": values.buying_power,
+        "ExcessLiquidity": values.buying_power,
+        "EquityWithLoanValue": values.net_liquidation,
+        "GrossPositionValue": sum((abs(line.value) for line in lines), Decimal(0)),
+        "StockMarketValue": stocks,
+        "OptionMarketValue": options,
+        "UnrealizedPnL": sum((line.unrealized for line in lines), Decimal(0)),
+        "RealizedPnL": realized(gateway.exchange, account),
+    }
     amounts |= margin_amounts(*gateway.exchange.requirements(account))
-    texts = [("AccountCode", account, ""), ("AccountReady", "true", ""), ("AccountType", "INDIVIDUAL", ""), ("Currency", "USD", "USD"), ("ExchangeRate", "1.00", "USD")]
+    texts = [
+        ("AccountCode", account, ""),
+        ("AccountReady", "true", ""),
+        ("AccountType", "INDIVIDUAL", ""),
+        ("Currency", "USD", "USD"),
+        ("ExchangeRate", "1.00", "USD"),
+    ]
     found = texts + [(tag, f"{amount:.2f}", "USD") for tag, amount in amounts.items()]
     return [*found, ("Cushion", cushion(values.net_liquidation, amounts["MaintMarginReq"]), "")]
 
@@ -96,9 +118,22 @@ def cushion(net_liquidation: Decimal, maintenance: Decimal) -> str:
 # %% ../../nbs/gateway/70_balances.ipynb #c012
 def account_lines(gateway: Gateway, version: int, account: str) -> dict[Any, bytes]:
     "Balances and portfolio of an account, as reqAccountUpdates gives them."
-    lines: dict[Any, bytes] = {tag: encode(version, "accountValue", tag=tag, value=value, currency=currency, account=account) for tag, value, currency in balances(gateway, account)}
+    lines: dict[Any, bytes] = {
+        tag: encode(version, "accountValue", tag=tag, value=value, currency=currency, account=account)
+        for tag, value, currency in balances(gateway, account)
+    }
     for p in gateway.exchange.portfolio(account):
-        lines[p.contract] = portfolio_frame(gateway, version, account, p.contract, qty=p.qty, price=p.mark, value=p.value, avgCost=p.avg_cost * p.contract.multiplier, unrealized=p.unrealized)
+        lines[p.contract] = portfolio_frame(
+            gateway,
+            version,
+            account,
+            p.contract,
+            qty=p.qty,
+            price=p.mark,
+            value=p.value,
+            avgCost=p.avg_cost * p.contract.multiplier,
+            unrealized=p.unrealized,
+        )
     return lines
 
 
@@ -130,7 +165,10 @@ def on_account_updates_multi(gateway: Gateway, session: Session, ask: dict[str, 
 
         def lines() -> dict[Any, bytes]:
             found = balances(gateway, account)
-            return {tag: encode(session.version, "accountUpdateMulti", reqId=req_id, account=account, tag=tag, value=value, currency=currency) for tag, value, currency in found}
+            return {
+                tag: encode(session.version, "accountUpdateMulti", reqId=req_id, account=account, tag=tag, value=value, currency=currency)
+                for tag, value, currency in found
+            }
 
         if follow(session, ("accountMulti", req_id), Feed(lines)):
             session.send("accountUpdateMultiEnd", reqId=req_id)
@@ -145,7 +183,10 @@ def on_account_summary(gateway: Gateway, session: Session, ask: dict[str, Any]) 
 
     def lines() -> dict[Any, bytes]:
         found = [(account, line) for account in accounts for line in balances(gateway, account) if line[0] in tags]
-        return {(a, tag): encode(session.version, "accountSummary", reqId=req_id, account=a, tag=tag, value=value, currency=currency) for a, (tag, value, currency) in found}
+        return {
+            (a, tag): encode(session.version, "accountSummary", reqId=req_id, account=a, tag=tag, value=value, currency=currency)
+            for a, (tag, value, currency) in found
+        }
 
     if follow(session, ("summary", req_id), Feed(lines)):
         session.send("accountSummaryEnd", reqId=req_id)

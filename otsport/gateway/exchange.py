@@ -85,20 +85,28 @@ def open_accounts(recorder: Recorder, accounts: dict[str, Decimal], seed: int) -
     for name, cash in accounts.items():
         check_account_words(name, cash)
     if state.seed is not None and state.seed != seed:
-        raise BrokerError(f"the journal {recorder.journal.path} was made with market seed {state.seed}, not {seed}: give that seed or another journal")
+        raise BrokerError(
+            f"the journal {recorder.journal.path} was made with market seed {state.seed}, not {seed}: give that seed or another journal"
+        )
     with recorder.batch() as happen:
         for account, cash in ((name, exact(amount)) for name, amount in accounts.items()):
             if account not in recorder.state.books:
                 happen(Opened(account, cash, seed))
             elif (was := recorder.state.books[account].opening) != cash:
-                raise BrokerError(f"account {account} of the journal {recorder.journal.path} began with {was} dollars, not {cash}: give that amount or another journal")
+                raise BrokerError(
+                    f"account {account} of the journal {recorder.journal.path} began with {was} dollars, "
+                    f"not {cash}: give that amount or another journal"
+                )
 
 # %% ../../nbs/gateway/67_exchange.ipynb #c011
 def roll_forward(recorder: Recorder, market: Prices, session: date) -> None:
     "Bring the journal to the pre-open of `session`, or leave it where it is in that session."
     state = recorder.state
     if state.session is not None and state.session > session:
-        raise BrokerError(f"the journal {recorder.journal.path} is already in session {state.session} and cannot go back to {session}: give a session from {state.session} on, or another journal")
+        raise BrokerError(
+            f"the journal {recorder.journal.path} is already in session {state.session} "
+            f"and cannot go back to {session}: give a session from {state.session} on, or another journal"
+        )
     while recorder.state.session is not None and recorder.state.session < session:
         day = recorder.state.session
         steps = market.session_steps(day)
@@ -297,7 +305,9 @@ class Exchange(Venue):
             return Refusal(client_id, order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found")
         update = self.state.orders[perm_id]
         if not update.working:
-            return Refusal(client_id, order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {update.status}")
+            return Refusal(
+                client_id, order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {update.status}"
+            )
         with self.recorder.batch() as happen:
             return happen(replace(update, status="Cancelled", ts=self.now, code=202, message="Order Canceled - reason: by the client"))
 
@@ -342,7 +352,11 @@ def meet(exchange: Exchange, perm_id: int, happen: Callable[[Event], Event]) -> 
 def modify_refusal(exchange: Exchange, old: OrderUpdate, ticket: Ticket) -> tuple[int, str] | None:
     "Code and reason when an order cannot become what the ticket says."
     if not old.working:
-        return (104, "Cannot modify a filled order") if old.status == "Filled" else (103, f"Duplicate order id {ticket.order_id}: that order is {old.status}")
+        return (
+            (104, "Cannot modify a filled order")
+            if old.status == "Filled"
+            else (103, f"Duplicate order id {ticket.order_id}: that order is {old.status}")
+        )
     fixed = ("account", "contract", "side", "order_ref")
     changed = [name for name in fixed if getattr(old.ticket, name) != getattr(ticket, name)]
     if changed:

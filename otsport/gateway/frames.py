@@ -79,8 +79,10 @@ def agreed_version(payload: bytes) -> int:
     low = int(match[1])
     version = min(MAX_VERSION, int(match[2] or match[1]))
     if version < max(low, MIN_VERSION):
-        raise VersionRefused(f"the client speaks {payload[:40].decode(errors='replace')}, this server {MIN_VERSION} to {MAX_VERSION}: "
-                             "use ib_insync, ib_async or an ibapi that speaks one of them; the protocol buffers of version 201 on are not served")
+        raise VersionRefused(
+            f"the client speaks {payload[:40].decode(errors='replace')}, this server {MIN_VERSION} to {MAX_VERSION}: "
+            "use ib_insync, ib_async or an ibapi that speaks one of them; the protocol buffers of version 201 on are not served"
+        )
     return version
 
 

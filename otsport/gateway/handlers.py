@@ -21,12 +21,25 @@ from ..core.errors import InputError, OtsportError
 from ..core.contracts import Contract
 from ..core.orders import OrderType, Side
 from otsport.gateway.balances import (
-    on_account_summary, on_account_updates, on_account_updates_multi, on_cancel_account, on_cancel_positions, on_positions, on_positions_multi,
+    on_account_summary,
+    on_account_updates,
+    on_account_updates_multi,
+    on_cancel_account,
+    on_cancel_positions,
+    on_positions,
+    on_positions_multi,
 )
 from .frames import PREFIX, VersionRefused, WireError, agreed_version, hello, nearest_version, stamp
 from .journal import Refusal, Ticket
 from otsport.gateway.lookups import (
-    on_cancel_market_data, on_contract_details, on_market_data, on_market_data_type, on_market_rule, on_matching_symbols, on_option_chain, one_contract,
+    on_cancel_market_data,
+    on_contract_details,
+    on_market_data,
+    on_market_data_type,
+    on_market_rule,
+    on_matching_symbols,
+    on_option_chain,
+    one_contract,
 )
 from .session import Gateway, Session, order_values, send_commission, send_execution, send_order, served
 from .wire import FieldError, Unserved, request
@@ -35,7 +48,11 @@ log = logging.getLogger("otsport.gateway")
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c005
 MAX_CLIENTS = 32  # as TWS
-FARMS = ((2104, "Market data farm connection is OK:simulated"), (2106, "HMDS data farm connection is OK:simulated"), (2158, "Sec-def data farm connection is OK:simulated"))
+FARMS = (
+    (2104, "Market data farm connection is OK:simulated"),
+    (2106, "HMDS data farm connection is OK:simulated"),
+    (2158, "Sec-def data farm connection is OK:simulated"),
+)
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c006
 def on_start_api(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
@@ -72,7 +89,7 @@ def on_ids(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c009
 def on_current_time(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
-    "49: the time of the exchange; with the heartbeat clock after the step that the driver's question causes, except the first of a connection."
+    "49: the time of the exchange; with the heartbeat clock after the step that a question of the driver causes, its first one apart."
     if gateway.clock == "heartbeat" and session.knows_time and session is gateway.driver():
         gateway.step()
     session.knows_time = True
@@ -82,11 +99,21 @@ def on_current_time(gateway: Gateway, session: Session, ask: dict[str, Any]) -> 
 def unserved_parts(ask: dict[str, Any]) -> list[str]:
     "The parts of an order that are not served."
     parts = {
-        "combination": ask["secType"] == "BAG", "conditions": ask["conditions"], "algorithm": ask["algoStrategy"], "parent order": ask["parentId"], "OCA group": ask["ocaGroup"],
-        "hedge": ask["hedgeType"] not in ("", "0"), "scale": ask["scalePriceIncrement"], "what-if": ask["whatIf"], "not transmitted": not ask["transmit"],
-        "all or none": ask["allOrNone"], "good after time": ask["goodAfterTime"], "good till date": ask["goodTillDate"], "advisor allocation": ask["faGroup"] or ask.get("faProfile"),
+        "combination": ask["secType"] == "BAG",
+        "conditions": ask["conditions"],
+        "algorithm": ask["algoStrategy"],
+        "parent order": ask["parentId"],
+        "OCA group": ask["ocaGroup"],
+        "hedge": ask["hedgeType"] not in ("", "0"),
+        "scale": ask["scalePriceIncrement"],
+        "what-if": ask["whatIf"],
+        "not transmitted": not ask["transmit"],
+        "all or none": ask["allOrNone"],
+        "good after time": ask["goodAfterTime"],
+        "good till date": ask["goodTillDate"],
+        "advisor allocation": ask["faGroup"] or ask.get("faProfile"),
         "delta neutral": ask["deltaNeutralOrderType"] not in ("", "None"),
-    }  # fmt: skip
+    }
     return [name for name, there in parts.items() if there]
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c012
@@ -99,7 +126,11 @@ def on_place_order(gateway: Gateway, session: Session, ask: dict[str, Any]) -> N
     if order_id < 1:
         session.error(order_id, 321, f"Error validating request: order id {order_id} is not positive")
     elif len(ask["orderRef"]) > MAX_REF:
-        session.error(order_id, 321, f"Error validating request: the order reference has {len(ask['orderRef'])} characters, at most {MAX_REF} are kept")
+        session.error(
+            order_id,
+            321,
+            f"Error validating request: the order reference has {len(ask['orderRef'])} characters, at most {MAX_REF} are kept",
+        )
     elif parts:
         session.error(order_id, 201, f"Order rejected - not served by the simulated gateway: {', '.join(parts)}")
     elif ask["orderType"] not in ("MKT", "LMT"):
@@ -116,7 +147,18 @@ def ticket_of(session: Session, ask: dict[str, Any], account: str, contract: Con
     "The ticket of a placeOrder request."
     kind = OrderType(ask["orderType"])
     limit = ask["limitPrice"] if kind is OrderType.LIMIT else None
-    return Ticket(account, session.client_id, ask["orderId"], contract, Side(ask["side"]), ask["qty"] or Decimal(0), kind, limit, ask["tif"] or "DAY", ask["orderRef"])
+    return Ticket(
+        account,
+        session.client_id,
+        ask["orderId"],
+        contract,
+        Side(ask["side"]),
+        ask["qty"] or Decimal(0),
+        kind,
+        limit,
+        ask["tif"] or "DAY",
+        ask["orderRef"],
+    )
 
 
 def place(gateway: Gateway, session: Session, ticket: Ticket) -> None:
@@ -162,7 +204,13 @@ def on_completed_orders(gateway: Gateway, session: Session, ask: dict[str, Any])
     "99: the orders that ended in this session."
     for update in gateway.exchange.completed_orders():
         done = f"Filled Size: {update.filled:f}" if update.status == "Filled" else update.message or update.status
-        session.send("completedOrder", **order_values(gateway.exchange, update), filled=update.filled, completedTime=stamp(update.ts), completedStatus=done)
+        session.send(
+            "completedOrder",
+            **order_values(gateway.exchange, update),
+            filled=update.filled,
+            completedTime=stamp(update.ts),
+            completedStatus=done,
+        )
     session.send("completedOrdersEnd")
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c017
@@ -196,16 +244,36 @@ def on_log_level(gateway: Gateway, session: Session, ask: dict[str, Any]) -> Non
 # %% ../../nbs/gateway/71_handlers.ipynb #c020
 Handler = Callable[[Gateway, Session, dict[str, Any]], None]
 HANDLERS: dict[str, Handler] = {
-    "startApi": on_start_api, "reqManagedAccts": on_managed_accounts, "reqIds": on_ids, "reqCurrentTime": on_current_time, "setServerLogLevel": on_log_level,
-    "reqContractDetails": on_contract_details, "reqSecDefOptParams": on_option_chain, "reqMatchingSymbols": on_matching_symbols, "reqMarketRule": on_market_rule,
-    "reqMktData": on_market_data, "cancelMktData": on_cancel_market_data, "reqMarketDataType": on_market_data_type,
-    "reqPositions": on_positions, "cancelPositions": on_cancel_positions, "reqPositionsMulti": on_positions_multi, "cancelPositionsMulti": on_cancel_positions,
-    "reqAccountUpdates": on_account_updates, "reqAccountUpdatesMulti": on_account_updates_multi, "cancelAccountUpdatesMulti": on_cancel_account,
-    "reqAccountSummary": on_account_summary, "cancelAccountSummary": on_cancel_account,
-    "placeOrder": on_place_order, "cancelOrder": on_cancel_order, "reqGlobalCancel": on_global_cancel,
-    "reqOpenOrders": on_open_orders, "reqAllOpenOrders": on_all_open_orders, "reqAutoOpenOrders": on_auto_open_orders, "reqCompletedOrders": on_completed_orders,
+    "startApi": on_start_api,
+    "reqManagedAccts": on_managed_accounts,
+    "reqIds": on_ids,
+    "reqCurrentTime": on_current_time,
+    "setServerLogLevel": on_log_level,
+    "reqContractDetails": on_contract_details,
+    "reqSecDefOptParams": on_option_chain,
+    "reqMatchingSymbols": on_matching_symbols,
+    "reqMarketRule": on_market_rule,
+    "reqMktData": on_market_data,
+    "cancelMktData": on_cancel_market_data,
+    "reqMarketDataType": on_market_data_type,
+    "reqPositions": on_positions,
+    "cancelPositions": on_cancel_positions,
+    "reqPositionsMulti": on_positions_multi,
+    "cancelPositionsMulti": on_cancel_positions,
+    "reqAccountUpdates": on_account_updates,
+    "reqAccountUpdatesMulti": on_account_updates_multi,
+    "cancelAccountUpdatesMulti": on_cancel_account,
+    "reqAccountSummary": on_account_summary,
+    "cancelAccountSummary": on_cancel_account,
+    "placeOrder": on_place_order,
+    "cancelOrder": on_cancel_order,
+    "reqGlobalCancel": on_global_cancel,
+    "reqOpenOrders": on_open_orders,
+    "reqAllOpenOrders": on_all_open_orders,
+    "reqAutoOpenOrders": on_auto_open_orders,
+    "reqCompletedOrders": on_completed_orders,
     "reqExecutions": on_executions,
-}  # fmt: skip
+}
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c023
 NOT_SERVED = 505  # the code of TWS for a message number that it does not know

@@ -153,7 +153,16 @@ def plain(value):
     return value.isoformat() if isinstance(value, date) else value
 
 
-_READERS = {Contract: from_key, Decimal: Decimal, datetime: datetime.fromisoformat, date: date.fromisoformat, Side: Side, OrderType: OrderType, str: str, int: int}
+_READERS = {
+    Contract: from_key,
+    Decimal: Decimal,
+    datetime: datetime.fromisoformat,
+    date: date.fromisoformat,
+    Side: Side,
+    OrderType: OrderType,
+    str: str,
+    int: int,
+}
 _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -168,7 +177,9 @@ def event(body: dict) -> Event:
     "The event that `plain` wrote."
     kind = _EVENTS.get(body["type"])
     if kind is None:
-        raise StoreError(f"the journal holds an event {body['type']!r} that this version does not know: read it with the version that wrote it")
+        raise StoreError(
+            f"the journal holds an event {body['type']!r} that this version does not know: read it with the version that wrote it"
+        )
     readers = _field_readers(kind)
     return kind(**{name: None if value is None else readers[name](value) for name, value in body.items() if name != "type"})
 
@@ -187,7 +198,10 @@ def read_journal(data: bytes, name: str = "journal") -> Iterator[tuple[tuple[Eve
         body, mark, tail = line.rpartition(b',"crc":"')
         crc = zlib.crc32(body, crc)
         if not mark or tail != f'{crc:08x}"}}'.encode():
-            raise StoreError(f"{name}, line {number + 1} was changed, lost or swapped: its checksum does not follow from the line before; restore the file or move it away to begin anew")
+            raise StoreError(
+                f"{name}, line {number + 1} was changed, lost or swapped: "
+                f"its checksum does not follow from the line before; restore the file or move it away to begin anew"
+            )
         offset += len(line) + 1
         yield tuple(event(e) for e in json.loads(body + b"}")["events"]), offset, crc
 
@@ -204,7 +218,9 @@ def _lock(handle: int, path: Path) -> None:
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise StoreError(f"the journal {path} is in use by another gateway: stop that one, or give this one a journal of its own") from error
+        raise StoreError(
+            f"the journal {path} is in use by another gateway: stop that one, or give this one a journal of its own"
+        ) from error
 
 
 def _open(path: Path) -> int:
@@ -252,7 +268,9 @@ class Journal:
         except OSError as error:
             self._cut()
             kind = DiskFull if error.errno in _FULL else StoreError
-            raise kind(f"the journal {self.path} cannot be written ({error.strerror}): nothing was done; free space and try again") from error
+            raise kind(
+                f"the journal {self.path} cannot be written ({error.strerror}): nothing was done; free space and try again"
+            ) from error
         self.crc, self.count, self.size = crc, self.count + 1, self.size + len(line)
 
     def _write(self, line: bytes, durable: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Protocol
 
@@ -42,6 +43,7 @@ def is_monthly(expiry: date) -> bool:
     return expiry == friday or (expiry == friday - timedelta(days=1) and not is_session(friday))
 
 
+@lru_cache(maxsize=1 << 16)
 def contract_number(contract: Contract, symbols: tuple[str, ...]) -> int:
     "The `con_id` of a contract among `symbols`, positive and below 2**31."
     place = symbols.index(contract.symbol) + 1
@@ -68,7 +70,7 @@ def wanted(contract: Contract, symbol=None, sec_type=None, expiry=None, strike=N
 # %% ../../nbs/gateway/66_listing.ipynb #c011
 def option_of(chain: OptionChain, expiry: date, strike: Decimal, right: Right) -> Contract:
     "The option of a chain."
-    return option(chain.symbol, expiry, strike, right, chain.multiplier, chain.trading_class)
+    return Contract(chain.symbol, "OPT", expiry, strike, right, chain.multiplier, trading_class=chain.trading_class)
 
 
 def in_chain(chain: OptionChain, contract: Contract) -> bool:

@@ -34,7 +34,12 @@ def matching(exchange: Exchange, asked: dict[str, Any]) -> list[Contract]:
     if asked["currency"] not in ("", "USD") or asked["secType"] not in ("", "STK", "OPT"):
         return []
     right, month = asked["right"].upper(), asked["expiry"].split(" ")[0]
-    if right not in _RIGHTS or (asked["strike"] or 0) < 0 or not re.fullmatch(r"|\d{6}|\d{8}", month) or not (asked["symbol"] or asked["conId"]):
+    if (
+        right not in _RIGHTS
+        or (asked["strike"] or 0) < 0
+        or not re.fullmatch(r"|\d{6}|\d{8}", month)
+        or not (asked["symbol"] or asked["conId"])
+    ):
         return []
     expiry = _day(month) if len(month) == 8 else None
     found = _listed(exchange, asked, expiry, asked["strike"] or None, _RIGHTS[right])
@@ -46,7 +51,9 @@ def _fits(contract: Contract, asked: dict[str, Any], month: str) -> bool:
     if not contract.is_option:
         return not month and asked["multiplier"] in ("", "0", "1")
     name, size = asked["tradingClass"], asked["multiplier"]
-    return contract.expiry.strftime("%Y%m%d").startswith(month) and name in ("", class_of(contract)) and size in ("", str(contract.multiplier))
+    return (
+        contract.expiry.strftime("%Y%m%d").startswith(month) and name in ("", class_of(contract)) and size in ("", str(contract.multiplier))
+    )
 
 # %% ../../nbs/gateway/69_lookups.ipynb #c006
 def _listed(exchange: Exchange, asked: dict[str, Any], expiry: date | None, strike: Decimal | None, right: Right | None) -> list[Contract]:
@@ -104,7 +111,9 @@ def trading_hours(day: date) -> str:
 
 
 _TICKS = {26: (0, SUB_DOLLAR_TICK, 1, TICK), 32: (0, TICK, 3, OPTION_TICK), 109: (0, TICK, 3, TICK), 110: (0, NICKEL, 3, DIME)}
-MARKET_RULES = {number: ((low, small), (high, large)) for number, (low, small, high, large) in _TICKS.items()}  # 26: stocks; from price, tick
+MARKET_RULES = {
+    number: ((low, small), (high, large)) for number, (low, small, high, large) in _TICKS.items()
+}  # 26: stocks; from price, tick
 
 
 def rule_of(contract: Contract) -> int:
@@ -120,12 +129,29 @@ def send_details(session: Session, exchange: Exchange, req_id: int, contract: Co
     hours, about = trading_hours(exchange.session), {}
     if contract.is_option:
         expiry = contract.expiry.strftime("%Y%m%d")
-        about = {"underConId": exchange.con_id(stock(contract.symbol)), "underSymbol": contract.symbol, "underSecType": "STK", "contractMonth": expiry[:6], "realExpiry": expiry}
+        about = {
+            "underConId": exchange.con_id(stock(contract.symbol)),
+            "underSymbol": contract.symbol,
+            "underSecType": "STK",
+            "contractMonth": expiry[:6],
+            "realExpiry": expiry,
+        }
     session.send(
-        "contractDetails", reqId=req_id, **contract_fields(exchange, contract), minTick=tick_of(contract, 1), orderTypes="LMT,MKT", validExchanges="SMART",
-        longName=contract.symbol, timeZoneId=NEW_YORK.key, tradingHours=hours, liquidHours=hours, marketName=contract.symbol,
-        marketRuleIds=str(rule_of(contract)), stockType="" if contract.is_option else "COMMON", **about,
-    )  # fmt: skip
+        "contractDetails",
+        reqId=req_id,
+        **contract_fields(exchange, contract),
+        minTick=tick_of(contract, 1),
+        orderTypes="LMT,MKT",
+        validExchanges="SMART",
+        longName=contract.symbol,
+        timeZoneId=NEW_YORK.key,
+        tradingHours=hours,
+        liquidHours=hours,
+        marketName=contract.symbol,
+        marketRuleIds=str(rule_of(contract)),
+        stockType="" if contract.is_option else "COMMON",
+        **about,
+    )
 
 
 def on_contract_details(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
@@ -157,7 +183,9 @@ def on_option_chain(gateway: Gateway, session: Session, ask: dict[str, Any]) -> 
 def on_matching_symbols(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:
     "81: the symbols that begin with a pattern."
     names = [name for name in gateway.exchange.market.symbols if name.startswith(ask["pattern"].upper())]
-    samples = [{"conId": gateway.exchange.con_id(stock(n)), "symbol": n, "secType": "STK", "derivatives": [{"secType": "OPT"}]} for n in names]
+    samples = [
+        {"conId": gateway.exchange.con_id(stock(n)), "symbol": n, "secType": "STK", "derivatives": [{"secType": "OPT"}]} for n in names
+    ]
     session.send("symbolSamples", reqId=ask["reqId"], samples=samples)
 
 
@@ -172,7 +200,9 @@ def tick_lines(version: int, req_id: int, quote: Quote) -> dict[int, bytes]:
     lines = {}
     for kind, size_kind, price, size in ((1, 0, quote.bid, quote.bid_size), (2, 3, quote.ask, quote.ask_size)):
         there = price > 0 and size > 0
-        lines[kind] = encode(version, "tickPrice", reqId=req_id, tickType=kind, price=price if there else -1, size=int(size) if there else 0)
+        lines[kind] = encode(
+            version, "tickPrice", reqId=req_id, tickType=kind, price=price if there else -1, size=int(size) if there else 0
+        )
         lines[size_kind] = encode(version, "tickSize", reqId=req_id, tickType=size_kind, size=int(size) if there else 0)
     for kind, price in ((4, quote.last), (9, quote.close)):
         if price > 0:
@@ -187,9 +217,21 @@ def greek_lines(version: int, req_id: int, exchange: Exchange, contract: Contrac
         return {}
     m = exchange.market.option_model(contract, exchange.session, exchange.step)
     return {
-        13: encode(version, "tickOptionComputation", reqId=req_id, tickType=13, impliedVol=m.vol, delta=m.delta, optPrice=m.price, pvDividend=0, gamma=m.gamma,
-                   vega=m.vega / 100, theta=m.theta, undPrice=m.spot)
-    }  # fmt: skip
+        13: encode(
+            version,
+            "tickOptionComputation",
+            reqId=req_id,
+            tickType=13,
+            impliedVol=m.vol,
+            delta=m.delta,
+            optPrice=m.price,
+            pvDividend=0,
+            gamma=m.gamma,
+            vega=m.vega / 100,
+            theta=m.theta,
+            undPrice=m.spot,
+        )
+    }
 
 
 def ticks(session: Session, exchange: Exchange, contract: Contract, req_id: int) -> dict[int, bytes]:
@@ -225,7 +267,11 @@ def lines_refusal(gateway: Gateway, session: Session, ask: dict[str, Any]) -> tu
     if not ask["snapshot"] and gateway.lines_used() >= MAX_LINES:
         return 101, f"Max number of tickers has been reached: {MAX_LINES} quotes are followed, cancel one or ask for snapshots"
     if generic_ticks(ask["genericTicks"]) is None:
-        return 321, f"Error validating request: incorrect generic tick list of {ask['genericTicks']!r}: numbers between commas, {OPEN_INTEREST} is served"
+        return (
+            321,
+            f"Error validating request: incorrect generic tick list of {ask['genericTicks']!r}: "
+            f"numbers between commas, {OPEN_INTEREST} is served",
+        )
     return None
 
 # %% ../../nbs/gateway/69_lookups.ipynb #c024
@@ -256,8 +302,12 @@ def tell_absent(session: Session, req_id: int, absent: set[str]) -> None:
     "Say which generic ticks will not come; the quote itself does."
     if absent:
         names = ", ".join(sorted(absent))
-        session.error(req_id, 10090, f"Part of requested market data is not served by the simulated gateway: generic ticks {names} will not come; "
-                                     f"{OPEN_INTEREST} (open interest, modelled) does for options")
+        session.error(
+            req_id,
+            10090,
+            f"Part of requested market data is not served by the simulated gateway: generic ticks {names} will not come; "
+            f"{OPEN_INTEREST} (open interest, modelled) does for options",
+        )
 
 
 def on_cancel_market_data(gateway: Gateway, session: Session, ask: dict[str, Any]) -> None:

@@ -221,6 +221,7 @@ KEPT_SESSIONS = 4
 @dataclass(frozen=True, slots=True)
 class OptionModel:
     "What stands behind a modelled option quote; dollars per unit of underlying, theta per calendar day, vega per 1.00 of vol."
+
     vol: float
     price: float
     delta: float
@@ -255,7 +256,10 @@ class Market:
         "The numbers of a session; `NoPrices` where it cannot be replayed."
         if day not in self._sessions:
             if not self.has_prices(day):
-                raise NoPrices(f"session {day} cannot be replayed: sessions from {self.first} to {self.history.last} can ({OPTION_SESSIONS} returns before the first one make its volatility)")
+                raise NoPrices(
+                    f"session {day} cannot be replayed: "
+                    f"sessions from {self.first} to {self.history.last} can ({OPTION_SESSIONS} returns before the first one make its volatility)"
+                )
             while len(self._sessions) >= KEPT_SESSIONS:
                 self._forget(next(iter(self._sessions)))
             self._sessions[day] = session_model(self.history, self.seed, day)
@@ -307,7 +311,9 @@ class Market:
     def _stock_quote(self, contract: Contract, model: SessionModel, step: int) -> Quote:
         place, now = self._place(contract.symbol), model.steps[step]
         last = float(model.last[place, step])
-        return Quote(contract, now, *stock_sides(last), *displayed_sizes(self.seed, contract, now), last, float(model.previous[place]), "modelled")
+        return Quote(
+            contract, now, *stock_sides(last), *displayed_sizes(self.seed, contract, now), last, float(model.previous[place]), "modelled"
+        )
 
     def _option_quote(self, contract: Contract, model: SessionModel, step: int) -> Quote:
         _, priced, row, _ = self._priced(contract, model, step)

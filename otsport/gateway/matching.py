@@ -21,7 +21,7 @@ from .journal import CommissionNote, Event, Execution, OptionExpiry, OrderUpdate
 
 # %% ../../nbs/gateway/65_matching.ipynb #c005
 def form_refusal(ticket: Ticket, accounts: tuple[str, ...], listed: bool) -> tuple[int, str] | None:
-    "Code and reason when the ticket itself is wrong; None when it is well formed. `accounts` are served, `listed` says whether the contract trades."
+    "Code and reason when the ticket itself is wrong; `accounts` are served, `listed` says whether the contract trades."
     limit = ticket.limit_price
     if ticket.account not in accounts:
         return 321, f"account {ticket.account or '(blank)'!r} is not served here: use one of {', '.join(accounts)}"
@@ -36,7 +36,10 @@ def form_refusal(ticket: Ticket, accounts: tuple[str, ...], listed: bool) -> tup
     if (ticket.order_type is OrderType.LIMIT) != (limit is not None) or (limit is not None and not limit.is_finite()):
         return 321, f"{ticket.order_type} order with limit price {limit}"
     if limit is not None and (limit <= 0 or limit != to_tick(limit, tick_of(ticket.contract, limit))):
-        return 110, f"the price {limit} does not conform to the minimum price variation {tick_of(ticket.contract, limit)} of {ticket.contract}"
+        return (
+            110,
+            f"the price {limit} does not conform to the minimum price variation {tick_of(ticket.contract, limit)} of {ticket.contract}",
+        )
     return None
 
 # %% ../../nbs/gateway/65_matching.ipynb #c008
@@ -71,20 +74,52 @@ def affordable(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) 
     return max(qty, Decimal(0))
 
 # %% ../../nbs/gateway/65_matching.ipynb #c013
-def fill_events(state: State, update: OrderUpdate, qty: Decimal, price: Decimal, now: datetime) -> tuple[Execution, OrderUpdate, CommissionNote]:
+def fill_events(
+    state: State, update: OrderUpdate, qty: Decimal, price: Decimal, now: datetime
+) -> tuple[Execution, OrderUpdate, CommissionNote]:
     "The events of one fill of a working order."
     ticket, book = update.ticket, state.books[update.ticket.account]
     value, fees = state.paid.get(update.perm_id, (Decimal(0), Decimal(0)))
     cum, value = update.filled + qty, value + qty * price * ticket.contract.multiplier
     avg = (value / ticket.contract.multiplier / cum).quantize(Decimal("0.000001"))
     exec_id = f"0000e1a7.{update.perm_id:08x}.{len(state.fills) + 1:04d}.01"
-    trade = Execution(exec_id, update.perm_id, ticket.client_id, ticket.order_id, ticket.order_ref, ticket.account, ticket.contract, ticket.side, qty, price, cum, avg, now)
+    trade = Execution(
+        exec_id,
+        update.perm_id,
+        ticket.client_id,
+        ticket.order_id,
+        ticket.order_ref,
+        ticket.account,
+        ticket.contract,
+        ticket.side,
+        qty,
+        price,
+        cum,
+        avg,
+        now,
+    )
     held, cost = book.qty.get(ticket.contract, Decimal(0)), book.cost.get(ticket.contract, Decimal(0))
     trial = Book(book.opening, book.cash, {ticket.contract: held}, {ticket.contract: cost})
     realized = move(trial, ticket.contract, ticket.side.sign * qty, price)
-    note = CommissionNote(exec_id, update.perm_id, ticket.account, commission_due(ticket.contract, cum, value) - fees, realized if realized is None else realized.quantize(CENT))
+    note = CommissionNote(
+        exec_id,
+        update.perm_id,
+        ticket.account,
+        commission_due(ticket.contract, cum, value) - fees,
+        realized if realized is None else realized.quantize(CENT),
+    )
     rest = ticket.qty - cum
-    stands = replace(update, status="Submitted" if rest else "Filled", filled=cum, remaining=rest, avg_price=avg, last_price=price, ts=now, code=0, message="")
+    stands = replace(
+        update,
+        status="Submitted" if rest else "Filled",
+        filled=cum,
+        remaining=rest,
+        avg_price=avg,
+        last_price=price,
+        ts=now,
+        code=0,
+        message="",
+    )
     return trade, stands, note
 
 # %% ../../nbs/gateway/65_matching.ipynb #c015

@@ -70,7 +70,11 @@ def follow(session: Session, key: tuple, feed: Feed) -> bool:
     "Send a feed and keep it; False, with error 322, when this client follows too much already."
     others = [k for k in session.feeds if k[0] != "ticks" and k != key]
     if len(others) >= MAX_FEEDS:
-        session.error(key[-1] if isinstance(key[-1], int) else -1, 322, f"Error processing request: {MAX_FEEDS} subscriptions are open, cancel one first")
+        session.error(
+            key[-1] if isinstance(key[-1], int) else -1,
+            322,
+            f"Error processing request: {MAX_FEEDS} subscriptions are open, cancel one first",
+        )
         return False
     session.feeds[key] = feed
     session.refresh(feed)
@@ -95,9 +99,16 @@ def order_values(exchange: Exchange, update: OrderUpdate) -> dict[str, Any]:
     "The fields that openOrder and completedOrder share."
     ticket = update.ticket
     return contract_fields(exchange, ticket.contract) | {
-        "side": ticket.side, "qty": ticket.qty, "orderType": ticket.order_type, "limitPrice": ticket.limit_price or Decimal(0), "tif": ticket.tif,
-        "account": ticket.account, "orderRef": ticket.order_ref, "permId": update.perm_id, "status": update.status,
-    }  # fmt: skip
+        "side": ticket.side,
+        "qty": ticket.qty,
+        "orderType": ticket.order_type,
+        "limitPrice": ticket.limit_price or Decimal(0),
+        "tif": ticket.tif,
+        "account": ticket.account,
+        "orderRef": ticket.order_ref,
+        "permId": update.perm_id,
+        "status": update.status,
+    }
 
 
 def send_order(session: Session, exchange: Exchange, update: OrderUpdate) -> None:
@@ -105,9 +116,16 @@ def send_order(session: Session, exchange: Exchange, update: OrderUpdate) -> Non
     ticket = update.ticket
     session.send("openOrder", orderId=ticket.order_id, clientId=ticket.client_id, **order_values(exchange, update))
     session.send(
-        "orderStatus", orderId=ticket.order_id, clientId=ticket.client_id, status=update.status, filled=update.filled, remaining=update.remaining,
-        avgPrice=update.avg_price, permId=update.perm_id, lastPrice=update.last_price,
-    )  # fmt: skip
+        "orderStatus",
+        orderId=ticket.order_id,
+        clientId=ticket.client_id,
+        status=update.status,
+        filled=update.filled,
+        remaining=update.remaining,
+        avgPrice=update.avg_price,
+        permId=update.perm_id,
+        lastPrice=update.last_price,
+    )
 
 # %% ../../nbs/gateway/68_session.ipynb #c014
 VALIDATION = {110, 200, 321, 434, 10318}  # TWS answers these with the error alone
@@ -127,10 +145,23 @@ def send_update(session: Session, exchange: Exchange, update: OrderUpdate) -> No
 def send_execution(session: Session, exchange: Exchange, trade: Execution, req_id: int) -> None:
     "An execution; `req_id` is -1 when it just happened."
     session.send(
-        "execDetails", reqId=req_id, orderId=trade.order_id, **contract_fields(exchange, trade.contract), execId=trade.exec_id, time=stamp(trade.ts),
-        account=trade.account, venue="SMART", side="BOT" if trade.side is Side.BUY else "SLD", shares=trade.qty, price=trade.price, permId=trade.perm_id,
-        clientId=trade.client_id, cumQty=trade.cum_qty, avgPrice=trade.avg_price, orderRef=trade.order_ref,
-    )  # fmt: skip
+        "execDetails",
+        reqId=req_id,
+        orderId=trade.order_id,
+        **contract_fields(exchange, trade.contract),
+        execId=trade.exec_id,
+        time=stamp(trade.ts),
+        account=trade.account,
+        venue="SMART",
+        side="BOT" if trade.side is Side.BUY else "SLD",
+        shares=trade.qty,
+        price=trade.price,
+        permId=trade.perm_id,
+        clientId=trade.client_id,
+        cumQty=trade.cum_qty,
+        avgPrice=trade.avg_price,
+        orderRef=trade.order_ref,
+    )
 
 
 def send_commission(session: Session, note: CommissionNote) -> None:
@@ -144,7 +175,9 @@ class Gateway:
 
     def __init__(self, exchange: Exchange, clock: str = "heartbeat"):
         if clock not in ("heartbeat", "paced"):
-            raise InputError(f"clock {clock!r} is not known: use 'heartbeat' (each reqCurrentTime is a step) or 'paced' (a step every few seconds)")
+            raise InputError(
+                f"clock {clock!r} is not known: use 'heartbeat' (each reqCurrentTime is a step) or 'paced' (a step every few seconds)"
+            )
         self.exchange, self.clock = exchange, clock
         self.sessions: dict[int, Session] = {}  # by client id
         self.owners: dict[str, int] = {}  # exec id -> client id: whom a commission concerns

@@ -32,7 +32,10 @@ class Slot:
     group: tuple["Slot", ...] = ()
 
 # %% ../../nbs/gateway/61_wire.ipynb #c006
-_TOKEN = re.compile(r"(?P<name>\w+)(?P<rest>\.\.\.)?(?::(?P<kind>int|num|flag))?(?:=(?P<default>[^@\s{]*))?(?:@(?P<first>\d*)(?P<dots>\.\.)?(?P<last>\d*))?(?P<open>[*?]?\{)?")
+_TOKEN = re.compile(
+    r"(?P<name>\w+)(?P<rest>\.\.\.)?(?::(?P<kind>int|num|flag))?(?:=(?P<default>[^@\s{]*))?"
+    r"(?:@(?P<first>\d*)(?P<dots>\.\.)?(?P<last>\d*))?(?P<open>[*?]?\{)?"
+)
 _GROUP = {"*{": "count", "?{": "when", "{": "if"}
 
 
@@ -74,15 +77,18 @@ _CONTRACT = "conId:int symbol secType expiry= strike:num=0 right= multiplier= ex
 _SENT_TEXT = """
 tickPrice 1 6 reqId:int tickType:int price:num size:num=0 mask:int=0
 tickSize 2 6 reqId:int tickType:int size:num
-orderStatus 3 orderId:int status filled:num remaining:num avgPrice:num=0 permId:int parentId:int=0 lastPrice:num=0 clientId:int whyHeld= mktCapPrice:num=0
+orderStatus 3 orderId:int status filled:num remaining:num avgPrice:num=0 permId:int parentId:int=0 lastPrice:num=0 clientId:int whyHeld=
+ mktCapPrice:num=0
 error 4 2 reqId:int code:int text advanced=@166
 accountValue 6 2 tag value currency= account
-portfolioValue 7 8 conId:int symbol secType expiry= strike:num=0 right= multiplier= primaryExchange= currency=USD localSymbol= tradingClass=
+portfolioValue 7 8 conId:int symbol secType expiry= strike:num=0 right= multiplier= primaryExchange= currency=USD localSymbol=
+ tradingClass=
  qty:num price:num value:num avgCost:num unrealized:num realized:num account
 accountTime 8 1 time
 nextValidId 9 1 orderId:int
 managedAccounts 15 1 accounts
-tickOptionComputation 21 reqId:int tickType:int attrib:int=0 impliedVol:num delta:num optPrice:num pvDividend:num gamma:num vega:num theta:num undPrice:num
+tickOptionComputation 21 reqId:int tickType:int attrib:int=0 impliedVol:num delta:num optPrice:num pvDividend:num gamma:num vega:num
+ theta:num undPrice:num
 tickGeneric 45 6 reqId:int tickType:int value:num
 tickString 46 6 reqId:int tickType:int value
 currentTime 49 1 time:int
@@ -103,7 +109,8 @@ accountUpdateMulti 73 1 reqId:int account model= tag value currency=
 accountUpdateMultiEnd 74 1 reqId:int
 secDefOptParam 75 reqId:int exchange underConId:int tradingClass multiplier expiries*{{ expiry }} strikes*{{ strike:num }}
 secDefOptParamEnd 76 reqId:int
-symbolSamples 79 reqId:int samples*{{ conId:int symbol secType primaryExchange= currency=USD derivatives*{{ secType }} description=@176 issuerId=@176 }}
+symbolSamples 79 reqId:int samples*{{ conId:int symbol secType primaryExchange= currency=USD derivatives*{{ secType }} description=@176
+ issuerId=@176 }}
 tickReqParams 81 reqId:int minTick:num bboExchange= snapshotPermissions:int=3
 marketRule 93 ruleId:int increments*{{ lowEdge:num increment:num }}
 completedOrdersEnd 102
@@ -111,41 +118,54 @@ completedOrdersEnd 102
 
 # %% ../../nbs/gateway/61_wire.ipynb #c012
 _DETAILS_TEXT = """
-contractDetails 10 8@..163 reqId:int symbol secType expiry= strike:num=0 right= exchange= currency=USD localSymbol= marketName= tradingClass= conId:int minTick:num
- mdSizeMultiplier:int=1@..163 multiplier= orderTypes= validExchanges= priceMagnifier:int=1 underConId:int=0 longName= primaryExchange= contractMonth=
+contractDetails 10 8@..163 reqId:int symbol secType expiry= strike:num=0 right= exchange= currency=USD localSymbol= marketName=
+ tradingClass= conId:int minTick:num
+ mdSizeMultiplier:int=1@..163 multiplier= orderTypes= validExchanges= priceMagnifier:int=1 underConId:int=0 longName= primaryExchange=
+ contractMonth=
  industry= category= subcategory= timeZoneId= tradingHours= liquidHours= evRule= evMultiplier:int=0 secIds=0
  aggGroup:int=1 underSymbol= underSecType= marketRuleIds= realExpiry= stockType= suggestedSize:num=1@163..163
  minSize:num=1@164 sizeIncrement:num=1@164 suggestedSizeIncrement:num=1@164
-execDetails 11 reqId:int orderId:int {contract} execId time account venue side shares:num price:num permId:int clientId:int liquidation:int=0
+execDetails 11 reqId:int orderId:int {contract} execId time account venue side shares:num price:num permId:int clientId:int
+ liquidation:int=0
  cumQty:num avgPrice:num orderRef= evRule= evMultiplier:num=0 model= lastLiquidity:int=2 pendingPriceRevision:flag=0@178
 """
 
 # %% ../../nbs/gateway/61_wire.ipynb #c014
 _ORDER_TEXT = """
 openOrder 5 orderId:int {contract} side qty:num orderType limitPrice:num=0 auxPrice:num=0 tif=DAY
- ocaGroup= account openClose= origin:int=0 orderRef= clientId:int permId:int outsideRth=0 hidden=0 discretionaryAmt=0 goodAfterTime= sharesAllocation=
+ ocaGroup= account openClose= origin:int=0 orderRef= clientId:int permId:int outsideRth=0 hidden=0 discretionaryAmt=0 goodAfterTime=
+ sharesAllocation=
  faGroup= faMethod= faPercentage= faProfile=@..176 modelCode= goodTillDate= rule80A= percentOffset= settlingFirm=
- shortSaleSlot=0 designatedLocation= exemptCode=-1 auctionStrategy=0 startingPrice= stockRefPrice= delta= stockRangeLower= stockRangeUpper= displaySize=
+ shortSaleSlot=0 designatedLocation= exemptCode=-1 auctionStrategy=0 startingPrice= stockRefPrice= delta= stockRangeLower=
+ stockRangeUpper= displaySize=
  blockOrder=0 sweepToFill=0 allOrNone=0 minQty= ocaType=3 eTradeOnly=0 firmQuoteOnly=0 nbboPriceCap= parentId:int=0 triggerMethod=0
- volatility= volatilityType=0 deltaNeutralOrderType= deltaNeutralAuxPrice= continuousUpdate=0 referencePriceType=0 trailStopPrice= trailingPercent=
+ volatility= volatilityType=0 deltaNeutralOrderType= deltaNeutralAuxPrice= continuousUpdate=0 referencePriceType=0 trailStopPrice=
+ trailingPercent=
  basisPoints= basisPointsType= comboLegsDescrip= comboLegs=0 orderComboLegs=0 smartComboRoutingParams=0
- scaleInitLevelSize= scaleSubsLevelSize= scalePriceIncrement= hedgeType= optOutSmartRouting=0 clearingAccount= clearingIntent=IB notHeld=0 deltaNeutral=0
+ scaleInitLevelSize= scaleSubsLevelSize= scalePriceIncrement= hedgeType= optOutSmartRouting=0 clearingAccount= clearingIntent=IB
+ notHeld=0 deltaNeutral=0
  algoStrategy= solicited=0 whatIf=0 status initMarginBefore={unset} maintMarginBefore={unset} equityWithLoanBefore={unset}
- initMarginChange={unset} maintMarginChange={unset} equityWithLoanChange={unset} initMarginAfter={unset} maintMarginAfter={unset} equityWithLoanAfter={unset}
+ initMarginChange={unset} maintMarginChange={unset} equityWithLoanChange={unset} initMarginAfter={unset} maintMarginAfter={unset}
+ equityWithLoanAfter={unset}
  commission= minCommission= maxCommission= commissionCurrency= warning= randomizeSize=0 randomizePrice=0 conditions=0
- adjustedOrderType=None triggerPrice= trailStop= lmtPriceOffset= adjustedStopPrice= adjustedStopLimitPrice= adjustedTrailingAmount= adjustableTrailingUnit=0
- softDollarName= softDollarValue= softDollarDisplay= cashQty=0 dontUseAutoPriceForHedge=1 isOmsContainer=0 discretionaryUpToLimitPrice=0 usePriceMgmtAlgo=0
- duration=@159 postToAts=@160 autoCancelParent=0@162 minTradeQty=@170 minCompeteSize=@170 competeAgainstBestOffset=@170 midOffsetAtWhole=@170 midOffsetAtHalf=@170
+ adjustedOrderType=None triggerPrice= trailStop= lmtPriceOffset= adjustedStopPrice= adjustedStopLimitPrice= adjustedTrailingAmount=
+ adjustableTrailingUnit=0
+ softDollarName= softDollarValue= softDollarDisplay= cashQty=0 dontUseAutoPriceForHedge=1 isOmsContainer=0 discretionaryUpToLimitPrice=0
+ usePriceMgmtAlgo=0
+ duration=@159 postToAts=@160 autoCancelParent=0@162 minTradeQty=@170 minCompeteSize=@170 competeAgainstBestOffset=@170
+ midOffsetAtWhole=@170 midOffsetAtHalf=@170
 completedOrder 101 {contract} side qty:num orderType limitPrice:num=0 auxPrice:num=0 tif=DAY
  ocaGroup= account openClose= origin:int=0 orderRef= permId:int outsideRth=0 hidden=0 discretionaryAmt=0 goodAfterTime=
  faGroup= faMethod= faPercentage= faProfile=@..176 modelCode= goodTillDate= rule80A= percentOffset= settlingFirm=
  shortSaleSlot=0 designatedLocation= exemptCode=-1 startingPrice= stockRefPrice= delta= stockRangeLower= stockRangeUpper= displaySize=
  sweepToFill=0 allOrNone=0 minQty= ocaType=3 triggerMethod=0
- volatility= volatilityType=0 deltaNeutralOrderType= deltaNeutralAuxPrice= continuousUpdate=0 referencePriceType=0 trailStopPrice= trailingPercent=
+ volatility= volatilityType=0 deltaNeutralOrderType= deltaNeutralAuxPrice= continuousUpdate=0 referencePriceType=0 trailStopPrice=
+ trailingPercent=
  comboLegsDescrip= comboLegs=0 orderComboLegs=0 smartComboRoutingParams=0
  scaleInitLevelSize= scaleSubsLevelSize= scalePriceIncrement= hedgeType= clearingAccount= clearingIntent=IB notHeld=0 deltaNeutral=0
  algoStrategy= solicited=0 status randomizeSize=0 randomizePrice=0 conditions=0
- trailStop= lmtPriceOffset= cashQty=0 dontUseAutoPriceForHedge=1 isOmsContainer=0 autoCancelDate= filled:num refFuturesConId= autoCancelParent=0
+ trailStop= lmtPriceOffset= cashQty=0 dontUseAutoPriceForHedge=1 isOmsContainer=0 autoCancelDate= filled:num refFuturesConId=
+ autoCancelParent=0
  shareholder= imbalanceOnly=0 routeMarketableToBbo=0 parentPermId= completedTime completedStatus
  minTradeQty=@170 minCompeteSize=@170 competeAgainstBestOffset=@170 midOffsetAtWhole=@170 midOffsetAtHalf=@170
 """
@@ -155,20 +175,26 @@ SENT: dict[str, tuple[Slot, ...]] = layouts((_SENT_TEXT + _DETAILS_TEXT + _ORDER
 _ASKED_CONTRACT = "conId:int symbol secType expiry strike:num right multiplier exchange primaryExchange currency localSymbol tradingClass"
 
 _SERVED_TEXT = """
-reqMktData 1 revision reqId:int {contract} bag{{ legs*{{ conId:int ratio:int action exchange }} }} deltaNeutral?{{ dnConId dnDelta dnPrice }}
+reqMktData 1 revision reqId:int {contract} bag{{ legs*{{ conId:int ratio:int action exchange }} }} deltaNeutral?{{ dnConId dnDelta
+ dnPrice }}
  genericTicks snapshot:flag regulatory:flag options
 cancelMktData 2 revision reqId:int
 placeOrder 3 orderId:int {contract} secIdType secId side qty:num orderType limitPrice:num auxPrice:num tif
  ocaGroup account openClose origin orderRef transmit:flag parentId:int blockOrder sweepToFill displaySize triggerMethod outsideRth hidden
- bag{{ legs*{{ conId:int ratio:int action exchange openClose shortSaleSlot designatedLocation exemptCode }} legPrices*{{ price:num }} routing*{{ tag value }} }}
+ bag{{ legs*{{ conId:int ratio:int action exchange openClose shortSaleSlot designatedLocation exemptCode }} legPrices*{{ price:num }}
+ routing*{{ tag value }} }}
  sharesAllocation discretionaryAmt goodAfterTime goodTillDate faGroup faMethod faPercentage faProfile@..176 modelCode
- shortSaleSlot designatedLocation exemptCode ocaType rule80A settlingFirm allOrNone:flag minQty percentOffset eTradeOnly firmQuoteOnly nbboPriceCap
+ shortSaleSlot designatedLocation exemptCode ocaType rule80A settlingFirm allOrNone:flag minQty percentOffset eTradeOnly firmQuoteOnly
+ nbboPriceCap
  auctionStrategy startingPrice stockRefPrice delta stockRangeLower stockRangeUpper overridePercentage volatility volatilityType
  deltaNeutralOrderType deltaNeutralAuxPrice
- hedged{{ dnoConId dnoSettlingFirm dnoClearingAccount dnoClearingIntent dnoOpenClose dnoShortSale dnoShortSaleSlot dnoDesignatedLocation }} continuousUpdate referencePriceType trailStopPrice trailingPercent scaleInitLevelSize scaleSubsLevelSize scalePriceIncrement:num
- scale{{ scalePriceAdjustValue scalePriceAdjustInterval scaleProfitOffset scaleAutoReset scaleInitPosition scaleInitFillQty scaleRandomPercent }}
+ hedged{{ dnoConId dnoSettlingFirm dnoClearingAccount dnoClearingIntent dnoOpenClose dnoShortSale dnoShortSaleSlot dnoDesignatedLocation
+ }} continuousUpdate referencePriceType trailStopPrice trailingPercent scaleInitLevelSize scaleSubsLevelSize scalePriceIncrement:num
+ scale{{ scalePriceAdjustValue scalePriceAdjustInterval scaleProfitOffset scaleAutoReset scaleInitPosition scaleInitFillQty
+ scaleRandomPercent }}
  scaleTable activeStartTime activeStopTime hedgeType?{{ hedgeParam }} optOutSmartRouting clearingAccount clearingIntent notHeld
- deltaNeutral?{{ dnConId dnDelta dnPrice }} algoStrategy?{{ algoParams*{{ tag value }} }} algoId whatIf:flag miscOptions solicited randomizeSize randomizePrice
+ deltaNeutral?{{ dnConId dnDelta dnPrice }} algoStrategy?{{ algoParams*{{ tag value }} }} algoId whatIf:flag miscOptions solicited
+ randomizeSize randomizePrice
  pegged{{ referenceConId pegDecrease pegAmount referenceAmount referenceExchange }} conditions:int rest...
 cancelOrder 4 revision orderId:int manualTime@169
 reqOpenOrders 5 revision
@@ -199,8 +225,10 @@ reqCompletedOrders 99 apiOnly:flag
 """
 
 UNSERVED = {  # message number -> which field holds the request id; 0: none
-    10: 2, 11: 2, 12: 0, 13: 0, 18: 0, 19: 0, 20: 1, 21: 2, 22: 1, 23: 2, 24: 0, 25: 2, 50: 2, 51: 2, 52: 2, 53: 2, 54: 2, 55: 2, 56: 2, 57: 2,
-    65: 0, 66: 0, 67: 2, 68: 2, 69: 2, 70: 2, 72: 0, 73: 0, 79: 1, 80: 0, 82: 0, 83: 1, 84: 1, 85: 0, 86: 1, 87: 1, 88: 1, 89: 1, 90: 1, 92: 1,
+    10: 2, 11: 2, 12: 0, 13: 0, 18: 0, 19: 0, 20: 1, 21: 2, 22: 1, 23: 2, 24: 0, 25: 2, 50: 2, 51: 2, 52: 2, 53: 2, 54: 2, 55: 2, 56: 2,
+ 57: 2,
+    65: 0, 66: 0, 67: 2, 68: 2, 69: 2, 70: 2, 72: 0, 73: 0, 79: 1, 80: 0, 82: 0, 83: 1, 84: 1, 85: 0, 86: 1, 87: 1, 88: 1, 89: 1, 90: 1,
+ 92: 1,
     93: 1, 94: 1, 95: 1, 96: 1, 97: 1, 98: 1, 100: 1, 101: 1, 102: 1, 103: 1, 104: 1,
 }  # fmt: skip
 
@@ -304,7 +332,12 @@ def number(field: str) -> Decimal | None:
         raise WireError(f"{field[:40]!r} is not a number") from None
     if value.is_finite() and value == Decimal(UNSET):
         return None
-    if not value.is_finite() or value.adjusted() > MAX_DIGITS or -value.as_tuple().exponent > MAX_PLACES or len(value.as_tuple().digits) > 2 * MAX_DIGITS:
+    if (
+        not value.is_finite()
+        or value.adjusted() > MAX_DIGITS
+        or -value.as_tuple().exponent > MAX_PLACES
+        or len(value.as_tuple().digits) > 2 * MAX_DIGITS
+    ):
         raise WireError(f"{field[:40]!r} is not a usable number: at most {MAX_DIGITS} digits before the point and {2 * MAX_DIGITS} in all")
     return value
 

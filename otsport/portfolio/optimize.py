@@ -12,18 +12,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ..analytics.covariance import annual_covariance
+from ..core.arrays import align, floats, warn_caller, warn_units
 from ..core.errors import InputError, SolverError
 from ..core.intent import Step, Target
 from ..core.settings import Limits
 
 # %% auto #0
-__all__ = ['INVEST', 'Bounds', 'largest_gross', 'clashes', 'Optimum', 'best_return', 'min_variance', 'max_sharpe',
-           'optimize_targets']
+__all__ = ['MOST_WEIGHT', 'SLACK', 'MISSING', 'INVEST', 'Bounds', 'largest_gross', 'clashes', 'Optimum', 'best_return',
+           'min_variance', 'max_sharpe', 'optimize_targets']
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c005
+MOST_WEIGHT = 2.0  # of NAV in one asset; a bound above is probably in percent
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    "Long-only constraints on weights (decimals of NAV)."
+    "Long-only constraints on weights (decimals of NAV, 0.15 is 15 %); a Series is put in the order of the names."
     names: tuple[str, ...]
     upper: tuple[float, ...]
     lower: tuple[float, ...] = ()  # empty: all 0
@@ -33,13 +38,18 @@ class Bounds:
     max_gross: float = 1.0  # greatest sum of the weights
 
     def __post_init__(self):
-        object.__setattr__(self, "lower", tuple(self.lower) or (0.0,) * len(self.names))
+        found = align({"upper": (self.upper, 0), "lower": (self.lower, 0), "sectors": (self.sectors, 0)}, self.names, "the names")
+        for label, values in zip(("upper", "lower", "sectors"), map(tuple, found)):
+            object.__setattr__(self, label, values)
+        object.__setattr__(self, "lower", self.lower or (0.0,) * len(self.names))
         for label, values in (("upper", self.upper), ("lower", self.lower), ("sectors", self.sectors or self.names)):
             if len(values) != len(self.names):
                 raise InputError(f"{len(values)} {label} for {len(self.names)} names: give one each")
         numbers = np.array([*self.upper, *self.lower, self.sector_cap, self.min_gross, self.max_gross])
         if not (numbers >= 0).all() or len(set(self.names)) < len(self.names):
             raise InputError(f"bounds are numbers from 0 upward and names differ, got {self}")
+        if odd := [(name, up) for name, up in zip(self.names, self.upper) if MOST_WEIGHT < up < np.inf]:
+            warn_caller(f"the upper bound of {odd[0][0]} is {odd[0][1]:g}, that is {100 * odd[0][1]:,.0f} % of NAV: bounds are decimals, 0.15 is 15 %")
 
     def members(self) -> dict[str, np.ndarray]:
         "Positions of the names of each sector, by sector; empty when no sectors are given."
@@ -75,8 +85,9 @@ def clashes(bounds: Bounds) -> list[str]:
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c011
 def _checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-    "Returns (n,) and covariance (n, n) as float64; the first thing that is wrong is an InputError."
-    mu, sigma, n = np.asarray(expected_returns, dtype=np.float64), np.asarray(cov, dtype=np.float64), len(bounds.names)
+    "Returns (n,) and covariance (n, n) as float64 in the order of the bounds' names; the first thing that is wrong is an InputError."
+    expected_returns, cov = align({"the expected returns": (expected_returns, 0), "the covariance": (cov, 0, 1)}, bounds.names, "the bounds")
+    mu, sigma, n = floats(expected_returns, "expected returns"), floats(cov, "covariance"), len(bounds.names)
     if mu.shape != (n,) or sigma.shape != (n, n) or n == 0:
         raise InputError(f"expected returns {mu.shape} and covariance {sigma.shape} do not fit {n} names")
     for i in np.flatnonzero(~np.isfinite(mu)):
@@ -88,7 +99,9 @@ def _checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tup
     lowest = np.linalg.eigvalsh(sigma)[0]
     if lowest < -1e-10 * np.trace(sigma) or np.trace(sigma) <= 0:
         raise InputError(f"the covariance is not positive semidefinite: its lowest eigenvalue is {lowest:.3g}; shrink it (analytics.covariance)")
-    return mu, (sigma + sigma.T) / 2
+    for i in np.flatnonzero(np.abs(mu) > 1)[:1]:
+        warn_caller(f"the expected return of {bounds.names[i]} is {mu[i]:g}, that is {100 * mu[i]:,.0f} % a year: expected returns are annual decimals, 0.08 is 8 %")
+    return mu, annual_covariance((sigma + sigma.T) / 2)
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c014
 @dataclass(frozen=True, eq=False)
@@ -165,15 +178,18 @@ def _solve(problem) -> None:
         problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
     except cp.SolverError as error:
         raise SolverError(f"Clarabel failed: {error}; look at the scale of the inputs") from error
-    if problem.status not in ("optimal", "optimal_inaccurate"):
+    if problem.status not in ("optimal", "optimal_inaccurate") or any(v.value is None or not np.isfinite(v.value).all() for v in problem.variables()):
         raise SolverError(f"Clarabel ended with status {problem.status!r} on a problem that has a solution; look at the scale of the inputs")
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c019
 def best_return(
-    mu: np.ndarray,  # (n,) expected excess returns
+    mu: ArrayLike,  # (n,) expected excess returns; a Series is put in the order of the names
     bounds: Bounds,
 ) -> float:  # of NAV, annual
     "The greatest expected excess return that the constraints allow."
+    mu = floats(align({"the expected returns": (mu, 0)}, bounds.names, "the bounds")[0], "expected returns")
+    if mu.shape != (len(bounds.names),) or not np.isfinite(mu).all():
+        raise InputError(f"expected returns have shape {mu.shape}, {np.sum(~np.isfinite(mu))} of them not finite: give one number for each of {len(bounds.names)} names")
     w, sectors = np.array(bounds.lower), bounds.members()
     for i in np.argsort(-mu, kind="stable"):
         room = min(bounds.upper[i] - w[i], bounds.max_gross - w.sum(), *(bounds.sector_cap - w[m].sum() for m in sectors.values() if i in m))
@@ -181,10 +197,31 @@ def best_return(
         w[i] += max(wanted, 0.0)
     return float(mu @ w)
 
+# %% ../../nbs/portfolio/41_optimize.ipynb #c020x1
+SLACK = 1e-6  # of NAV, by which a solver's weights may miss a constraint
+MISSING = 1e-4  # of the objective, that may be missing from its optimum
+
+
+def _broken(w: np.ndarray, bounds: Bounds) -> list[str]:
+    "The constraints that the weights break by more than `SLACK`, each with its numbers."
+    rows = [(f"weight of {n}", x, low, up) for n, x, low, up in zip(bounds.names, w, bounds.lower, bounds.upper)]
+    rows += [(f"sector {s}", w[m].sum(), -np.inf, bounds.sector_cap) for s, m in bounds.members().items()]
+    rows.append(("gross", w.sum(), bounds.min_gross, bounds.max_gross))
+    return [f"{what} is {x:.4f}, not between {max(low, 0.0):.4f} and {up:.4f}" for what, x, low, up in rows if not low - SLACK <= x <= up + SLACK]
+
+
+def _trusted(w: np.ndarray, slope: np.ndarray, objective: float, bounds: Bounds) -> None:
+    "An error where a solver's weights break a constraint, or another portfolio is better by more than `MISSING` of the objective."
+    if broken := _broken(w, bounds):
+        raise SolverError(f"the solver's weights are not within the constraints: {'; '.join(broken)}; look at the scale of the inputs")
+    missing = best_return(slope, bounds) - slope @ w
+    if not missing <= MISSING * abs(objective) + 1e-14:
+        raise SolverError(f"the solver's weights are not the best: up to {missing:.3g} is missing from an objective of {objective:.3g}; look at the scale of the inputs")
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #c022
 def min_variance(
-    expected_returns: ArrayLike,  # (n,) annual, only measured
-    cov: ArrayLike,  # (n, n) annual
+    expected_returns: ArrayLike,  # (n,) annual, decimal, only measured; what has labels is put in the order of the names
+    cov: ArrayLike,  # (n, n) annual, decimal squared
     bounds: Bounds,
     rate: float = 0.0,  # annual risk-free rate
 ) -> Optimum:
@@ -194,9 +231,11 @@ def min_variance(
     mu, sigma = _checked(expected_returns, cov, bounds)
     if found := clashes(bounds):
         raise SolverError(f"no weights satisfy the constraints: {'; '.join(found)}")
+    warn_units(rate=np.float64(rate))
     w = cp.Variable(len(mu))
     problem = cp.Problem(cp.Minimize(0.5 * cp.quad_form(w, cp.psd_wrap(sigma / sigma.diagonal().mean()))), list(_constraints(w, 1.0, bounds).values()))
     _solve(problem)
+    _trusted(w.value, -sigma @ w.value, float(w.value @ sigma @ w.value) + 1e-10 * sigma.diagonal().mean(), bounds)
     weights = np.clip(w.value, bounds.lower, bounds.upper)
     return _optimum("minimum variance", np.where(weights < 1e-8, bounds.lower, weights), mu - rate, sigma, bounds, {}, problem)
 
@@ -205,8 +244,8 @@ def _scale(y: np.ndarray, bounds: Bounds) -> float:
     "The smallest kappa, that is the largest w = y / kappa, that keeps all upper constraints."
     y, upper = np.maximum(y - 1e-9, 0), np.array(bounds.upper)
     sums = [(y[m].sum(), bounds.sector_cap) for m in bounds.members().values()] + [(y.sum(), bounds.max_gross)]
-    ratios = [a / b for a, b in [*zip(y, upper), *sums] if a > 0]
-    return max(ratios)
+    ratios = [a / b if b > 0 else np.inf for a, b in [*zip(y, upper), *sums] if a > 0]
+    return max(ratios, default=np.inf)
 
 
 def _prices(rules: Mapping[str, object], kappa: float, sharpe: float, unit: float, names: Sequence[str]) -> dict[str, float]:
@@ -230,7 +269,12 @@ def _charnes_cooper(mu: np.ndarray, sigma: np.ndarray, bounds: Bounds, best: flo
     rules = {"lower": y >= 0, "closed": y[~open_] == 0} if free else _constraints(y, kappa, bounds)
     problem = cp.Problem(cp.Minimize(0.5 * cp.quad_form(y, cp.psd_wrap(sigma / variance))), [mu @ y / best == 1, *rules.values()])
     _solve(problem)
-    weights = np.clip(y.value / _scale(y.value, bounds), bounds.lower, bounds.upper)
+    raw = y.value / _scale(y.value, bounds)
+    vol, earned = float(raw @ sigma @ raw) ** 0.5, float(mu @ raw)
+    if not vol > 0:
+        raise SolverError(f"the solver's weights hold nothing, or nothing that moves, where {best:+.2%} of NAV can be earned; look at the scale of the inputs")
+    _trusted(raw, mu / vol - earned * (sigma @ raw) / vol**3, earned / vol, bounds)
+    weights = np.clip(raw, bounds.lower, bounds.upper)
     weights = np.where(weights < 1e-8, bounds.lower, weights)
     sharpe = (mu @ weights) / best / ((weights @ sigma @ weights) / variance) ** 0.5
     prices = {} if free else _prices(rules, float(kappa.value), sharpe, best / variance**0.5, bounds.names)
@@ -238,7 +282,7 @@ def _charnes_cooper(mu: np.ndarray, sigma: np.ndarray, bounds: Bounds, best: flo
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c027
 def max_sharpe(
-    expected_returns: ArrayLike,  # (n,) annual, decimal
+    expected_returns: ArrayLike,  # (n,) annual, decimal; what has labels is put in the order of the bounds' names
     cov: ArrayLike,  # (n, n) annual, decimal squared
     bounds: Bounds,
     rate: float = 0.0,  # annual risk-free rate, decimal
@@ -250,12 +294,13 @@ def max_sharpe(
     mu, sigma = _checked(expected_returns, cov, bounds)
     if found := clashes(bounds):
         raise SolverError(f"no weights satisfy the constraints: {'; '.join(found)}")
+    warn_units(rate=np.float64(rate))
     mu = mu - rate
     best = best_return(mu, bounds)
     if best > 1e-12:
         return _charnes_cooper(mu, sigma, bounds, best)
     if otherwise == "min_variance":
-        return replace(min_variance(expected_returns, cov, bounds, rate), objective="minimum variance (no positive expected excess return)")
+        return replace(min_variance(mu + rate, sigma, bounds, rate), objective="minimum variance (no positive expected excess return)")
     top = int(np.argmax(mu))
     raise SolverError(
         f"no portfolio within the constraints has a positive expected excess return: the best earns {best:+.2%} of NAV, and the best asset, {bounds.names[top]}, "
@@ -269,7 +314,7 @@ INVEST = 0.8  # share of the largest possible gross that is invested at least
 def optimize_targets(
     targets: Iterable[Target],  # stocks with their largest weights
     expected_returns: Mapping[str, float],  # annual, by symbol
-    cov: pd.DataFrame,  # annual, symbols by symbols
+    cov: pd.DataFrame,  # annual, the targets' symbols by symbols
     sectors: Mapping[str, str],  # sector of each symbol
     limits: Limits,
     rate: float = 0.0,  # annual risk-free rate
@@ -280,10 +325,11 @@ def optimize_targets(
     names = tuple(t.contract.symbol for t in targets)
     if not names:
         return (), None
+    expected_returns, cov, sectors = align({"expected_returns": (expected_returns, 0), "cov": (cov, 0, 1), "sectors": (sectors, 0)}, names, "the targets")
     if absent := sorted(n for n in names if n not in expected_returns or n not in cov or n not in sectors):
         raise InputError(f"no expected return, covariance or sector of {', '.join(absent)}")
     upper = tuple(min(t.weight, limits.max_position_weight) for t in targets)
     bounds = Bounds(names, upper, (), tuple(sectors[n] for n in names), limits.max_sector_weight, 0.0, limits.max_gross)
     bounds = replace(bounds, min_gross=invest * largest_gross(bounds))
-    best = max_sharpe([expected_returns[n] for n in names], cov.loc[list(names), list(names)].to_numpy(), bounds, rate)
+    best = max_sharpe([expected_returns[n] for n in names], cov, bounds, rate)
     return tuple(Target(t.contract, float(w), (*t.steps, Step("max sharpe", best.sharpe, float(w)))) for t, w in zip(targets, best.weights)), best

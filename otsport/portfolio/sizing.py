@@ -7,6 +7,7 @@ __all__ = ['CONFIDENCE_RANGE', 'FACTOR_RANGE', 'confidence_factor', 'size', 'siz
 
 # %% ../../nbs/portfolio/40_sizing.ipynb #c002
 from collections.abc import Iterable
+from math import isfinite
 
 from ..core.errors import InputError
 from ..core.intent import Decision, Step, Target, Verdict, View
@@ -39,7 +40,13 @@ def _nothing(view: View, sizing: Sizing) -> tuple[str, str, float] | None:
 
 
 def size(view: View, sizing: Sizing) -> Target:
-    "The largest weight of NAV that a view deserves, with its steps; 0 when it is refused."
+    "The largest weight of NAV that a view deserves, with its steps; 0 when it is refused. A loss at the stop beyond 100 % is an error, as is what is no number."
+    if not isfinite(view.expected_return):
+        raise InputError(f"expected return of {view.contract} is {view.expected_return}: give an annual decimal, 0.08 is 8 %")
+    if not 0 <= view.max_loss <= 1:
+        raise InputError(f"loss at the stop of {view.contract} is {view.max_loss:g}: a share of the position from 0 to 1, 0.08 is 8 %")
+    if not 0 <= view.confidence <= 1:
+        raise InputError(f"confidence of {view.contract} is {view.confidence:g}, outside 0 to 1: 0.8 is 80 %")
     refusal = _nothing(view, sizing)
     if refusal:
         return Target(view.contract, 0.0, (Step(refusal[0].lower(), refusal[2], 0.0),))

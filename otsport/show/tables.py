@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, Callable | None]] = {  # heading with unit, and ho
     "commission": ("commission", lambda v: dollars(v, 2)), "weight": ("weight (of NAV)", share), "of_nav": ("share (of NAV)", share), "dollars": ("value", dollars),
     "unrealized": ("unrealized P&L", signed), "day_pnl": ("day P&L", lambda v: signed(v, 2)), "shares": ("shares: P&L", lambda v: signed(v, 2)),
     "options": ("options: P&L", lambda v: signed(v, 2)), "total": ("day P&L", lambda v: signed(v, 2)), "var": ("VaR 95%", dollars),
-    "vs_previous_bps": ("cost vs previous close (bps)", lambda v: f"{v:+,.1f}"), "vs_close_bps": ("cost vs close (bps)", lambda v: f"{v:+,.1f}"), "time": ("time (New York)", None), "days": ("days", lambda v: f"{v:,.0f}"), "fills": ("fills", lambda v: f"{v:,}"), "positions": ("positions", lambda v: f"{v:,}"),
+    "vs_previous_bps": ("cost vs previous close (bps)", lambda v: f"{v:+,.1f}"), "vs_close_bps": ("cost vs close (bps)", lambda v: f"{v:+,.1f}"), "time": ("time (New York)", None), "days": ("days", lambda v: f"{v:,.0f}"), "fills": ("fills", lambda v: f"{int(v):,}"), "positions": ("positions", lambda v: f"{int(v):,}"),
 }  # fmt: skip
 
 

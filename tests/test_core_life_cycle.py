@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otsport.core.errors import AccountNotServed, IllegalTransition, InputError
+from otsport.brokers.protocol import check_may_trade, check_served
 from otsport.core.contracts import stock
-from otsport.core.orders import Fill, Order, OrderEvent, OrderRecord, OrderState, Side
-from otsport.core.settings import BrokerProfile
-from otsport.brokers.protocol import check_served
-from otsport.core.orders import TRANSITIONS, fold, is_correction, missing_qty, next_state
-from otsport.core.settings import account_mode
+from otsport.core.errors import AccountNotServed, IllegalTransition, InputError
+from otsport.core.orders import (
+    TRANSITIONS, Fill, Order, OrderEvent, OrderRecord, OrderState, Side, fold, is_correction, missing_qty, next_state,
+)
+from otsport.core.settings import BrokerProfile, account_mode
 
 NOW = datetime(2022, 12, 28, 15, tzinfo=timezone.utc)
 ORDER = Order("20221228-core-001", "DU123456", "core", stock("KO"), Side.BUY, Decimal(100))
@@ -155,6 +155,52 @@ def test_table_has_a_row_for_each_state_and_no_way_back():
     assert not any(a in TRANSITIONS[b] and b in TRANSITIONS[a] for a in ranked for b in ranked)
 
 
+LEGAL = {  # written by hand: what may follow each state
+    "created": "sent accepted working partially_filled pending_cancel cancelled expired rejected filled denied",
+    "denied": "",
+    "sent": "accepted working partially_filled pending_cancel cancelled expired rejected filled unknown",
+    "accepted": "working partially_filled pending_cancel cancelled expired rejected filled unknown",
+    "working": "partially_filled pending_cancel cancelled expired rejected filled unknown",
+    "partially_filled": "pending_cancel cancelled expired rejected filled unknown",
+    "pending_cancel": "cancelled expired rejected filled unknown",
+    "unknown": "sent accepted working partially_filled pending_cancel cancelled expired rejected filled",
+    "cancelled": "expired rejected filled",
+    "expired": "rejected filled",
+    "rejected": "filled",
+    "filled": "",
+}
+
+
+@pytest.mark.parametrize("before, after", [(a, b) for a in S for b in S])
+def test_transition_is_legal_or_changes_nothing(before, after):
+    record = replace(CREATED, state=before)
+    legal = after in LEGAL[before].split()
+    assert (after in TRANSITIONS[before]) is legal
+    illegal_denial = after is S.DENIED and before not in (S.CREATED, S.DENIED)
+    if illegal_denial or (before is S.DENIED and after is not S.DENIED):
+        with pytest.raises(IllegalTransition):
+            next_state(record, said(after))
+    else:
+        assert next_state(record, said(after)).state is (after if legal else before)
+
+
+@given(st.sampled_from([S.REJECTED, S.CANCELLED, S.EXPIRED, S.FILLED]), st.lists(st.sampled_from([s for s in S if s is not S.DENIED]), max_size=12))
+def test_order_that_has_ended_never_stands_where_it_could_leave_again(end, words):
+    "Whatever comes later: created, sent and unknown are what a restart may send."
+    record = fold(replace(CREATED, state=end), [said(word) for word in words])
+    assert record.state.done
+
+
+@given(histories(), st.lists(st.tuples(st.integers(0, 20), st.sampled_from([S.UNKNOWN, S.SENT])), max_size=3), st.data())
+def test_doubts_on_the_way_do_not_change_the_end(history, doubts, data):
+    "A lost line in the middle is forgotten by the next word of the broker."
+    messages, state, qty = history
+    for at, word in doubts:
+        messages = messages[: at % (len(messages) + 1)] + [said(word)] + messages[at % (len(messages) + 1) :]
+    end = fold(CREATED, [*messages, *history[0]])
+    assert (end.filled_qty, end.state.done) == (qty, state.done) and (end.state is state or not state.done)
+
+
 @pytest.mark.parametrize("account, mode", [("DU123456", "paper"), ("DF1", "paper"), ("U7654321", "live"), ("F12", "live")])
 def test_account_mode_by_prefix(account, mode):
     assert account_mode(account) == mode
@@ -174,6 +220,18 @@ def test_served_accounts_must_contain_the_profile_and_agree_in_mode():
             check_served(profile, served)
     with pytest.raises(AccountNotServed, match="is paper, profile 'x' is live"):
         check_served(BrokerProfile(name="x", mode="live", accounts=("DU1",)), ["DU1"])
+
+
+@pytest.mark.parametrize("profile, served, account, why", [
+    ({}, ["DU1"], "DU2", "'DU2' is not one of profile 'simulated' .DU1."), ({}, ["DU1"], "", "'' is not one of profile"), ({}, ["DU2"], "DU1", "is not served by this session, which serves DU2"),
+    ({}, [], "DU1", "serves none"), ({"mode": "live"}, ["DU1"], "DU1", "DU1 is paper, profile 'simulated' is live"), ({"accounts": ("U7",)}, ["U7"], "U7", "U7 is live, profile 'simulated' is paper"),
+    ({"mode": "live", "accounts": ("U7",)}, ["U7"], "U7", "live trading cannot be armed"), ({"mode": "live", "accounts": ("F7",)}, ["F7"], "F7", "live trading cannot be armed"),
+    ({"accounts": ("SIM1",)}, ["SIM1"], "SIM1", "has no known form"),
+])  # fmt: skip
+def test_adapter_trades_on_no_other_account(profile, served, account, why):
+    with pytest.raises(AccountNotServed, match=why):
+        check_may_trade(BrokerProfile(**{"accounts": ("DU1",)} | profile), served, account)
+    check_may_trade(BrokerProfile(accounts=("DU1", "DU2")), ["DU1", "DU2"], "DU2")
 
 
 def test_correction_is_told_by_its_last_digits():
