@@ -16,7 +16,7 @@ from otsport.core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from otsport.data import tables
 from otsport.data.plain import canonical, plain, revive
 from otsport.data.store import REVISION, event_of, open_store, payload_of
-from otsport.desk.plan import Plan
+from otsport.desk.plan import Plan, read_plan
 
 D = Decimal
 DAYS = [date(2022, 12, d) for d in (13, 14, 15)]
@@ -61,7 +61,7 @@ def test_golden_store_reads_as_0_1_0_printed_it(golden):
         assert len(store.fills("main")) == 20 and sum(c.amount for c in store.commissions("main").values()) == D("55.76")
         assert sum(p.qty != 0 for p in store.positions("main").values()) == 15
         for day in DAYS:
-            assert revive(Plan, store.plan("main", day)).session == day
+            assert read_plan(store.plan("main", day)).session == day
 
 
 def test_stage_2_of_0_1_0_is_the_overlay(golden):
@@ -143,7 +143,7 @@ def test_a_field_more_in_a_record_reads_what_was_stored(golden, kind):
         samples = {
             Contract: last.positions[0].contract, Order: store.orders("main")[0].order, Fill: store.fills("main")[0], Commission: Commission("e1", D(1)),
             Lot: next(p for p in store.positions("main").values()).lots[0], Position: next(p for p in store.positions("main").values()),
-            PositionMark: last.positions[0], Snapshot: last, Transaction: store.transactions("main")[1], Plan: revive(Plan, store.plan("main", DAYS[0])),
+            PositionMark: last.positions[0], Snapshot: last, Transaction: store.transactions("main")[1], Plan: read_plan(store.plan("main", DAYS[0])),
         }  # fmt: skip
     stored = plain(samples[kind])
     later = revive(grown(kind), stored)

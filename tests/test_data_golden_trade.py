@@ -1,13 +1,11 @@
 """The store of 0.1.0 trades on: one more session through the real gateway, from the journal that 0.1.0 left."""
-import asyncio
 from datetime import date
 from decimal import Decimal
 
 import pytest
 from golden_support import unpack
-from run_support import free_port
+from run_support import free_port, trading_day
 
-from otsport.app import production
 from otsport.book.snapshots import check_ledger
 from otsport.data.store import open_store
 
@@ -16,17 +14,13 @@ NEXT = date(2022, 12, 16)
 
 @pytest.fixture(scope="module")
 def traded(tmp_path_factory):
-    "The state folder of 0.1.0 after one more session, traded in this process."
-    patch, home = pytest.MonkeyPatch(), tmp_path_factory.mktemp("golden") / "home"
+    "The database of 0.1.0 after one more session, traded by the command that a user types."
+    home = tmp_path_factory.mktemp("golden") / "home"
     database = unpack("store_0_1_0", home)
-    patch.setenv("OTSPORT_HOME", str(home))
-    try:
-        params = production.checked(production.resolve(production.find_paper("trading_day"), {"run_date": str(NEXT), "sessions": "1", "port": str(free_port())}))
-        asyncio.run(production.trade(production.begin(**params.model_dump(mode="json") | {"run_dir": str(home / "runs" / "golden")})))
-        yield database
-    finally:
-        production.stop_gateway()
-        patch.undo()
+    home.chmod(0o700)
+    done = trading_day(home, free_port(), run_date=NEXT)
+    assert done.returncode == 0, done.stderr
+    return database
 
 
 def test_the_next_session_is_the_one_that_0_1_0_would_have_traded(traded):

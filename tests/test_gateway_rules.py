@@ -10,7 +10,7 @@ from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Quote, Right, option, stock
 from otsport.core.errors import BrokerError, InputError
 from otsport.core.orders import OrderType, Side
-from otsport.core.venues import commission_due, commission_estimate
+from otsport.core.venues import commission_due, commission_estimate, stock_tick, tick_of
 from otsport.gateway.accounts import (
     Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, put_release, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
 )
@@ -638,3 +638,47 @@ def test_executions_of_an_account_and_since_an_instant():
     assert [e.order_id for e in exchange.executions()] == [1, 2] and [e.order_id for e in exchange.executions("DU2")] == [2]
     assert [e.order_id for e in exchange.executions(since=later)] == [2]
     assert isinstance(exchange.executions()[0], Execution)
+
+
+# ---------------------------------------------------------------- edges that a careless change moves
+
+def test_ticks_at_their_edges():
+    "SEC rule 612: a cent from one dollar on. Penny program: five cents from three dollars on."
+    assert [stock_tick(D(p)) for p in ("0.9999", "1", "1.01")] == [D("0.0001"), D("0.01"), D("0.01")]
+    assert [tick_of(CALL, D(p)) for p in ("2.99", "3", "3.01")] == [D("0.01"), D("0.05"), D("0.05")]
+
+
+def test_first_hashed_number_is_told_apart_too(monkeypatch):
+    exchange = venue()
+    monkeypatch.setattr("otsport.gateway.exchange.contract_number", lambda contract, symbols: HASHED)
+    assert [exchange.con_id(c) for c in (CALL, PUT)] == [HASHED, HASHED + 1]
+
+
+def test_every_arrival_stands_in_the_journal():
+    exchange = venue()
+    for qty in (1, 2):
+        exchange.place(ticket(1, "BUY", qty, limit="50.00"))
+    exchange.cancel(1, 1)
+    exchange.place(ticket(1, "BUY", 3))
+    assert [(e.kind, e.ticket.qty) for e in exchange.recorder.journal.read() if isinstance(e, Received)] == [("new", 1), ("modify", 2), ("duplicate", 3)]
+
+
+def test_rolling_forward_closes_each_session_at_its_close(tmp_path):
+    path = tmp_path / "j"
+    exchange = Exchange(StillMarket(), {"DU1": D(100_000)}, THURSDAY, path)
+    exchange.place(ticket(1, "BUY", 1, limit="10.00"))
+    exchange.close()
+    later = Exchange(StillMarket(), {"DU1": D(100_000)}, LAST, path)
+    clocks = [(e.session, e.step) for e in later.recorder.journal.read() if isinstance(e, Clock)]
+    assert clocks == [(THURSDAY, 0), (THURSDAY, 3), (EXPIRY, 0), (EXPIRY, 3), (date(2022, 12, 19), 0), (date(2022, 12, 19), 3), (LAST, 0)]
+    assert later.state.orders[100001].ts == session_close(THURSDAY)
+    later.close()
+
+
+@pytest.mark.parametrize("cash_, seed, words", [("1", 0, "began with 100000"), ("100000", 5, "market seed 0, not 5")])
+def test_journal_of_another_beginning_is_refused(tmp_path, cash_, seed, words):
+    Exchange(StillMarket(), {"DU1": D(100_000)}, THURSDAY, tmp_path / "j").close()
+    market = StillMarket()
+    market.seed = seed
+    with pytest.raises(BrokerError, match=words):
+        Exchange(market, {"DU1": D(cash_)}, THURSDAY, tmp_path / "j")

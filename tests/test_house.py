@@ -30,10 +30,10 @@ def test_imports_go_downwards():
 
 
 @pytest.mark.parametrize("room, name, line, fault", [
-    ("core", "units", "from otsport.desk.desk import Desk", "core.units imports desk.desk"),
+    ("core", "units", "from otsport.desk.book import Desk", "core.units imports desk.book"),
     ("book", "ledger", "from ..brokers.protocol import Broker", "book.ledger imports brokers.protocol"),
     ("brokers", "protocol", "from .ib import IBBroker", "brokers.protocol imports brokers.ib"),
-    ("desk", "desk", "def f():\n    from otsport.gateway.sockets import serve", "desk.desk imports gateway.sockets"),
+    ("desk", "session", "def f():\n    from otsport.gateway.sockets import serve", "desk.session imports gateway.sockets"),
 ])
 def test_import_upwards_is_caught(tmp_path, room, name, line, fault):
     tree = copy_tree(tmp_path)

@@ -12,7 +12,7 @@ from otsport.core.contracts import Quote, option, stock
 from otsport.core.intent import Target
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import stock_tick
-from otsport.portfolio.limits import pledged_shares
+from otsport.core.constraints import free_shares, pledged_shares
 from otsport.portfolio.rebalance import TradeRules, call_limit, commission_estimate, covered_call_orders, marketable_limit, plan_orders
 
 SYMBOLS = ("AAPL", "KO", "PEP", "XOM")
@@ -139,13 +139,13 @@ def calls(*keys):
 
 def test_covered_call_orders_never_naked():
     positions = book({"KO": (350, 2), "PEP": (99, 0), "XOM": (700, 0)})
-    orders, refused = covered_call_orders(calls(("KO", 70), ("PEP", 190), ("XOM", 120)), positions, "DU123456", "main", SESSION, 3)
+    orders, refused = covered_call_orders(calls(("KO", 70), ("PEP", 190), ("XOM", 120)), free_shares(positions), "DU123456", "main", SESSION, 3)
     assert [(str(o.contract), o.qty, o.order_ref) for o in orders] == [("KO 20230217 C 70", 1, "20221228-main-003"), ("XOM 20230217 C 120", 7, "20221228-main-004")]
     assert [d.code for d in refused] == ["UNCOVERED"]
 
 
 def test_covered_call_orders_second_call_on_a_symbol_finds_no_cover():
-    orders, refused = covered_call_orders(calls(("XOM", 120), ("XOM", 125)), book({"XOM": (700, 0)}), "DU123456", "main", SESSION, 1)
+    orders, refused = covered_call_orders(calls(("XOM", 120), ("XOM", 125)), free_shares(book({"XOM": (700, 0)})), "DU123456", "main", SESSION, 1)
     assert [o.qty for o in orders] == [7] and [d.code for d in refused] == ["UNCOVERED"]
 
 

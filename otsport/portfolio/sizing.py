@@ -49,13 +49,13 @@ def size(view: View, sizing: Sizing) -> Target:
         raise InputError(f"confidence of {view.contract} is {view.confidence:g}, outside 0 to 1: 0.8 is 80 %")
     refusal = _nothing(view, sizing)
     if refusal:
-        return Target(view.contract, 0.0, (Step(refusal[0].lower(), refusal[2], 0.0),))
+        return Target(view.contract, 0.0, (Step(refusal[0].lower(), refusal[2], 0.0, refusal[0]),))
     factor = confidence_factor(view.confidence)
     weight = sizing.base_size * factor
     steps = [Step("base size", sizing.base_size, sizing.base_size), Step("confidence factor", factor, weight)]
     if view.max_loss * weight > sizing.max_position_risk:
         weight = sizing.max_position_risk / view.max_loss
-        steps.append(Step("position risk", sizing.max_position_risk, weight))
+        steps.append(Step("position risk", sizing.max_position_risk, weight, "POSITION_RISK"))
     return Target(view.contract, weight, tuple(steps))
 
 # %% ../../nbs/portfolio/40_sizing.ipynb #c012
@@ -64,12 +64,12 @@ def _verdict(view: View, target: Target, sizing: Sizing) -> Decision:
     refusal, key = _nothing(view, sizing), view.contract.key
     if refusal:
         return Decision(key, Verdict.REFUSED, refusal[0], refusal[1], 0.0, 0.0)
-    clips = [(s.name, s.value) for s in target.steps if s.name.endswith("risk")]
+    clips = [s for s in target.steps if s.code]
     if not clips:
         return Decision(key, Verdict.ACCEPTED, before=target.weight, after=target.weight)
     wished = sizing.base_size * confidence_factor(view.confidence)
-    text = " and ".join(f"{name} of {bound:.2%} of NAV" for name, bound in clips)
-    return Decision(key, Verdict.CLIPPED, clips[-1][0].upper().replace(" ", "_"), f"loss at the stop {view.max_loss:.1%}: {text}", wished, target.weight)
+    text = " and ".join(f"{s.name} of {s.value:.2%} of NAV" for s in clips)
+    return Decision(key, Verdict.CLIPPED, clips[-1].code, f"loss at the stop {view.max_loss:.1%}: {text}", wished, target.weight)
 
 
 def size_all(
@@ -82,7 +82,7 @@ def size_all(
     if risk > sizing.max_portfolio_risk * (1 + 1e-12):
         scale = sizing.max_portfolio_risk / risk
         pairs = [
-            (v, Target(t.contract, t.weight * scale, (*t.steps, Step("portfolio risk", sizing.max_portfolio_risk, t.weight * scale))) if t.weight > 0 else t)
+            (v, Target(t.contract, t.weight * scale, (*t.steps, Step("portfolio risk", sizing.max_portfolio_risk, t.weight * scale, "PORTFOLIO_RISK"))) if t.weight > 0 else t)
             for v, t in pairs
         ]
     return tuple(t for _, t in pairs if t.weight > 0), tuple(_verdict(v, t, sizing) for v, t in pairs)

@@ -10,7 +10,7 @@ import logging
 import sys
 
 LIBRARY, PORT, CLIENT_ID, ACCOUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-SECONDS = 5
+SECONDS = 30  # patience for one answer, not a measurement
 lib = importlib.import_module(LIBRARY)
 complaints = []  # requests without their End message while it connects, and messages that it cannot decode
 
