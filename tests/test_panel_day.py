@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from panel_support import fill_store
 
+from otsport.desk import day as finished
 from otsport.panels.day import SECTIONS, cards_html, day_panel, finished_day_panel, read_days
 from otsport.desk.day import example_days
 from otsport.core.errors import AccountNotServed, InputError
@@ -115,3 +116,19 @@ def test_panel_of_an_empty_book_shows_every_tab():
         panel.tabs.selected_index = index
         assert panel.tabs.children[index].value
     assert f"${Decimal(1_000_000):,.2f}" in panel.children[1].value
+
+
+def test_a_session_more_costs_the_rows_of_a_session(store):
+    "Reading two days reads no more rows than each of them alone: the rows of other sessions stay where they are, the NAV series apart."
+    cost = {}
+    for last in (1, 2, 3):
+        before = store.rows_read
+        read_days(store, "main", PRICES, last)
+        cost[last] = store.rows_read - before
+    sessions = len(store.nav_series("main"))
+    alone = []
+    for point in store.nav_series("main"):
+        before = store.rows_read
+        finished.read_days(store, PRICES, "main", [point.session])
+        alone.append(store.rows_read - before)
+    assert cost[3] <= sum(alone) - 2 * sessions and cost[1] == alone[-1]

@@ -221,7 +221,7 @@ def sums(page) -> dict[str, tuple[Decimal, Decimal]]:
     """What must add up in the visible text: the sum of the parts, and the total that is shown."""
     glance = {row["item"]: row["of the day"] for row in table(page, "of the day")}
     first = {name: amount(text.split()[0]) for name, text in glance.items() if text[:1] in "$+-"}
-    (*held, total), fills, orders, (*risk, whole) = table(page, "mark ($/unit)"), table(page, "time (UTC)"), table(page, "filled (units)"), table(page, "VaR 95%")
+    (*held, total), fills, orders, (*risk, whole) = table(page, "mark ($/unit)"), table(page, "time (New York)"), table(page, "filled (units)"), table(page, "VaR 95%")
     assert total["contract"] == whole["symbol"] == "total"
     worth = [amount(p["units"]) * amount(p["mark ($/unit)"]) * (100 if " " in p["contract"] else 1) for p in held]
     return {
