@@ -22,6 +22,7 @@ class WireError(BrokerError):
 
 class VersionRefused(WireError):
     "A client that speaks none of the versions that are served."
+    exit_code = 36
 
 
 def frame(payload: bytes) -> bytes:
