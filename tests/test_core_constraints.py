@@ -58,7 +58,8 @@ def test_short_calls_pledge_what_they_deliver_and_nothing_else_does():
 
 
 @pytest.mark.parametrize("state, left", [
-    (OrderState.CREATED, 0), (OrderState.SENT, 6), (OrderState.ACCEPTED, 6), (OrderState.WORKING, 6), (OrderState.PARTIALLY_FILLED, 6), (OrderState.UNKNOWN, 6),
+    (OrderState.CREATED, 0), (OrderState.SENT, 6), (OrderState.ACCEPTED, 6), (OrderState.WORKING, 6), (OrderState.PARTIALLY_FILLED, 6),
+    (OrderState.UNKNOWN, 6),
     (OrderState.PENDING_CANCEL, 6), (OrderState.FILLED, 6),  # filled, but its executions have not come
     (OrderState.CANCELLED, 0), (OrderState.REJECTED, 0), (OrderState.EXPIRED, 0), (OrderState.DENIED, 0)])
 def test_open_units_of_each_state(state, left):
@@ -69,12 +70,15 @@ def test_open_units_of_each_state(state, left):
 def test_what_is_held_is_closed_once_whichever_order_sells_it():
     first, second = working(CALL, Side.SELL, 10, filled=4), working(CALL, Side.SELL, 3)
     assert opening_sales([first], book(CALL=2)) == {CALL: 4} and opening_sales([first], book(CALL=-2)) == {CALL: 6}
-    assert opening_sales([first], book(CALL=6)) == {} and opening_sales([first, second], book(CALL=6)) == {CALL: 3} == opening_sales([second, first], book(CALL=6))
-    assert opening_sales([working(CALL, Side.BUY, 9)], book(CALL=-2)) == {} == opening_sales([replace(first, state=OrderState.CANCELLED)], {})
+    assert opening_sales([first], book(CALL=6)) == {}
+    assert opening_sales([first, second], book(CALL=6)) == {CALL: 3} == opening_sales([second, first], book(CALL=6))
+    assert opening_sales([working(CALL, Side.BUY, 9)], book(CALL=-2)) == {}
+    assert opening_sales([replace(first, state=OrderState.CANCELLED)], {}) == {}
 
 
 def test_shares_leave_by_sales_and_by_calls_that_open():
-    orders = [working(KO, Side.SELL, 100, filled=30), working(CALL, Side.SELL, 3), working(PUT, Side.SELL, 5), working(KO, Side.BUY, 50), working(CALL, Side.BUY, 1)]
+    orders = [working(KO, Side.SELL, 100, filled=30), working(CALL, Side.SELL, 3), working(PUT, Side.SELL, 5),
+              working(KO, Side.BUY, 50), working(CALL, Side.BUY, 1)]
     assert leaving_shares(orders, book(KO=900, CALL=1)) == {"KO": 270}  # 70 sold, 2 calls open, 1 closes
     assert free_shares(book(KO=900, CALL=-1, PEP=7), orders) == {"KO": 900 - 100 - 70 - 300, "PEP": 7}
     assert free_shares(book(KO=100, CALL=-2)) == {"KO": -100}
@@ -83,7 +87,8 @@ def test_shares_leave_by_sales_and_by_calls_that_open():
 
 def test_cash_that_puts_and_buys_may_need():
     assert secured_cash(book(PUT=-2, CALL=-3, KO=-5)) == 12_000 and secured_cash(book(PUT=2)) == 0
-    orders = [working(KO, Side.BUY, 100, "61.00", filled=40), working(CALL, Side.BUY, 2, "1.50"), working(PUT, Side.SELL, 3), working(KO, Side.SELL, 9), working(CALL, Side.SELL, 9)]
+    orders = [working(KO, Side.BUY, 100, "61.00", filled=40), working(CALL, Side.BUY, 2, "1.50"), working(PUT, Side.SELL, 3),
+              working(KO, Side.SELL, 9), working(CALL, Side.SELL, 9)]
     assert leaving_cash(orders, book(PUT=1)) == 60 * 61 + 300 + 2 * 6000
     assert leaving_cash([working(KO, Side.BUY, 1, None)], {}) is None
     assert leaving_cash([working(KO, Side.BUY, 1, None, state=OrderState.CREATED)], {}) == 0
@@ -91,7 +96,8 @@ def test_cash_that_puts_and_buys_may_need():
 
 def test_weights_of_stocks_bought_stocks_and_puts():
     positions = book(KO=100, PEP=-10, PUT=-1, CALL=-1)
-    orders = [working(KO, Side.BUY, 10, "61.00", filled=5), working(PEP, Side.BUY, 2, None), working(PUT, Side.SELL, 1), working(CALL, Side.BUY, 4), working(KO, Side.SELL, 50)]
+    orders = [working(KO, Side.BUY, 10, "61.00", filled=5), working(PEP, Side.BUY, 2, None), working(PUT, Side.SELL, 1),
+              working(CALL, Side.BUY, 4), working(KO, Side.SELL, 50)]
     found = book_weights(positions, orders, {"KO": D(60), "PEP": D(170)}, D(100_000))
     assert found == {"KO": (6000 + 305 + 12_000) / 100_000, "PEP": (1700 + 340) / 100_000}
     assert book_weights(book(KO=100), [], {}, D(100_000)) == {"KO": 0.05}  # without a price, what was paid

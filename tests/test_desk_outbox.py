@@ -66,7 +66,8 @@ STRANGE = {
     "unknown reference": (part(FIRST, "s1", 5, order_ref="20221228-main-077"), "s1", "is not in the store of portfolio main"),
     "by hand": (part(FIRST, "s1", 5, order_ref=""), "s1", "order '' \\(BUY 5 KO, execution s1\\) is not in the store"),
     "correction": (part(FIRST, "0001.02", 5), "0001.02", "corrections are not booked"),
-    "order that we never named": (OrderEvent("20221228-main-077", OrderState.WORKING, TS), "20221228-main-077", "\\(working\\) is not in the store"),
+    "order that we never named": (OrderEvent("20221228-main-077", OrderState.WORKING, TS), "20221228-main-077",
+                                  "\\(working\\) is not in the store"),
     "two numbers": (OrderEvent(REF, OrderState.WORKING, TS, perm_id=7), REF, "two numbers, 100001 and 7"),
 }
 
@@ -89,7 +90,8 @@ def test_strange_message_is_named_the_rest_is_booked_and_a_person_lets_it_go_on(
 
 def test_what_concerns_others_is_neither_booked_nor_named(tmp_path):
     with outbox(tmp_path, FIRST) as (store, book):
-        others = [part(FIRST, "o1", 5, account="DU2"), OrderEvent("20221228-other-001", OrderState.WORKING, TS), OrderEvent("", OrderState.WORKING, TS)]
+        others = [part(FIRST, "o1", 5, account="DU2"),
+                  OrderEvent("20221228-other-001", OrderState.WORKING, TS), OrderEvent("", OrderState.WORKING, TS)]
         assert absorb(store, book, others, TS) == book and again(store).cash == D("1000000.00")
 
 
@@ -114,7 +116,8 @@ def test_order_leaves_when_what_it_waits_for_is_done_and_its_time_has_come(tmp_p
     waits = replace(SECOND, waits_for=(REF,), not_before=TS)
     lonely = replace(order(3), waits_for=("20221228-main-099",))
     with outbox(tmp_path, FIRST, waits, lonely, state=OrderState.CREATED) as (store, book):
-        refs = lambda b: [r.order.order_ref for r in ready(b)]
+        def refs(b):
+            return [r.order.order_ref for r in ready(b)]
         assert refs(book) == [REF]
         book = absorb(store, book, [OrderEvent(REF, OrderState.SENT, TS)], TS)
         assert refs(book) == []  # the first works, the second waits for it
@@ -162,7 +165,8 @@ def test_only_what_never_left_expires_with_the_session(tmp_path):
 def test_unfinished_names_open_orders_missing_executions_and_commissions(tmp_path):
     with outbox(tmp_path, FIRST, SECOND) as (store, book):
         assert unfinished(book, DAY) == [f"{REF} is sent", f"{SECOND.order_ref} is sent"]
-        book = absorb(store, book, [OrderEvent(REF, OrderState.FILLED, TS), OrderEvent(SECOND.order_ref, OrderState.CANCELLED, TS), part(FIRST, "e1", 40)], TS)
+        ended = [OrderEvent(REF, OrderState.FILLED, TS), OrderEvent(SECOND.order_ref, OrderState.CANCELLED, TS)]
+        book = absorb(store, book, [*ended, part(FIRST, "e1", 40)], TS)
         assert unfinished(book, DAY) == [f"60 of {REF} filled without an execution", "commission of e1"]
         book = absorb(store, book, [part(FIRST, "e2", 60), Commission("e1", D(1)), Commission("e2", D(1))], TS)
         assert unfinished(book, DAY) == [] and unfinished(book, DAY + timedelta(days=1)) == []
