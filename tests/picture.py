@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parents[1] / "nbs" / "images"
 SESSIONS = 60
-WIDTH, HEIGHT, TOP = 1120, 1180, 0  # pixels: title, headline, growth and drawdown
+WIDTH, HEIGHT, TOP = 1120, 1105, 0  # pixels: title, headline and growth
 
 
 def traded(home: Path) -> None:
