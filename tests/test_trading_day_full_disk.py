@@ -18,7 +18,7 @@ def mount(*words) -> subprocess.CompletedProcess:
 def small_disk(path, kilobytes: int):
     """A file system of so many kB at a path; gives a function that makes it large."""
     path.mkdir(parents=True)
-    done = mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", path) if shutil.which("mount") else None
+    done = mount("-t", "tmpfs", "-o", f"size={kilobytes}k,mode=0700", "tmpfs", path) if shutil.which("mount") else None
     if done is None or done.returncode:
         reason = f"a small file system cannot be mounted here: {done.stderr.strip() if done else 'no mount command'}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

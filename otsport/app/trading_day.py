@@ -81,7 +81,7 @@ class TradingDay(RunParams):
 
     def settings(self) -> Settings:
         "The settings that these parameters ask for."
-        simulated = {"requests_per_second": 0} if self.start_gateway and self.port not in TWS_PORTS else {}  # one that TWS may serve is paced
+        simulated = {"requests_per_second": 0, "timeout_seconds": 30.0} if self.start_gateway and self.port not in TWS_PORTS else {}  # one that TWS may serve is paced
         broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,), **simulated)
         return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight, max_order_value=self.max_order_value),
                         sizing=Sizing(base_size=self.base_size, max_portfolio_risk=self.max_portfolio_risk))

@@ -370,6 +370,7 @@ _READ: dict[str, Callable[[str], Any]] = {"int": whole, "num": number, "flag": f
 # %% ../../nbs/gateway/61_wire.ipynb #c033
 class FieldError(WireError):
     "A field that cannot be read in a message whose other `values` were."
+    exit_code = 37
 
     def __init__(self, message: str, values: dict[str, Any]):
         super().__init__(message)
