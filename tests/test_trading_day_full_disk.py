@@ -81,6 +81,6 @@ def test_disk_that_is_full_at_once_is_told(tmp_path, kilobytes):
     with small_disk(home, kilobytes):
         try:
             check_full_disk(home, trading_day(home, port), port)
-            assert otsport(home, "db", "verify").returncode == 21
+            assert otsport(home, "db", "verify").returncode in (20, 21)  # a store that was never made, or no room: told, not verified
         finally:
             end_all(home)
