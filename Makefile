@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REQUIREMENTS := settings.ini setup.py constraints.txt
 
-.PHONY: run test lab mutants soak bench notebooks readme
+.PHONY: run test lab mutants picture soak bench notebooks readme
 
 run: .venv/installed
 	@$(BIN)/otsport run trading_day $(ARGS)
@@ -16,6 +16,9 @@ lab: .venv/installed-dev
 
 mutants: .venv/installed-dev
 	@$(BIN)/python tests/mutants.py --part 1/2 $(ARGS) & $(BIN)/python tests/mutants.py --part 2/2 $(ARGS); r=$$?; wait $$! && exit $$r
+
+picture: .venv/installed-dev
+	@$(BIN)/python tests/picture.py $(ARGS)
 
 soak: .venv/installed-dev
 	@$(BIN)/python -m pytest -m soak -v $(ARGS)

@@ -44,7 +44,7 @@ ELEMENTWISE = {
     "revaluation": (revaluation._option_row, 1.0, 0.5, 0.5, 0.1, 0.5, 0.2, 1.0, 0.1, *[one(8)] * 4),
     "scenario rows": (revaluation._scenario_rows, np.full((8, 2), 0.5), np.full((8, 2), 0.5), 1, *[one(8)] * 3),
     "monte carlo": (montecarlo._add_four, *[one(8)] * 6, 0, *[one(8)] * 2),
-    "four dots": (tail._four_dots, *[one(8)] * 5, -1.0, 10.0),
+    "four dots": (tail._four_dots, *[one(8)] * 5),
     "weights of the tail": (tail.var_weights, one(8), 0.1, one(8)),
     "rows of the tail": (tail._add_four, *[one(8)] * 4, *[1.0] * 4, one(8)),
     "rolling moments": (metrics._join_moments, *[one(8)] * 8, 8.0, *[one(8)] * 4),

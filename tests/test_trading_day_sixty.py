@@ -15,7 +15,7 @@ from otsport.core.contracts import stock
 from otsport.core.units import to_tick
 from otsport.data.store import open_store
 from otsport.gateway.journal import Clock, CommissionNote, Execution, Opened, OptionExpiry, read_journal
-from run_support import FAULTLESS, contents, free_port, left_behind, listens, run_folder, status, trading_day, verdict
+from run_support import FAULTLESS, ROOT, contents, free_port, left_behind, listens, run_folder, status, trading_day, verdict
 
 SESSIONS = last_sessions(date(2022, 12, 28), 60)
 
@@ -108,6 +108,25 @@ def test_every_session_has_its_snapshot(sixty):
 
 def test_every_evening_agrees_with_fills_and_gateway(sixty):
     assert [fault for evening in sixty[3] for fault in faults(*evening)] == []
+
+
+def golden(name: str) -> dict:
+    return json.loads((ROOT / name).read_text())
+
+
+def test_every_evening_is_that_of_release_0_1_0_to_the_cent(sixty):
+    """What 0.1.0 traded, with its NAV, cash and P&L of every evening: a reshape changes nothing."""
+    before = golden("tests/golden/sixty_0_1_0.json")["evenings"]
+    now = [{"session": str(s.session), "nav": f"{s.nav:f}", "cash": f"{s.cash:f}", "day_pnl": f"{s.day_pnl:f}"} for s, *_ in sixty[3]]
+    assert now == before
+    assert now != [e | {"nav": f"{Decimal(e['nav']) + Decimal('0.01')}"} for e in before]
+
+
+def test_readme_picture_shows_the_sixty_sessions(sixty):
+    """`make picture` made it: beside it stand the numbers that it shows."""
+    last, told = sixty[3][-1][0], golden("nbs/images/report.json")
+    assert (told["session"], Decimal(told["nav"])) == (str(last.session), last.nav)
+    assert told["command"] in (ROOT / "README.md").read_text()
 
 
 def test_sixty_sessions_hold_what_makes_them_hard(sixty):

@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, Callable | None]] = {  # heading with unit, and ho
 
 
 ONE_LINE = {"contract", "side", "state", "symbol", "session", "month", "time"}  # texts that stay on one line
-LONG_TEXT = 180  # pixels that a text of more than 30 characters has at least
+LONG_TEXT = 96  # pixels that a text of more than 30 characters has at least
 
 
 def cell_text(column: str, value: object) -> str:
@@ -62,7 +62,7 @@ def table(frame: pd.DataFrame, caption: str = "", empty: str = "nothing to show"
     shown = frame.reset_index() if frame.index.name else frame
     texts = {name: [cell_text(name, value) for value in shown[name].astype(object)] for name in shown.columns}
     right = {name for name in texts if is_number_column(name, texts[name])}
-    width = {name: f";min-width:{LONG_TEXT}px" for name in texts if max(map(len, texts[name]), default=0) > LONG_TEXT // 6}
+    width = {name: f";min-width:{LONG_TEXT}px" for name in texts if max(map(len, texts[name]), default=0) > LONG_TEXT // 3}
     align = lambda name: f"text-align:{'right' if name in right else 'left'};vertical-align:top;padding:3px 8px"
     kept = lambda name: ";white-space:nowrap" if name in right | ONE_LINE else width.get(name, "")
     head = "".join(f'<th style="{align(name)}">{escape(COLUMNS.get(name, (str(name),))[0])}</th>' for name in shown.columns)
