@@ -17,7 +17,7 @@ def mount(*words) -> subprocess.CompletedProcess:
 @contextmanager
 def small_disk(path, kilobytes: int):
     """A file system of so many kB at a path; gives a function that makes it large."""
-    path.mkdir(parents=True)
+    path.mkdir(exist_ok=True)
     done = mount("-t", "tmpfs", "-o", f"size={kilobytes}k,mode=0700", "tmpfs", path) if shutil.which("mount") else None
     if done is None or done.returncode:
         reason = f"a small file system cannot be mounted here: {done.stderr.strip() if done else 'no mount command'}"
@@ -41,6 +41,7 @@ def sent_orders(home) -> int:
 ])
 def test_full_disk_is_told_and_the_day_is_finished_with_room_again(tmp_path, full, kilobytes, traded):
     home, port = tmp_path / "home", free_port()
+    home.mkdir(mode=0o700)
     with small_disk(home / {"gateway": "gateway", "runs": "runs"}.get(full, ""), kilobytes) as enlarge:
         if full == "database":
             for name in ("runs", "gateway"):
@@ -78,6 +79,7 @@ def check_full_disk(home, done, port: int) -> None:
 @pytest.mark.parametrize("kilobytes", [4, 16])
 def test_disk_that_is_full_at_once_is_told(tmp_path, kilobytes):
     home, port = tmp_path / "home", free_port()
+    home.mkdir(mode=0o700)
     with small_disk(home, kilobytes):
         try:
             check_full_disk(home, trading_day(home, port), port)
