@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REQUIREMENTS := settings.ini setup.py constraints.txt
+# where Python may not keep what it compiled, each process compiles every library again: a day takes twice as long
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lab mutants picture soak bench notebooks readme
 
