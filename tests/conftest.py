@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OTSPORT_HEADS"] = mkdtemp()  # dated heads of the stores that tests make, for their processes too
+for number in (signal.SIGINT, signal.SIGHUP):  # a shell's `&` and `nohup` ignore them, for every process that a test starts and then ends so
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -88,7 +88,6 @@ def in_the_lab(home, port: int) -> subprocess.Popen:
     return subprocess.Popen(words, env=environment(home), cwd=home.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.soak
 def test_a_day_that_is_ended_three_times_and_finished_in_the_lab(tmp_path, monkeypatch):
     """One day: a run that others get in the way of and that Ctrl-C ends, one that SIGTERM ends, one whose terminal is closed, and the Lab that finishes it."""
     home, port = tmp_path / "home", free_port()
