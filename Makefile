@@ -11,7 +11,7 @@ run: .venv/installed
 	@$(BIN)/otsport run trading_day $(ARGS)
 
 test: .venv/installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lab: .venv/installed-dev
 	@$(BIN)/otsport lab
