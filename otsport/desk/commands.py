@@ -143,9 +143,9 @@ async def place(desk: Desk, book: Book, order: Order, asked: Asked) -> tuple[Boo
     book = await beat(desk, book)
     book = await release(desk.store, book, desk.broker, [book.orders[order.order_ref]], circumstances(desk, book))
     record = book.orders[order.order_ref]
-    code, _, message = record.message.partition(": ") if record.state is OrderState.DENIED else ("OK", "", f"{order} was sent")
-    verdict = Verdict.REFUSED if record.state is OrderState.DENIED else Verdict.ACCEPTED
-    return book, _note(desk.store, book.now, "place", asked, Decision(order.order_ref, verdict, code, message))
+    denied = record.state is OrderState.DENIED
+    decision = _refused(order.order_ref, record.code, record.message) if denied else _done(order.order_ref, f"{order} was sent")
+    return book, _note(desk.store, book.now, "place", asked, decision)
 
 # %% ../../nbs/desk/83_commands.ipynb #c020
 async def cancel(desk: Desk, book: Book, ref: str, asked: Asked) -> tuple[Book, Decision]:
