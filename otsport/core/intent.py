@@ -146,3 +146,8 @@ class Request:
     code: str = ""
     message: str = ""
 
+    @property
+    def decision(self) -> Decision | None:
+        "The answer; None while there is none."
+        return None if self.verdict is None else Decision(self.subject, self.verdict, self.code, self.message)
+
