@@ -59,7 +59,7 @@ def states(ears: Orders, ref: str = REF) -> list[OrderState]:
 def record(ears: Orders) -> OrderRecord:
     "Where the order of 100 shares stands after all that was handed out."
     order = Order(REF, "DU1", "core", stock("KO"), Side.BUY, Decimal(100))
-    own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message) for m in ears.heard if not isinstance(m, Commission)]
+    own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message, m.code) for m in ears.heard if not isinstance(m, Commission)]
     return fold(OrderRecord(order, NOW.date(), S.SENT), own)
 
 
@@ -201,6 +201,8 @@ def test_answer_of_the_broker_settles_a_doubt(said, answer, end):
     conclude(ears, REF)
     assert record(ears).state is end
     if answer == "nothing":
+        objection = next((f"IB_{word}" for word in said if not isinstance(word, str)), "NOT_LISTED")
+        assert record(ears).code == (objection if end is S.REJECTED else "NOT_LISTED")
         assert "lists the order neither as working nor as done" in record(ears).message
 
 
@@ -337,6 +339,7 @@ def test_completed_order_has_its_end_and_its_reason(word, reason, filled, state)
     [event] = ears.heard
     assert (event.state, event.perm_id, event.message) == (state, 100001, "" if word == "Filled" else reason)
     assert event.filled_qty == (None if filled == UNSET_DOUBLE else filled)
+    assert event.code == ("IB_REJECTED" if state is S.REJECTED else "")
 
 
 # ---------------------------------------------------------------- times of executions

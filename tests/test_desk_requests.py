@@ -1,26 +1,26 @@
 """What reaches a book that another holds: a halt and the end of an order; all else is refused at once, with the name of the holder."""
 import asyncio
-import json
 import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
-from desk_support import ACCOUNT, NEXT_DAY, PORTFOLIO, THURSDAY, desk_on, gateway, sent
+from desk_support import PORTFOLIO, THURSDAY, desk_on, gateway, sent
 from otsport.app.cli_desk import desk as typed_desk
 from otsport.brokers.ib import IBBroker
 from otsport.core.errors import BookHeld, BrokerError
 from otsport.core.intent import Verdict
 from otsport.core.orders import OrderState
 from otsport.data.store import open_store
-from otsport.desk import commands, requests, session
+from otsport.desk import commands, session
 from otsport.desk.reconcile import begin_portfolio
 from otsport.desk.requests import ask_cancel, carry_out
 from otsport.desk.session import STEPS, reach_session
-from store_support import DAY, TS, fresh_place
+from store_support import TS
 from test_desk_commands import ANA, D, buy, command_rows, local, order
 
 NOW = "2022-12-28T15:30:00+00:00"
@@ -69,13 +69,25 @@ def test_request_comes_within_one_heartbeat(tmp_path):
     asyncio.run(doing())
 
 
+def test_request_after_the_last_heartbeat_is_answered_when_the_day_is_closed(tmp_path):
+    async def doing():
+        async with two(tmp_path) as (desk, book, exchange, other, ref):
+            book = await session.follow_session(desk, book)
+            with other.unit(book.now) as unit:  # the order was open when it was looked at, and has expired since
+                asked = unit.add_request(PORTFOLIO, "cancel", ref, BOB.who, BOB.reason)
+            await session.close_day(desk, book)
+            told = other.request(asked.seq)
+            assert told.code == "NOT_OPEN" and "is expired" in told.message and other.requests(PORTFOLIO) == []
+    asyncio.run(doing())
+
+
 @pytest.mark.parametrize("state, verdict, code", [(OrderState.FILLED, Verdict.REFUSED, "FILLED"), (OrderState.EXPIRED, Verdict.ACCEPTED, "OK")])
 def test_order_that_ended_otherwise_is_told_so(tmp_path, state, verdict, code):
     async def doing():
         async with two(tmp_path) as (desk, book, exchange, other, ref):
             asked = ask_cancel(other, PORTFOLIO, ref, BOB, book.now)
             book = await carry_out(desk, book)
-            book.orders[ref] = requests.replace(book.orders[ref], state=state)
+            book.orders[ref] = replace(book.orders[ref], state=state)
             book = await carry_out(desk, book)
             assert (other.request(asked.seq).verdict, other.request(asked.seq).code) == (verdict, code)
     asyncio.run(doing())

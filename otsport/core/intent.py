@@ -66,7 +66,8 @@ class Signal:
     def __post_init__(self):
         utc(self.ts)
         if not isinstance(self.contract, Contract):
-            raise InputError(f"signal {self.signal_id}: {self.contract!r} is no contract: give stock('ACME') or option(symbol, expiry, strike, right)")
+            raise InputError(f"signal {self.signal_id}: {self.contract!r} is no contract: "
+                             "give stock('ACME') or option(symbol, expiry, strike, right)")
         try:
             object.__setattr__(self, "signal_type", SignalType(self.signal_type))
             object.__setattr__(self, "intent", Intent(self.intent))
@@ -75,7 +76,7 @@ class Signal:
         if not 0 <= self.confidence <= 1:
             raise InputError(f"signal {self.signal_id}: confidence {self.confidence} is outside 0 to 1")
 
-
+# %% ../../nbs/core/07_intent.ipynb #c005b
 @dataclass(frozen=True, slots=True)
 class View:
     "What the coordinator concludes for one contract."

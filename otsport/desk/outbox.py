@@ -97,19 +97,22 @@ def _strange(book: Book, message: OrderEvent | Fill | Commission) -> str:
         return ""
     ref, record = message.order_ref, book.orders.get(message.order_ref)
     if record is None:
-        what = f"{message.side} {message.qty:f} {message.contract}, execution {message.exec_id}" if isinstance(message, Fill) else f"{message.state}"
+        filled = isinstance(message, Fill)
+        what = f"{message.side} {message.qty:f} {message.contract}, execution {message.exec_id}" if filled else f"{message.state}"
         return f"order {ref!r} ({what}) is not in the store of portfolio {book.portfolio}"
     if isinstance(message, Fill) and is_correction(message.exec_id):
         return f"execution {message.exec_id} corrects an earlier one of order {ref!r}; corrections are not booked by this version"
     if isinstance(message, Fill) and (message.contract, message.side) != (record.order.contract, record.order.side):
-        return f"execution {message.exec_id} is {message.side} {message.contract}, its order {ref!r} is {record.order.side} {record.order.contract}"
+        wished = f"{record.order.side} {record.order.contract}"
+        return f"execution {message.exec_id} is {message.side} {message.contract}, its order {ref!r} is {wished}"
     return ""
 
 
 def stop_for(book: Book, strange: dict[str, str]) -> None:
     "Refuse to trade on with something at the broker that belongs to nobody here and that nobody has looked at."
     if unseen := {subject: why for subject, why in strange.items() if subject not in book.acknowledged}:
-        raise CheckFailed(f"account {book.account}: {'; '.join(unseen.values())}: look at the broker's order list; to trade on, say why it may stay: "
+        raise CheckFailed(f"account {book.account}: {'; '.join(unseen.values())}: look at the broker's order list; "
+                          "to trade on, say why it may stay: "
                           f"otsport desk acknowledge {next(iter(unseen))!r} --reason '...'")
 
 # %% ../../nbs/desk/79_outbox.ipynb #c008
@@ -190,12 +193,14 @@ def recover(store: Store, book: Book, report: BrokerReport, session: date, now: 
     book = absorb(store, book, [OrderEvent(r.order.order_ref, OrderState.UNKNOWN, now) for r in in_doubt], now)
     book = absorb(store, book, [*report.fills, *report.commissions, *report.orders], now)
     heard = {message.order_ref for message in (*report.orders, *report.fills)}
-    silent = [r for r in book.in_session(session) if not r.state.done and r.state is not OrderState.CREATED and r.order.order_ref not in heard]
+    left = [r for r in book.in_session(session) if not r.state.done and r.state is not OrderState.CREATED]
+    silent = [r for r in left if r.order.order_ref not in heard]
     lost = [r for r in silent if r.state is not OrderState.UNKNOWN or r.perm_id]
     if lost:
         raise CheckFailed(
             f"account {book.account}: the broker no longer knows {', '.join(f'{r.order.order_ref} ({r.state}, {r.order})' for r in lost)}: "
-            f"look at its order list; nothing was sent. To go on, say what became of it: otsport desk settle {lost[0].order.order_ref} STATE --reason '...'"
+            "look at its order list; nothing was sent. To go on, say what became of it: "
+            f"otsport desk settle {lost[0].order.order_ref} STATE --reason '...'"
         )
     return book, silent
 

@@ -43,8 +43,9 @@ class Command:
 
     def note(self, unit: Unit, decision: Decision) -> Decision:
         "The row of the audit: who, why, what, and what came of it."
-        said = {"verdict": decision.verdict.value, "code": decision.code, "message": decision.message}
-        unit.note(f"command {self.what}", decision.subject, {"who": self.asked.who, "reason": self.asked.reason, "intent": self.intent} | said)
+        wanted = {"who": self.asked.who, "reason": self.asked.reason, "intent": self.intent}
+        came = {"verdict": decision.verdict.value, "code": decision.code, "message": decision.message}
+        unit.note(f"command {self.what}", decision.subject, wanted | came)
         return decision
 
 
@@ -113,7 +114,8 @@ def outcome(book: Book, ref: str) -> Decision:
     "What came of an order whose cancel was asked for."
     record = book.orders[ref]
     if not record.state.done:
-        return done(ref, f"the broker was asked to cancel {ref}, which is still {record.state}: it may fill until the broker confirms", "ASKED")
+        word = f"the broker was asked to cancel {ref}, which is still {record.state}: it may fill until the broker confirms"
+        return done(ref, word, "ASKED")
     if record.state is OrderState.FILLED:
         return refused(ref, "FILLED", f"{ref} has filled {record.filled_qty:f}, all of it, before the cancel came")
     part = f" with {record.filled_qty:f} of {record.order.qty:f} filled" if record.filled_qty else ""
