@@ -59,7 +59,7 @@ def states(ears: Orders, ref: str = REF) -> list[OrderState]:
 def record(ears: Orders) -> OrderRecord:
     "Where the order of 100 shares stands after all that was handed out."
     order = Order(REF, "DU1", "core", stock("KO"), Side.BUY, Decimal(100))
-    own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message) for m in ears.heard if not isinstance(m, Commission)]
+    own = [m if isinstance(m, Fill) else OrderEvent(REF, m.state, NOW, m.filled_qty, m.perm_id, m.message, m.code) for m in ears.heard if not isinstance(m, Commission)]
     return fold(OrderRecord(order, NOW.date(), S.SENT), own)
 
 
@@ -134,7 +134,8 @@ def test_no_code_takes_a_working_order_to_unknown(codes):
 def test_refusal_keeps_its_words_cause_and_next_step():
     ears = orders()
     hear_order_error(ears, 7, 478, "Parameters in request conflicts")
-    assert ears.heard[-1].message.startswith("478: Parameters in request conflicts (the description contradicts")
+    assert ears.heard[-1].message.startswith("Parameters in request conflicts (the description contradicts")
+    assert ears.heard[-1].code == "IB_478"
 
 
 def test_code_of_the_user_settles_what_the_table_does_not_hold():
@@ -142,7 +143,7 @@ def test_code_of_the_user_settles_what_the_table_does_not_hold():
     ears = orders(own)
     status(ears, "Inactive")
     hear_order_error(ears, 7, 12345, "no")
-    assert states(ears)[-1] is S.REJECTED and "closed to us" in ears.heard[-1].message
+    assert states(ears)[-1] is S.REJECTED and "closed to us" in ears.heard[-1].message and ears.heard[-1].code == "IB_12345"
 
 
 def test_error_of_another_request_or_client_is_no_word_on_the_order():
@@ -200,6 +201,8 @@ def test_answer_of_the_broker_settles_a_doubt(said, answer, end):
     conclude(ears, REF)
     assert record(ears).state is end
     if answer == "nothing":
+        objection = next((f"IB_{word}" for word in said if not isinstance(word, str)), "NOT_LISTED")
+        assert record(ears).code == (objection if end is S.REJECTED else "NOT_LISTED")
         assert "lists the order neither as working nor as done" in record(ears).message
 
 
@@ -336,6 +339,7 @@ def test_completed_order_has_its_end_and_its_reason(word, reason, filled, state)
     [event] = ears.heard
     assert (event.state, event.perm_id, event.message) == (state, 100001, "" if word == "Filled" else reason)
     assert event.filled_qty == (None if filled == UNSET_DOUBLE else filled)
+    assert event.code == ("IB_REJECTED" if state is S.REJECTED else "")
 
 
 # ---------------------------------------------------------------- times of executions

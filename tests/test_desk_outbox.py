@@ -160,6 +160,7 @@ def test_only_what_never_left_expires_with_the_session(tmp_path):
     with outbox(tmp_path, FIRST, SECOND, state=OrderState.CREATED) as (store, book):
         book = expire_unsent(store, absorb(store, book, [OrderEvent(REF, OrderState.SENT, TS)], TS))
         assert [r.state for r in book.in_session()] == [OrderState.SENT, OrderState.EXPIRED] == [r.state for r in again(store).in_session()]
+        assert [r.code for r in again(store).in_session()] == ["", "NOT_SENT"]
 
 
 def test_unfinished_names_open_orders_missing_executions_and_commissions(tmp_path):

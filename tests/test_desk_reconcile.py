@@ -8,7 +8,10 @@ import pytest
 from otsport.core.books import AccountValues, Holding, Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.desk.past import past_marks
-from otsport.desk.reconcile import differences
+from otsport.core.intent import Decision, Verdict
+from otsport.core.orders import OrderState
+from otsport.desk.book import Book
+from otsport.desk.reconcile import differences, resent
 from store_support import TS
 
 D = Decimal
@@ -51,3 +54,10 @@ def test_option_without_time_value_is_marked_at_its_intrinsic_value():
     call = replace(CALL, expiry=date(2022, 12, 28), strike=D("60"))
     marks = past_marks({call.key: position(call, 1)}, date(2022, 12, 28), {"KO": D("63.95")}, {"KO": D("63")}, {call.key: D("3.20")})
     assert marks == {call.key: D("3.95")}
+
+
+@pytest.mark.parametrize("decision, state, code", [
+    (Decision("x", Verdict.ACCEPTED), OrderState.SENT, ""), (Decision("x", Verdict.REFUSED, "STALE_QUOTE", "the quote is old"), OrderState.EXPIRED, "STALE_QUOTE")])
+def test_order_that_never_arrived_ends_with_the_code_of_the_gate(decision, state, code):
+    event = resent(decision, Book("DU1", "main", D(0), {}, {}, {}, frozenset(), now=TS))
+    assert (event.order_ref, event.state, event.code) == ("x", state, code) and decision.message in event.message

@@ -15,11 +15,12 @@ from otsport.book.example import example_book, example_marks, example_trade
 from otsport.book.snapshots import take_snapshot
 from otsport.desk.day import day_facts, example_days
 from otsport.desk.report import headline
-from otsport.show.fills import fills_frame, order_counts, orders_frame
+from otsport.show.fills import fills_frame, order_counts, orders_frame, refusals, state_counts
 from otsport.show.tables import table
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import CheckFailed, DataError, NoPrices
 from otsport.core.contracts import option
+from otsport.core.orders import OrderState
 from otsport.data.samples import history
 
 PRICES = history()
@@ -210,7 +211,17 @@ def test_tables_add_up_and_name_the_refused():
     book = example_book(PRICES, PRICES.last, 1)
     fees = {key: c.amount for key, c in book.commissions.items()}
     assert sum(orders_frame(book.orders, book.fills, fees)["commission"]) == book.snapshots[-1].commissions == sum(fills_frame(book.fills, fees)["commission"])
-    assert order_counts(book.orders) == "10: 1 denied, 9 filled"
+    assert order_counts(book.orders) == "10: 1 denied, 9 filled" and state_counts(book.orders) == "1 denied, 9 filled"
+
+
+def test_refusals_are_counted_by_code_and_not_by_what_their_words_begin_with():
+    book = example_book(PRICES, PRICES.last, 1)
+    first, second, third, old = (replace(o, state=OrderState.DENIED, message="CASH: a text", code=code)
+                                 for o, code in zip(book.orders, ("CASH", "ORDER_VALUE", "CASH", "")))
+    names = [f"{r.order.side} {r.order.contract}" for r in (first, second, third, old)]
+    assert refusals([first, second, third, old]) == (f"2 by CASH: {names[0]}, {names[2]}; 1 by ORDER_VALUE: {names[1]}; 1 by no code: {names[3]}")
+    assert refusals([]) == "none" and state_counts([]) == ""
+    assert orders_frame([second], [], {})["reason"].iloc[0].endswith("ORDER_VALUE: CASH: a text")
 
 
 def test_headline_tells_the_facts_of_the_day():

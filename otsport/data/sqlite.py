@@ -40,7 +40,8 @@ def store_error(error: BaseException, path: Path) -> StoreError:
     if code == FULL or (code in (IO, NOT_OPENED) and shutil.disk_usage(path.parent).free < 65_536):
         return DiskFull(f"no room to write {path} ({error}); nothing of this unit was kept, free space on that disk and run again")
     if code == BUSY:
-        return LostRace(f"{path} is being written by another process ({error}); nothing of this unit was kept, run again when it has finished")
+        return LostRace(f"{path} is being written by another process ({error}); nothing of this unit was kept, "
+                        "run again when it has finished")
     if code == NOT_A_DATABASE:
         return StoreError(f"{path} is not a database: give the path of an otsport store, or of a file that does not exist yet")
     if isinstance(error, sqlite3.IntegrityError):
@@ -96,7 +97,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 # %% ../../nbs/data/08_sqlite.ipynb #c016
-REVISION = "0004"  # newest revision in otsport/data/migrations
+REVISION = "0005"  # newest revision in otsport/data/migrations
 
 
 def revision(conn: Connection, path: Path) -> str | None:
@@ -108,7 +109,8 @@ def revision(conn: Connection, path: Path) -> str | None:
         raise StoreError(f"{path} is a database of another program (tables {', '.join(sorted(tables)[:4])}): give another path")
     found = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
     if found not in (f"{n:04d}" for n in range(1, int(REVISION) + 1)):
-        raise StoreError(f"{path} has schema revision {found}, this otsport knows {REVISION}: the store was made by a newer otsport, so upgrade otsport")
+        raise StoreError(f"{path} has schema revision {found}, this otsport knows {REVISION}: "
+                         "the store was made by a newer otsport, so upgrade otsport")
     return found
 
 
@@ -154,7 +156,8 @@ def reading_engine(path: Path) -> Engine:
         raise StoreError(f"{path} is not there: give the path of an otsport store")
     shared = path.with_name(f"{path.name}-wal").exists() or os.access(path.parent, os.W_OK)
     how = "mode=ro" if shared else "mode=ro&immutable=1"
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, check_same_thread=False))
+    where = f"file:{quote(str(path))}?{how}"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(where, uri=True, check_same_thread=False))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:
@@ -213,7 +216,8 @@ def book_lock(path: Path, portfolio: str, who: str, client_id: int, now: datetim
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BookHeld(f"portfolio {portfolio} is held by {holder_text(file.read())}: wait until it has finished, or end that process; nothing was sent") from error
+            raise BookHeld(f"portfolio {portfolio} is held by {holder_text(file.read())}: wait until it has finished, or end that process; "
+                           "otsport desk halt and otsport desk cancel reach it meanwhile; nothing was sent") from error
         died = bool(file.read().strip())
         mine = {"who": who, "pid": os.getpid(), "host": socket.gethostname(), "client_id": client_id, "since": now.isoformat()}
         _write_whole(file, json.dumps(mine))

@@ -24,14 +24,17 @@ from sqlalchemy import Connection, Engine, Table, and_, func, insert, select, up
 
 from ..core.books import Booking, Position, Snapshot, Transaction
 from ..core.errors import AuditBroken, BookHeld, DiskFull, InputError, LostRace, StoreError
+from ..core.intent import Decision, Request
 from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from ..core.settings import heads_folder, home
 from ..core.units import utc
 from otsport.data.audit import (
-    GENESIS, Link, add_head, check_chain, check_row, heads_path, make_head, make_key, read_head, read_heads, read_key, signed_row, write_head,
+    GENESIS, Link, add_head, check_chain, check_row, heads_path, make_head, make_key, read_head, read_heads, read_key,
+    signed_row, write_head,
 )
 from otsport.data.events import (
-    EVENTS, Acknowledged, Booked, Change, HaltSet, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded, SnapshotTaken, changes, event_of, payload_of,
+    EVENTS, Acknowledged, Answered, Booked, Change, HaltSet, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded,
+    Requested, SnapshotTaken, changes, event_of, payload_of,
 )
 from .plain import canonical, plain
 from .reads import LedgerReads
@@ -77,7 +80,8 @@ def apply(conn: Connection, change: Change) -> None:
     if change.read is not None:
         where.append(change.table.c.version == change.read)
     if conn.execute(update(change.table).where(and_(*where)).values(change.row)).rowcount != 1:
-        raise LostRace(f"{change.table.name} {' '.join(map(str, change.key))}: no such row in the version that was read; read again and retry")
+        raise LostRace(f"{change.table.name} {' '.join(map(str, change.key))}: no such row in the version that was read; "
+                       "read again and retry")
 
 
 def stored_position(conn: Connection, portfolio: str, account: str, key: str) -> tuple[Position | None, int]:
@@ -138,6 +142,15 @@ class Unit(Signing):
         "A person has looked at a message of the broker that belongs to nobody here."
         self._write("acknowledged", f"{portfolio} {subject}", Acknowledged(portfolio, subject, why))
 
+    def add_request(self, portfolio: str, what: str, subject: str, who: str, reason: str) -> Request:
+        "Something that the holder of the book is asked for."
+        self._write("request", portfolio, Requested(portfolio, what, subject, who, reason))
+        return Request(self.tail.seq, portfolio, what, subject, who, reason)
+
+    def answer(self, request: Request, decision: Decision) -> None:
+        "What came of a request."
+        self._write("answer", request.portfolio, Answered(request.seq, decision.verdict, decision.code, decision.message))
+
     def add_plan(self, portfolio: str, session: date, payload: dict) -> None:
         "The plan of a session: what was decided and why; it comes back in plain values."
         self._write("plan", f"{portfolio} {session}", PlanAdded(portfolio, session, payload))
@@ -151,7 +164,9 @@ class Unit(Signing):
         "Where an order stands now; `moved` descends from the record that was read (same version), and is returned with its new version."
         ref = moved.order.order_ref
         check_version(self._conn, moved)
-        self._write("order state", ref, OrderMoved(ref, OrderState(moved.state), moved.filled_qty, moved.perm_id, moved.message, moved.version))
+        state = OrderState(moved.state)
+        happened = OrderMoved(ref, state, moved.filled_qty, moved.perm_id, moved.message, moved.version, moved.code)
+        self._write("order state", ref, happened)
         return replace(moved, version=self.tail.seq)
 
     def book(self, booking: Booking, fill: Fill | None = None, commission: Commission | None = None) -> bool:
@@ -187,7 +202,8 @@ def check_version(conn: Connection, moved: OrderRecord) -> None:
     if row is None:
         raise StoreError(f"order {ref} is not in the store: add it before its state")
     if row.version != moved.version:
-        raise LostRace(f"order {ref} has changed since it was read (read: audit row {moved.version}, stored: {row.state} by audit row {row.version}); read again and retry")
+        raise LostRace(f"order {ref} has changed since it was read (read: audit row {moved.version}, stored: "
+                       f"{row.state} by audit row {row.version}); read again and retry")
 
 
 def check_before(conn: Connection, booking: Booking) -> int:
@@ -196,11 +212,13 @@ def check_before(conn: Connection, booking: Booking) -> int:
     if position is None:
         return 0
     if booking.after is None:
-        raise InputError(f"the booking {booking.transaction.ref} has a position before but none after: a closed position stays, with no lots")
+        raise InputError(f"the booking {booking.transaction.ref} has a position before but none after: "
+                         "a closed position stays, with no lots")
     stored, version = stored_position(conn, position.portfolio, position.account, position.contract.key)
     if stored != booking.before:
         was, now = (f"{p.qty:f} units" if p is not None else "none" for p in (booking.before, stored))
-        raise LostRace(f"{position.contract} in {position.portfolio} has changed since it was read (read: {was}, stored: {now}); read again and retry")
+        raise LostRace(f"{position.contract} in {position.portfolio} has changed since it was read (read: {was}, stored: "
+                       f"{now}); read again and retry")
     return version
 
 # %% ../../nbs/data/10_store.ipynb #c030
@@ -236,9 +254,11 @@ def check_reaches(conn: Connection, path: Path, head: Link, head_path: Path) -> 
     mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == head.seq)).scalar_one_or_none() if head.seq else head.mac
     if mac is None:
         last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
-        raise AuditBroken(f"{path} ends at audit row {last}, but its head {head_path} is row {head.seq}: the tail was cut, or an older copy was put back; restore database and head from one backup")
+        raise AuditBroken(f"{path} ends at audit row {last}, but its head {head_path} is row {head.seq}: the tail was cut, "
+                          "or an older copy was put back; restore database and head from one backup")
     if mac != head.mac:
-        raise AuditBroken(f"audit row {head.seq} of {path} is not the one that the head {head_path} names: it was changed, or the files are of different stores")
+        raise AuditBroken(f"audit row {head.seq} of {path} is not the one that the head {head_path} names: it was changed, "
+                          "or the files are of different stores")
 
 
 def check_not_older(conn: Connection, path: Path, log: Path, key: bytes) -> tuple[str, Link] | None:
@@ -250,7 +270,8 @@ def check_not_older(conn: Connection, path: Path, log: Path, key: bytes) -> tupl
     mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == link.seq)).scalar_one_or_none()
     if mac != link.mac:
         last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
-        raise AuditBroken(f"{path} ends at audit row {last}, but {log} has seen its row {link.seq} on {when}: an older copy of the whole folder was put back, or its rows were changed since; "
+        raise AuditBroken(f"{path} ends at audit row {last}, but {log} has seen its row {link.seq} on {when}: "
+                          "an older copy of the whole folder was put back, or its rows were changed since; "
                           f"put the newest copy back, or, if this one is meant, remove {log}")
     return seen
 
@@ -283,7 +304,8 @@ def check_client_id(portfolio: str, client_id: int, pinned: int, open_orders: li
     placed = [r.order.order_ref for r in open_orders if r.state is not OrderState.CREATED]
     if placed and client_id != pinned:
         some = ", ".join(placed[:3]) + (f" and {len(placed) - 3} more" if len(placed) > 3 else "")
-        raise BookHeld(f"portfolio {portfolio} has {len(placed)} open orders ({some}) that client id {pinned} placed, and client id {client_id} would not hear of them: "
+        raise BookHeld(f"portfolio {portfolio} has {len(placed)} open orders ({some}) that client id {pinned} placed, "
+                       f"and client id {client_id} would not hear of them: "
                        f"open the book with client id {pinned}; another one may take it when they are done. Nothing was sent")
 
 
@@ -291,7 +313,8 @@ def check_epoch(conn: Connection, held: Held) -> None:
     "Refuse to write for a holder that is no longer it: `LostRace`."
     epoch = conn.execute(select(HOLDERS.c.epoch).where(HOLDERS.c.portfolio == held.portfolio)).scalar_one_or_none()
     if epoch != held.epoch:
-        raise LostRace(f"portfolio {held.portfolio} was taken over: this desk holds it as holder {held.epoch}, now it is holder {epoch}; nothing of this unit was kept, stop this desk")
+        raise LostRace(f"portfolio {held.portfolio} was taken over: this desk holds it as holder {held.epoch}, "
+                       f"now it is holder {epoch}; nothing of this unit was kept, stop this desk")
 
 # %% ../../nbs/data/10_store.ipynb #c034
 _log = logging.getLogger(__name__)
@@ -312,7 +335,7 @@ class Store(LedgerReads):
 
     @contextmanager
     def unit(self, ts: datetime, held: Held | None = None) -> Iterator[Unit]:
-        "One transaction at the instant `ts`: all of it is committed at the end, or nothing; with `held`, only while that holder has the book."
+        "One transaction at the instant `ts`, all of it or nothing; with `held`, only while that holder has the book."
         if self._read_only:
             raise StoreError(f"{self.path} was opened to be read: open it without read_only to write")
         with store_errors(self.path), writing(self._engine) as conn:
@@ -342,6 +365,10 @@ class Store(LedgerReads):
             finally:
                 self._held = None
 
+    def holds(self, portfolio: str) -> bool:
+        "Whether it is this store object that holds the book now."
+        return self._held is not None and self._held.portfolio == portfolio
+
     def _advance(self, tail: Link) -> None:
         if tail.seq <= self.head.seq:
             return
@@ -350,7 +377,8 @@ class Store(LedgerReads):
             write_head(self._head_path, self._key, tail)
         except OSError as error:
             kind = DiskFull if error.errno in NO_ROOM else StoreError
-            raise kind(f"the unit is committed up to audit row {tail.seq}, but its head {self._head_path} was not written ({error.strerror}): the next start writes it") from error
+            raise kind(f"the unit is committed up to audit row {tail.seq}, "
+                       f"but its head {self._head_path} was not written ({error.strerror}): the next start writes it") from error
 
     def _add_head(self) -> None:
         "Add a dated head to the list in the second place; trading does not stop for it."
@@ -359,14 +387,15 @@ class Store(LedgerReads):
         try:
             add_head(self._heads, self._key, datetime.now(timezone.utc).isoformat(timespec="seconds"), self.head)
         except OSError as error:
-            _log.warning("no dated head was written to %s (%s): set OTSPORT_HEADS to a folder that can be written", self._heads, error.strerror)
+            _log.warning("no dated head was written to %s (%s): "
+                         "set OTSPORT_HEADS to a folder that can be written", self._heads, error.strerror)
 
     def seen(self) -> tuple[str, Link] | None:
         "The newest dated head in the second place, None when there is none: the store is checked to be no older."
         return read_heads(self._heads, self._key) if self._heads is not None else None
 
     def verify(self) -> int:
-        "The audit rows checked, all of them, every table against them, the schema, and the heads in both places; the first bad one is `AuditBroken`."
+        "The audit rows checked, with every table, the schema, and the heads in both places; the first bad one is `AuditBroken`."
         head, tail, state = read_head(self._head_path, self._key), GENESIS, {}
         with self._reading() as conn:
             check_schema(conn, self.path)
@@ -423,6 +452,7 @@ def _open_read(engine: Engine, path: Path, key: bytes | None, _: float) -> tuple
     key_path, head_path = audit_files(path)
     with engine.connect() as conn:
         if (found := revision(conn, path)) != REVISION:
-            raise StoreError(f"{path} has schema revision {found} and must be brought to {REVISION} before it can be read: otsport db upgrade")
+            raise StoreError(f"{path} has schema revision {found} and must be brought to {REVISION} before it can be read: "
+                             "otsport db upgrade")
         check_present(conn, path, [head_path] if key is not None else [key_path, head_path])
     return read_key(key_path) if key is None else key, head_path

@@ -37,6 +37,7 @@ class Book:
     halted: str = ""  # why nothing may leave; blank: it may
     acknowledged: frozenset[str] = frozenset()  # executions and references of nobody here that a person has looked at
     written: frozenset[str] = frozenset()  # overlays whose wishes of the session have become orders
+    requested: frozenset[int] = frozenset()  # requests of others that were begun
 
     def in_session(self, session: date | None = None) -> list[OrderRecord]:
         "The orders of a session (default: the present one), by reference."
@@ -61,9 +62,10 @@ def load_book(store: Store, account: str, portfolio: str, session: date | None =
     records = [*store.open_orders(portfolio), *(store.orders(portfolio, session) if session else [])]
     orders = {record.order.order_ref: record for record in records}
     fills = store.fills(portfolio, session) if session else []
+    charged = frozenset(store.commissions(portfolio, session)) if session else frozenset()
     return Book(
         account, portfolio, store.cash(portfolio), touched_positions(store, portfolio, orders.values()), orders,
-        {fill.exec_id: fill for fill in fills}, frozenset(store.commissions(portfolio, session)) if session else frozenset(), session=session, now=now,
+        {fill.exec_id: fill for fill in fills}, charged, session=session, now=now,
         halted=store.halted(portfolio), acknowledged=store.acknowledged(portfolio),
     )
 
@@ -75,7 +77,8 @@ HEARTBEAT_SECONDS = 1.0  # between two heartbeats of a real clock
 class Desk:
     "One portfolio at one broker; what a session needs and no step changes."
 
-    def __init__(self, store: Store, broker: Broker, history: History, mandate: Mandate, progress: Callable[[float, str], None] | None = None):
+    def __init__(self, store: Store, broker: Broker, history: History, mandate: Mandate,
+                 progress: Callable[[float, str], None] | None = None):
         self.store, self.broker, self.history, self.mandate = store, broker, history, mandate
         self.progress = progress or (lambda share, text: None)
 

@@ -47,20 +47,29 @@ async def begin_portfolio(desk: Desk, book: Book) -> Book:
     if m.portfolio in known:
         return book
     if other := [name for name, account in known.items() if account == m.account]:
-        raise InputError(f"account {m.account} belongs to portfolio {other[0]} already: its cash cannot be that of {m.portfolio} too; give {m.portfolio} another account")
+        raise InputError(f"account {m.account} belongs to portfolio {other[0]} already: "
+                         f"its cash cannot be that of {m.portfolio} too; give {m.portfolio} another account")
     values, held = await desk.broker.account_values(m.account), await desk.broker.holdings(m.account)
     if held or not cash_agrees(m.capital, values.cash):
-        raise CheckFailed(f"account {m.account} holds {values.cash:,.2f} dollars and {len(held)} positions at the broker; portfolio {m.portfolio} begins with "
-                          f"{m.capital:,.2f} dollars and none: ask for -p capital={values.cash} with an account that is flat. Nothing was booked")
+        raise CheckFailed(f"account {m.account} holds {values.cash:,.2f} dollars and {len(held)} positions at the broker; "
+                          f"portfolio {m.portfolio} begins with "
+                          f"{m.capital:,.2f} dollars and none: "
+                          f"ask for -p capital={values.cash} with an account that is flat. Nothing was booked")
     with desk.store.unit(book.now) as unit:
         unit.add_portfolio(m.portfolio, m.account)
         unit.book(deposit(m.account, m.portfolio, m.capital, book.now, f"capital of {m.portfolio}"))
     return desk.load(book.session, book.now)
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c010
+def _expired_before(book: Book) -> list[date]:
+    "Sessions before that of the book on which options that it holds have expired."
+    held = [p.contract for p in book.positions.values() if p.qty and p.contract.is_option]
+    return sorted({day for c in held if (day := expiry_session(c.expiry)) < book.session})
+
+
 async def settle_missed_expiries(desk: Desk, book: Book) -> Book:
     "Book options that expired before the session."
-    while due := sorted({day for p in book.positions.values() if p.qty and p.contract.is_option and (day := expiry_session(p.contract.expiry)) < book.session}):
+    while due := _expired_before(book):
         closes = official_closes(desk, due[0])
         with desk.store.unit(book.now) as unit:
             for booking in expire_due(book.positions, closes, due[0], book.now):
@@ -79,7 +88,8 @@ async def check_against_broker(desk: Desk, book: Book) -> None:
     "Refuse to trade when cash or a position differs from the broker's."
     values, holdings = await desk.broker.account_values(book.account), await desk.broker.holdings(book.account)
     if faults := differences(book.cash, book.positions.values(), values, holdings):
-        raise CheckFailed(f"account {book.account}, portfolio {book.portfolio}: {'; '.join(faults)}. Nothing was sent: find out what moved the account; "
+        raise CheckFailed(f"account {book.account}, portfolio {book.portfolio}: {'; '.join(faults)}. Nothing was sent: "
+                          "find out what moved the account; "
                           "what the book lacks is booked with otsport desk adjust")
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c014
@@ -108,4 +118,5 @@ def resent(decision: Decision, book: Book) -> OrderEvent:
     "What becomes of an order that never arrived: sent again, or ended with the gate's reason."
     if decision.accepted:
         return OrderEvent(decision.subject, OrderState.SENT, book.now, message="never arrived at the broker: sent again")
-    return OrderEvent(decision.subject, OrderState.EXPIRED, book.now, message=f"never arrived at the broker, not sent again: {decision.code}: {decision.message}")
+    why = f"never arrived at the broker, not sent again: {decision.message}"
+    return OrderEvent(decision.subject, OrderState.EXPIRED, book.now, message=why, code=decision.code)

@@ -27,6 +27,7 @@ from .book import Book, Desk
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
+from .requests import carry_out
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
 from ..portfolio.rebalance import covered_call_orders
@@ -49,10 +50,12 @@ async def reach_session(desk: Desk, book: Book) -> Book:
         if today > book.session and (book.in_session() or stored_plan(desk, book) is not None):
             return book  # it was begun, and can be closed from what was booked
         if today > book.session:
-            raise BrokerError(f"the broker is already at {today}: session {book.session} has passed and cannot be traded any more; ask for a later run_date")
+            raise BrokerError(f"the broker is already at {today}: "
+                              f"session {book.session} has passed and cannot be traded any more; ask for a later run_date")
         still = still + 1 if before == book.now else 0
         if still == MOST_STANDING:
-            raise BrokerError(f"the broker's clock stands at {book.now:%Y-%m-%d %H:%M} UTC: session {book.session} will not come; restart the gateway for it")
+            raise BrokerError(f"the broker's clock stands at {book.now:%Y-%m-%d %H:%M} UTC: "
+                              f"session {book.session} will not come; restart the gateway for it")
         await desk.pause(before, book.now)
         before = book.now
     return book
@@ -62,7 +65,8 @@ def check_sequence(store: Store, portfolio: str, session: date) -> None:
     "Sessions are traded in order: none before the last one in the book."
     last = store.last_snapshot(portfolio)
     if last is not None and last.session > session:
-        raise InputError(f"portfolio {portfolio} is already at {last.session}: {session} lies before it and was not traded; ask for a later run_date")
+        raise InputError(f"portfolio {portfolio} is already at {last.session}: {session} lies before it and was not traded; "
+                         "ask for a later run_date")
 
 
 def unfinished_sessions(store: Store, portfolio: str, before: date) -> list[date]:
@@ -89,8 +93,9 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
     m, nav, past = desk.mandate, nav_before(desk, book), desk.history.past(session_close(previous_session(book.session)))
     return Circumstances(
         profile=desk.broker.profile, served=desk.broker.served, nav=float(nav), cash=book.cash, quote=None, now=book.now,
-        closes=session_close(book.session), limits=m.settings.limits, known_symbols=desk.history.symbols, positions=book.positions, orders=book.orders,
-        caps=m.caps(desk.history.symbols, desk.history.sectors), weights=book_weights(book.positions, book.open_orders(), closing_prices(past), nav),
+        closes=session_close(book.session), limits=m.settings.limits, known_symbols=desk.history.symbols,
+        positions=book.positions, orders=book.orders, caps=m.caps(desk.history.symbols, desk.history.sectors),
+        weights=book_weights(book.positions, book.open_orders(), closing_prices(past), nav),
         halted=book.halted,
     )
 
@@ -104,7 +109,8 @@ async def resume(desk: Desk, book: Book) -> Book:
 def check_before_open(book: Book) -> None:
     "Refuse to plan a session that has opened: its plan knows the previous close only."
     if book.now >= session_open(book.session):
-        raise BrokerError(f"session {book.session} has opened at the broker, where it is {book.now:%Y-%m-%d %H:%M} UTC, and nothing was planned for it: "
+        raise BrokerError(f"session {book.session} has opened at the broker, where it is {book.now:%Y-%m-%d %H:%M} UTC, "
+                          "and nothing was planned for it: "
                           "plans are made before the open; ask for a later run_date")
 
 
@@ -171,9 +177,10 @@ async def follow_session(desk: Desk, book: Book) -> Book:
     book = await let_leave(desk, book)
     while book.now < closed:
         book = await write_wishes(desk, await let_leave(desk, book), wishes)
-        desk.progress(max(0.0, (book.now - opened) / (closed - opened)), f"{book.session} {book.now.astimezone(NEW_YORK):%H:%M} New York, {len(book.fills)} fills")
+        word = f"{book.session} {book.now.astimezone(NEW_YORK):%H:%M} New York, {len(book.fills)} fills"
+        desk.progress(max(0.0, (book.now - opened) / (closed - opened)), word)
         before = book.now
-        book = await beat(desk, book)
+        book = await carry_out(desk, await beat(desk, book))
         await desk.pause(before, book.now)
     return book
 
@@ -192,13 +199,15 @@ async def await_stragglers(desk: Desk, book: Book) -> Book:
         book = await beat(desk, book)
         report = await desk.broker.report(book.account)
         book = absorb(desk.store, book, [*report.fills, *report.commissions, *report.orders], book.now)
-    raise CheckFailed(f"account {book.account}, session {book.session}: after the close {'; '.join(open_ends)}: ask the broker, then run again; "
+    raise CheckFailed(f"account {book.account}, session {book.session}: after the close {'; '.join(open_ends)}: "
+                      "ask the broker, then run again; "
                       "an order whose fate the broker does not tell is settled with otsport desk settle")
 
 
 async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
     "The broker's closing prices of the underlyings whose options expire today, dollars."
-    expiring = sorted({p.contract.symbol for p in book.positions.values() if p.qty and p.contract.is_option and expiry_session(p.contract.expiry) == book.session})
+    options = [p.contract for p in book.positions.values() if p.qty and p.contract.is_option]
+    expiring = sorted({c.symbol for c in options if expiry_session(c.expiry) == book.session})
     quotes = await desk.broker.quotes([stock(s) for s in expiring]) if expiring else {}
     return {symbol: exact_mark(quote) for symbol, quote in quotes.items()}
 
@@ -206,7 +215,7 @@ async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
 async def close_day(desk: Desk, book: Book) -> Book:
     "Expire, value, check, and commit the finished day."
     m, session = desk.mandate, book.session
-    book = await await_stragglers(desk, book)
+    book = await carry_out(desk, await await_stragglers(desk, book))
     expiries = expire_due(book.positions, await official_closes(desk, book), session, book.now)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)
@@ -222,7 +231,8 @@ async def close_day(desk: Desk, book: Book) -> Book:
         for booking in expiries:
             unit.book(booking)
         unit.add_snapshot(snapshot)
-        unit.note("day closed", f"{m.portfolio} {session}", {"checks": len(checks), "nav": str(snapshot.nav), "broker_net_liquidation": str(values.net_liquidation)})
+        facts = {"checks": len(checks), "nav": str(snapshot.nav), "broker_net_liquidation": str(values.net_liquidation)}
+        unit.note("day closed", f"{m.portfolio} {session}", facts)
     return desk.load(session, book.now)
 
 # %% ../../nbs/desk/82_session.ipynb #c016
