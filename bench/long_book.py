@@ -37,7 +37,7 @@ from otsport.gateway.sockets import serve
 ACCOUNT, PORTFOLIO, CAPITAL, SEED = "DU123456", "main", Decimal(1_000_000), 7
 FEE = Decimal("1.00")  # of each execution, dollars
 CHURNED, HELD = ("KO", "PG", "JPM"), (("KO", 1500), ("MRK", 900), ("XOM", 800), ("MSFT", 300), ("LLY", 200))
-FIRST_NEXT = date(2022, 10, 4)  # the session that follows the earlier ones; 60 to the end of the prices
+FIRST_NEXT = date(2022, 1, 3)  # the session that follows the earlier ones; 250 more to the end of the prices
 
 
 @dataclass
@@ -70,7 +70,8 @@ def trades(day: date, number: int, last: bool, prices: History) -> list[tuple[Co
     if last:
         return [(stock(symbol), units, closing(prices, symbol, before)) for symbol, units in HELD]
     expiry = date(2023, 1, 20)  # never reached; the strike makes the contract another one each session
-    flat = [(stock(s), 100, closing(prices, s, before)) for s in CHURNED] + [(option("KO", expiry, Decimal(20 + number), Right.CALL), 1, Decimal("1.20"))]
+    call = option("KO", expiry, Decimal(20 + number), Right.CALL)
+    flat = [*((stock(s), 100, closing(prices, s, before)) for s in CHURNED), (call, 1, Decimal("1.20"))]
     return [(contract, way * units, price) for contract, units, price in flat for way in (1, -1)]
 
 
@@ -94,8 +95,8 @@ def write_session(made: Making, day: date, number: int, last: bool) -> None:
         records = [unit.add_order(order, day) for order in orders]
     with made.store.unit(closed) as unit:
         for n, (order, record) in enumerate(zip(orders, records, strict=True), 1):
-            fill = Fill(f"{order.order_ref}.01", order.order_ref, ACCOUNT, order.contract, order.side, order.qty, order.limit_price, opened + timedelta(minutes=n), n)
-            key = order.contract.key
+            ts, key = opened + timedelta(minutes=n), order.contract.key
+            fill = Fill(f"{order.order_ref}.01", order.order_ref, ACCOUNT, order.contract, order.side, order.qty, order.limit_price, ts, n)
             unit.set_order_state(replace(record, state=OrderState.FILLED, filled_qty=fill.qty, perm_id=n))
             made.book(unit, book_fill(fill, PORTFOLIO, made.positions.get(key), order.strategy), fill=fill)
             paid = Commission(fill.exec_id, FEE)
@@ -131,8 +132,8 @@ def broker_events(prices: History, following: date) -> Iterator[Execution | Comm
     day = previous_session(following)
     for n, order in enumerate(orders_of(day, trades(day, 0, True, prices)), 1):
         ts = session_open(day) + timedelta(minutes=n)
-        yield Execution(f"{order.order_ref}.01", n, 1, n, order.order_ref, ACCOUNT, order.contract, order.side, order.qty, order.limit_price, order.qty,
-                        order.limit_price, ts)
+        price, qty = order.limit_price, order.qty
+        yield Execution(f"{order.order_ref}.01", n, 1, n, order.order_ref, ACCOUNT, order.contract, order.side, qty, price, qty, price, ts)
         yield CommissionNote(f"{order.order_ref}.01", n, ACCOUNT, FEE)
 
 

@@ -1113,6 +1113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'otsport.core.venues.stock_tick': ('core/venues.html#stock_tick', 'otsport/core/venues.py'),
                                      'otsport.core.venues.tick_of': ('core/venues.html#tick_of', 'otsport/core/venues.py')},
             'otsport.data.audit': { 'otsport.data.audit.Link': ('data/audit.html#link', 'otsport/data/audit.py'),
+                                    'otsport.data.audit._heads_lines': ('data/audit.html#_heads_lines', 'otsport/data/audit.py'),
                                     'otsport.data.audit._sealed': ('data/audit.html#_sealed', 'otsport/data/audit.py'),
                                     'otsport.data.audit._sealed_line': ('data/audit.html#_sealed_line', 'otsport/data/audit.py'),
                                     'otsport.data.audit._unsealed': ('data/audit.html#_unsealed', 'otsport/data/audit.py'),

@@ -138,7 +138,7 @@ class LedgerReads(Reads):
         for row in self._fetch(select(LEGS).join(TRANSACTIONS).where(*where).order_by(LEGS.c.seq, LEGS.c.n)):
             legs.setdefault(row["seq"], []).append(made(Leg, row))
         rows = self._rows(TRANSACTIONS, *where, order_by=TRANSACTIONS.c.seq)
-        return [made(Transaction, row, legs=tuple(legs[row["seq"]])) for row in rows]
+        return [made(Transaction, row, legs=tuple(legs.get(row["seq"], ()))) for row in rows]
 
     def first_deposit(self, portfolio: str) -> Decimal:
         "Dollars that the portfolio began with; 0 before it has any."

@@ -242,10 +242,10 @@ MOST_KEYS = 200  # asked for at once: SQLite takes 1,000 terms in an OR, and loo
 UNDATED = (PORTFOLIOS, HOLDERS)  # change in place, and do not say which audit row did it
 
 
-def part_rows(conn: Connection, table: Table, expected: dict[tuple, dict], first: int, last: int) -> dict[tuple, dict]:
-    "The rows of a table that the audit rows `first` to `last` speak of; of a numbered table all that claim to come from there."
+def part_rows(conn: Connection, table: Table, expected: dict[tuple, dict], first: int, last: int | None) -> dict[tuple, dict]:
+    "The rows of a table that the audit rows `first` to `last` (None: and all later) speak of; of a numbered table all that claim to come from there."
     if table in NUMBERED:
-        return table_rows(conn, table, table.c.seq.between(first, last))
+        return table_rows(conn, table, table.c.seq >= first, *([table.c.seq <= last] if last is not None else []))
     keys, wanted, found = list(table.primary_key), list(expected), {}
     for n in range(0, len(wanted), MOST_KEYS):
         some = wanted[n : n + MOST_KEYS]
@@ -275,7 +275,7 @@ def check_part(conn: Connection, key: bytes, first: int, last: int, to_end: bool
         replayed(state, row)
     for table in (t for t in META.sorted_tables if t.name in state or t in NUMBERED):
         expected = state.get(table.name, {})
-        found = part_rows(conn, table, expected, first, last)
+        found = part_rows(conn, table, expected, first, None if to_end else last)
         standing = still_standing(table, found, expected, to_end)
         check_table(table, {k: row for k, row in found.items() if k in standing or k not in expected}, standing)
         count += len(found)
@@ -292,9 +292,9 @@ def check_reaches(conn: Connection, path: Path, head: Link, head_path: Path) -> 
         raise AuditBroken(f"audit row {head.seq} of {path} is not the one that the head {head_path} names: it was changed, or the files are of different stores")
 
 
-def check_not_older(conn: Connection, path: Path, log: Path, key: bytes) -> tuple[str, Link] | None:
+def check_not_older(conn: Connection, path: Path, log: Path, key: bytes, whole: bool = False) -> tuple[str, Link] | None:
     "The newest dated head kept elsewhere, which the audit must contain: else database and head were put back together."
-    seen = read_heads(log, key)
+    seen = read_heads(log, key, whole)
     if seen is None:
         return None
     when, link = seen
@@ -426,7 +426,7 @@ class Store(LedgerReads):
                 replayed(state, row)
             check_reaches(conn, self.path, head, self._head_path)
             if self._heads is not None:
-                check_not_older(conn, self.path, self._heads, self._key)
+                check_not_older(conn, self.path, self._heads, self._key, whole=True)
             for table in META.sorted_tables:
                 if table is not AUDIT:
                     found = table_rows(conn, table)
