@@ -74,11 +74,11 @@ def growth(few: dict, many: dict) -> list[str]:
     found = []
     if many["session_rows"] != few["session_rows"]:
         found.append(f"session: {few['session_rows']} rows, then {many['session_rows']}")
-    if many["session_steps"] > 1.03 * few["session_steps"]:
+    if many["session_steps"] > 1.01 * few["session_steps"]:
         found.append(f"session: {few['session_steps']} steps, then {many['session_steps']}")
     if many["report_rows"] - few["report_rows"] != MANY - FEW:
         found.append(f"report: {few['report_rows']} rows, then {many['report_rows']}")
-    if many["report_steps"] - few["report_steps"] > 40 * (MANY - FEW):
+    if many["report_steps"] - few["report_steps"] > 12 * (MANY - FEW):
         found.append(f"report: {few['report_steps']} steps, then {many['report_steps']}")
     return found
 

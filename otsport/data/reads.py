@@ -191,7 +191,7 @@ class LedgerReads(Reads):
         return self._newest(SNAPSHOTS.c.portfolio == portfolio, *([SNAPSHOTS.c.session < before] if before else []))
 
     def _newest(self, *where: Any) -> Snapshot | None:
-        rows = self._fetch(select(SNAPSHOTS).where(*where).order_by(SNAPSHOTS.c.ts.desc()).limit(1))
+        rows = self._fetch(select(SNAPSHOTS).where(*where).order_by(SNAPSHOTS.c.session.desc(), SNAPSHOTS.c.ts.desc()).limit(1))  # as its index is
         return made(Snapshot, rows[0]) if rows else None
 
     def finished_sessions(self, portfolio: str, first: date, last: date) -> set[date]:
