@@ -48,8 +48,9 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        "The sentence over the figure."
-        return self.figure.get_suptitle() or "figure"
+        "The sentence over the figure, or in one that has nothing to show."
+        texts = [text.get_text() for axes in self.figure.axes for text in axes.texts]
+        return self.figure.get_suptitle() or " ".join(texts) or "figure"
 
     def png(self) -> bytes:
         "The picture; equal figures give equal bytes."
@@ -222,7 +223,7 @@ def exposure_chart(day: Day) -> Picture:
 
 # %% ../../nbs/desk/85_report.ipynb #c022
 RISK_ASSUMES = (
-    "The market moves at once: no time passes, so that a call sold does not gain its day of decay, and the loss is not made smaller by it;"
+    "The market moves at once: no time passes, so that a day of decay is left out, which options sold would gain and options bought lose;"
     " options are valued at a rate of 0, the one at which their vols were implied from their marks."
 )
 
@@ -280,7 +281,8 @@ def check_day(day: Day, store: Store) -> Table:
     failed = [f"{what}: {a:f} against {b:f}" for what, a, b in facts if a != b]
     if failed:
         raise CheckFailed(f"account {s.account}, portfolio {s.portfolio}, session {s.session}: {'; '.join(failed)}")
-    rows = [(what, f"{a:,f}", f"{b:,f}", "equal") for what, a, b in facts] + [("audit chain", f"{store.verify() > 0}", "True", "unbroken")]
+    store.verify()  # an error where a row was changed or is missing
+    rows = [(what, f"{a:,f}", f"{b:,f}", "equal") for what, a, b in facts] + [("audit chain", None, None, "unbroken")]
     return table(pd.DataFrame(rows, columns=["what must agree", "one side", "other side", "result"]), f"{len(rows)} checks passed")
 
 # %% ../../nbs/desk/85_report.ipynb #c029
