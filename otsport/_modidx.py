@@ -1537,6 +1537,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'otsport/execution/gate.py'),
                                         'otsport.execution.gate._check_caps': ( 'execution/gate.html#_check_caps',
                                                                                 'otsport/execution/gate.py'),
+                                        'otsport.execution.gate._check_purchase': ( 'execution/gate.html#_check_purchase',
+                                                                                    'otsport/execution/gate.py'),
                                         'otsport.execution.gate._check_put': ( 'execution/gate.html#_check_put',
                                                                                'otsport/execution/gate.py'),
                                         'otsport.execution.gate._check_shares': ( 'execution/gate.html#_check_shares',
