@@ -10,10 +10,11 @@ from otsport.analytics.combinations import Leg
 from otsport.analytics.montecarlo import monte_carlo
 from otsport.analytics.revaluation import make_book
 from otsport.analytics.var import parametric_parts
-from otsport.core.contracts import Contract, Right, day_of, from_key, option, stock
-from otsport.core.errors import DataError, InputError
+from otsport.core.contracts import Contract, Quote, Right, day_of, from_key, option, stock
+from otsport.core.errors import DataError, InputError, NoPrices
 from otsport.core.intent import Signal
 from otsport.core.orders import Order, OrderType
+from otsport.core.venues import exact_mark
 
 DAY, NOW = date(2024, 7, 19), datetime(2024, 7, 19, 20, tzinfo=timezone.utc)
 DAYS = [DAY, NOW, pd.Timestamp(DAY), pd.Timestamp(NOW), np.datetime64("2024-07-19"), np.datetime64("2024-07-19T20:00", "ns"), "2024-07-19", "20240719", 20240719, np.int64(20240719)]
@@ -109,3 +110,28 @@ MISSING = pd.Series([1e6, np.nan], NAMES)
 def test_missing_number_is_named_by_its_label(measure):
     with pytest.raises(DataError, match="of BOLT is nan"):
         measure()
+
+
+DEEP, FAR = option("XYZ", DAY, 100, "C"), option("XYZ", DAY, 400, "C")
+
+
+@pytest.mark.parametrize("bid", [float("nan"), -1.0])
+def test_option_whose_bid_is_not_known_has_no_mark(bid):
+    quote = Quote(DEEP, NOW, bid, 180.0)
+    assert quote.mark != quote.mark
+    with pytest.raises(NoPrices, match="bid .*both sides"):
+        exact_mark(quote, 245.0)
+
+
+@pytest.mark.parametrize("contract, bid, ask, spot, mark", [
+    (DEEP, 0.0, 180.0, 245.0, "145"), (DEEP, 0.0, 300.0, 245.0, "150"), (FAR, 0.0, 0.05, 245.0, "0.025"), (FAR, 0.0, 0.05, 410.0, "10"),
+    (option("XYZ", DAY, 300, "P"), 0.0, 60.0, 245.0, "55"), (DEEP, 140.0, 146.0, 245.0, "143"),
+])
+def test_option_that_nobody_bids_for_is_not_marked_below_its_intrinsic_value(contract, bid, ask, spot, mark):
+    assert exact_mark(Quote(contract, NOW, bid, ask), spot) == Decimal(mark)
+
+
+def test_option_that_nobody_bids_for_has_no_mark_without_its_underlying():
+    with pytest.raises(NoPrices, match="underlying nan"):
+        exact_mark(Quote(FAR, NOW, 0.0, 0.05))
+    assert exact_mark(Quote(FAR, NOW, 0.01, 0.05)) == Decimal("0.03")

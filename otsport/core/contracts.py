@@ -188,10 +188,13 @@ class Quote:
 
     @property
     def mark(self) -> float:
-        "What a position is valued at: the last price of a stock, the middle of an option's market, where no bid counts as zero."
+        """What a position is valued at: the last price of a stock, the middle of an option's market, with a bid of 0 as a price; NaN without one of the sides.
+
+        A bid that is absent (NaN) is no bid of 0: half of the ask would be a loss that nobody has. See `exact_mark` for what is in the money.
+        """
         if not self.contract.is_option:
             return self.last
-        return self.ask / 2 if self.ask > 0 and not self.bid > 0 else self.mid
+        return self.ask / 2 if self.ask > 0 and self.bid == 0 else self.mid
 
 # %% ../../nbs/core/02_contracts.ipynb #c011
 @dataclass(frozen=True, slots=True)
