@@ -535,6 +535,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'otsport.app.signals': { 'otsport.app.signals.Signalled': ('app/signals.html#signalled', 'otsport/app/signals.py'),
                                      'otsport.app.signals.Signalled.__init__': ( 'app/signals.html#signalled.__init__',
                                                                                  'otsport/app/signals.py'),
+                                     'otsport.app.signals.check_signals': ('app/signals.html#check_signals', 'otsport/app/signals.py'),
                                      'otsport.app.signals.ended_by_signals': ( 'app/signals.html#ended_by_signals',
                                                                                'otsport/app/signals.py'),
                                      'otsport.app.signals.interrupted': ('app/signals.html#interrupted', 'otsport/app/signals.py'),

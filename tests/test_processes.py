@@ -13,11 +13,13 @@ import nbformat
 import psutil
 import pytest
 
+from otsport.app import notebooks
 from otsport.app import trading_day as paper
 from otsport.app.gateway_process import check_port, gateways, own_gateways
 from otsport.app.params import find_paper
+from otsport.app.signals import check_signals, ended_by_signals
 from otsport.core import settings
-from otsport.core.errors import BrokerError, RunLocked, SettingsError, StoreError
+from otsport.core.errors import BrokerError, Interrupted, RunLocked, SettingsError, StoreError
 from otsport.data.store import open_store
 from run_support import (
     FAULTLESS, alive, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, status,
@@ -257,3 +259,25 @@ def test_a_process_that_was_told_to_ignore_signals_goes_on(tmp_path):
     code = "import os, signal\nfrom otsport.app.signals import ended_by_signals\nwith ended_by_signals():\n    os.kill(os.getpid(), signal.SIGHUP)\nprint('on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert (done.returncode, done.stdout) == (0, "on\n")
+
+
+def test_signal_whose_exception_was_swallowed_still_ends_the_command(monkeypatch, tmp_path):
+    """An import with a bare `except`, a destructor: who ate the first signal would make the command deaf, for no second one is heard."""
+    with pytest.raises(Interrupted, match="ended by SIGTERM"), ended_by_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # not heard
+        check_signals()
+    with ended_by_signals():
+        check_signals()  # forgotten with its command
+
+    def long_notebook(paper, values, out, ended, over, **options):
+        over.wait(3)
+        over.set()
+
+    monkeypatch.setattr(notebooks, "_papermill", long_notebook)
+    with pytest.raises(Interrupted, match="ended by a closed terminal"), ended_by_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGHUP)
+        notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")
+    notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")  # negative control: without a signal it is waited for
