@@ -450,6 +450,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'otsport/app/gateway_process.py'),
                                              'otsport.app.gateway_process.await_gateway': ( 'app/gateway_process.html#await_gateway',
                                                                                             'otsport/app/gateway_process.py'),
+                                             'otsport.app.gateway_process.check_own_address': ( 'app/gateway_process.html#check_own_address',
+                                                                                                'otsport/app/gateway_process.py'),
                                              'otsport.app.gateway_process.check_port': ( 'app/gateway_process.html#check_port',
                                                                                          'otsport/app/gateway_process.py'),
                                              'otsport.app.gateway_process.free_port': ( 'app/gateway_process.html#free_port',
