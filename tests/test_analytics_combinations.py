@@ -265,8 +265,8 @@ def test_legs_that_only_cancel_are_said_to_lose():
     (lambda: payoff((SOLD, BOUGHT), 100), "the legs end on 2024-07-19, 2024-08-16: those after the first are valued then, give vols"), (lambda: outcome((SOLD, BOUGHT)), "give vols"),
     (lambda: outcome((SOLD, Leg(1, "C", 100, 4.5)), vols=0.3), "leg 1 C 100 has no expiry and another leg has"), (lambda: outcome((SOLD, BOUGHT), vols=[0.3]), "vols have shape"),
     (lambda: outcome((SOLD, BOUGHT), vols=[0.3, np.nan]), "vol of leg 1 is nan"), (lambda: outcome((SOLD, BOUGHT), vols=0.3, rate=np.inf), "rate is inf"), (lambda: outcome((SOLD, BOUGHT), vols=0.3, div_yield="a"), "div_yield is 'a'"),
-    (lambda: outcome((SOLD, BOUGHT), vols=-0.3), "vol is -0.3, below 0"), (lambda: Leg(1, "C", 100, 4.5, "2024-08-16"), "expiry of a leg is '2024-08-16': give an option its day"),
-    (lambda: Leg(1, "C", 100, 4.5, datetime(2024, 8, 16)), "give an option its day"), (lambda: Leg(100, "S", 0, 100.0, JULY), "and stock none"), (lambda: outcome((SOLD, Leg(1, "C", 100, 4.5, date(2024, 8, 18))), vols=0.3), "Sunday 2024-08-18"),
+    (lambda: outcome((SOLD, BOUGHT), vols=-0.3), "vol is -0.3, below 0"), (lambda: Leg(1, "C", 100, 4.5, "16/08/2024"), "'16/08/2024' is no date"),
+    (lambda: Leg(100, "S", 0, 100.0, JULY), "and stock none"), (lambda: outcome((SOLD, Leg(1, "C", 100, 4.5, date(2024, 8, 18))), vols=0.3), "Sunday 2024-08-18"),
     (lambda: combination_greeks((SOLD, Leg(1, "C", 100, 4.5)), 100, 0.1, 0, 0, 0.3), "has no expiry"),
 ])
 def test_legs_of_several_expiries_are_refused_by_name(call, words):

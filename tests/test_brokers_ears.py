@@ -1,5 +1,5 @@
 """What is heard of orders, quotes and the line, from hand-made messages: no socket, no clock."""
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import permutations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from otsport.brokers import ib_ears
 from otsport.brokers.ib_ears import Link, Market, Names, Orders, Ticks, conclude, hear_order_error, read_execution_time
-from otsport.core.contracts import stock
+from otsport.core.contracts import option, stock
 from otsport.core.errors import AccountNotServed, DataError
 from otsport.core.orders import Commission, Fill, Order, OrderEvent, OrderRecord, OrderState, Side, fold
 from otsport.core.settings import BrokerCode, BrokerProfile
@@ -379,6 +379,16 @@ def test_price_of_zero_or_below_is_none(price):
     ticks = Ticks(stock("KO"))
     ticks.price(1, price, 0)
     assert ticks.quote(NOW).bid != ticks.quote(NOW).bid
+
+
+@pytest.mark.parametrize("kind", [1, 66])
+def test_option_that_nobody_bids_for_is_told_from_one_whose_bid_is_not_known(kind):
+    call = option("KO", date(2023, 1, 20), 60, "C")
+    bid_after = lambda kind, price: (lambda ticks: (ticks.price(kind, price, 0), ticks.quote(NOW).bid)[1])(Ticks(call))
+    assert bid_after(kind, 0.0) == 0 and bid_after(kind, -1.0) != bid_after(kind, -1.0)
+    ask = Ticks(call)
+    ask.price(kind + 1, 0.0, 0)
+    assert ask.quote(NOW).ask != ask.quote(NOW).ask  # nobody asks nothing
 
 
 @pytest.mark.parametrize("kind, delayed", [(1, False), (4, False), (66, True), (67, True), (68, True), (75, True)])

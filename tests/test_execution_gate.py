@@ -122,6 +122,13 @@ CASES = [
     ("UNSECURED", sold_put(positions=held((PUT, -1))), sold_put(positions=held((PUT, 16)), cash=Decimal(0))),
     ("UNSECURED", sold_put(orders=book((OTHER, "working", 0))), sold_put(orders=book((OTHER, "working", 40)))),
     ("UNSECURED", sold_put(orders=book((replace(OTHER, order_type=OrderType.MARKET, limit_price=None), "working", 0)), cash=Decimal(10**6)), sold_put(cash=Decimal(10**6))),
+    ("UNSECURED", {"positions": held((PUT, -16))}, {"positions": held((PUT, -15))}),  # bought with the cash of puts that are sold
+    ("UNSECURED", {"order": MARKET, "positions": held((PUT, -16))}, {"order": MARKET, "positions": held((PUT, -15))}),
+    ("UNSECURED", {"orders": book((replace(SOLD_PUT, order_ref="p"), "unknown", 0))}, {"orders": book((replace(SOLD_PUT, order_ref="p"), "rejected", 0))}),
+    ("UNSECURED", {"positions": held((PUT, -15)), "orders": book((OTHER, "working", 0))}, {"positions": held((PUT, -14)), "orders": book((OTHER, "working", 0))}),
+    ("UNSECURED", {"positions": held((PUT, -1)), "orders": book((replace(MARKET, order_ref="m"), "working", 0))}, {"orders": book((replace(MARKET, order_ref="m"), "working", 0))}),
+    ("UNSECURED", {"order": replace(ORDER, contract=PUT, qty=Decimal(2), limit_price=Decimal("0.60")), "quote": PUT_QUOTE, "positions": held((PUT, -1)), "cash": Decimal(0)},
+     {"order": replace(ORDER, contract=PUT, qty=Decimal(1), limit_price=Decimal("0.60")), "quote": PUT_QUOTE, "positions": held((PUT, -1)), "cash": Decimal(0)}),
     ("ORDER_VALUE", order(qty=Decimal(3_988)) | RICH, order(qty=Decimal(3_987)) | RICH),
     ("ORDER_VALUE", sold_put(order=replace(SOLD_PUT, qty=Decimal(42)), **RICH), sold_put(order=replace(SOLD_PUT, qty=Decimal(41)), **RICH)),  # at the strike, not the premium
     ("ORDER_WEIGHT", {"nav": 31_349.0}, {"nav": 31_351.0}),

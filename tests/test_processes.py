@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from datetime import date
+from decimal import Decimal
 
 import nbformat
 import psutil
 import pytest
 
+from otsport.app import gateway_process, notebooks
 from otsport.app import trading_day as paper
 from otsport.app.gateway_process import check_port, gateways, own_gateways
 from otsport.app.params import find_paper
+from otsport.app.signals import check_signals, ended_by_signals
 from otsport.core import settings
-from otsport.core.errors import BrokerError, RunLocked, SettingsError, StoreError
+from otsport.core.errors import BrokerError, Interrupted, ParameterError, RunLocked, SettingsError, StoreError
 from otsport.data.store import open_store
 from run_support import (
     FAULTLESS, alive, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, status,
@@ -256,3 +260,39 @@ def test_a_process_that_was_told_to_ignore_signals_goes_on(tmp_path):
     code = "import os, signal\nfrom otsport.app.signals import ended_by_signals\nwith ended_by_signals():\n    os.kill(os.getpid(), signal.SIGHUP)\nprint('on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert (done.returncode, done.stdout) == (0, "on\n")
+
+
+def test_signal_whose_exception_was_swallowed_still_ends_the_command(monkeypatch, tmp_path):
+    """An import with a bare `except`, a destructor: who ate the first signal would make the command deaf, for no second one is heard."""
+    with pytest.raises(Interrupted, match="ended by SIGTERM"), ended_by_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # not heard
+        check_signals()
+    with ended_by_signals():
+        check_signals()  # forgotten with its command
+
+    def long_notebook(paper, values, out, ended, over, **options):
+        over.wait(3)
+        over.set()
+
+    monkeypatch.setattr(notebooks, "_papermill", long_notebook)
+    with pytest.raises(Interrupted, match="ended by a closed terminal"), ended_by_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGHUP)
+        notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")
+    notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")  # negative control: without a signal it is waited for
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_run_does_not_open_its_gateway_to_other_machines(host, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTSPORT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(gateway_process, "listens", lambda *_: False)
+    monkeypatch.setattr(gateway_process, "start", lambda command: pytest.fail(f"started: {command}"))
+    with pytest.raises(ParameterError, match=f"host = '{host}'.*serves this machine alone.*--host {host} --port 4010.*start_gateway=False"):
+        with gateway_process.served(host, 4010, date(2022, 12, 28), "DU1", Decimal(1), 7):
+            pass
+    started = []
+    monkeypatch.setattr(gateway_process, "start", started.append)
+    with gateway_process.served("127.0.0.1", 4010, date(2022, 12, 28), "DU1", Decimal(1), 7):  # negative control
+        assert len(started) == 1

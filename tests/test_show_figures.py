@@ -2,20 +2,25 @@
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from browser import open_browser
 
 from otsport.analytics.risk import historical_var
 from otsport.show import fills, holdings, performance, risk, style
 from otsport.book.example import example_book, example_marks, example_trade
 from otsport.book.snapshots import take_snapshot
 from otsport.desk.day import day_facts, example_days
-from otsport.desk.report import headline
+from otsport.desk.report import RISK_ASSUMES, Picture, headline
 from otsport.show.fills import fills_frame, order_counts, orders_frame, refusals, state_counts
+from otsport.show.page import REPORT_CSS
 from otsport.show.tables import table
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import CheckFailed, DataError, NoPrices
@@ -247,3 +252,52 @@ def test_stock_of_an_unknown_sector_has_a_row_of_its_own(book):
     bare = replace(last, positions=tuple(replace(m, sector="") for m in last.positions))
     frame = holdings.weights_frame(bare)
     assert set(frame["sector"]) <= {"no sector", "Cash"} and style.png_bytes(holdings.weights_figure(frame))
+
+
+PHONE = """() => {
+  const pre = document.querySelector('pre'), text = pre.firstChild, lines = [];
+  let top = null;
+  for (let i = 0; i < text.length; i++) {
+    const range = document.createRange();
+    range.setStart(text, i); range.setEnd(text, i + 1);
+    const box = range.getBoundingClientRect();
+    if (top !== null && box.width && box.top > top + 2) lines.push(text.data.slice(i - 1, i));
+    if (box.width) top = box.top;
+  }
+  return {before: lines, width: document.querySelector('img').getBoundingClientRect().width, page: document.scrollingElement.scrollWidth};
+}"""
+
+
+def test_on_a_phone_words_are_whole_and_figures_are_large_enough_to_read(chromium, tmp_path):
+    words = "Option quotes of the simulated gateway: modelled at the realized vol of each stock, since the bundled data have no value for the previous close."
+    shown = "<img src='data:image/png;base64,{}' style='display:block;max-width:100%'>".format(b64encode(style.png_bytes(risk.var_figure(SCENARIOS, 9000, 12000, 1e6))).decode())
+    page_of = lambda css: (f"<style>pre {{white-space: pre-wrap; word-break: break-all}}</style><style>{css}</style><body class='jp-Notebook'>"
+                           f"<div class='jp-OutputArea-output jp-RenderedText'><pre>{words}</pre></div><div class='jp-OutputArea-output jp-RenderedHTMLCommon'>{shown}</div></body>")
+    with open_browser(chromium, 390, 800) as page:
+        page.set_content(page_of(REPORT_CSS))
+        found = page.evaluate(PHONE)
+        assert len(found["before"]) >= 3 and set(found["before"]) == {" "} and found["width"] >= 640 and found["page"] <= 391
+        page.set_content(page_of(REPORT_CSS.split("@media")[0].replace("word-break: normal !important", "")))  # negative control
+        found = page.evaluate(PHONE)
+        assert set(found["before"]) != {" "} and found["width"] < 400
+
+
+def test_every_figure_says_in_words_what_it_shows(book):
+    for figure in (*all_figures(book).values(), style.styled(style.nothing)("No order was filled today.")):
+        assert len(Picture(figure).alt.split()) > 4, Picture(figure).alt
+
+
+def test_columns_of_numbers_stand_to_the_right_beside_what_has_none():
+    shown = table(pd.DataFrame([("cash", "390,277.58", "equal"), ("audit chain", None, "unbroken")], columns=["what", "one side", "result"])).html
+    assert shown.count("text-align:right") == 3  # the heading and both cells of one column
+
+
+def test_texts_are_not_squeezed_below_their_words():
+    wide = table(pd.DataFrame({"reason": ["rank 1 of 20: 12-1 return +90.2%"], "orders": ["11: 11 filled"], "n": ["1"]})).html
+    assert "min-width:84px" in wide and "min-width:78px" in wide
+
+
+def test_what_the_value_at_risk_leaves_out_is_said_of_options_sold_and_bought():
+    assert "sold would gain" in RISK_ASSUMES and "bought lose" in RISK_ASSUMES
+    paper = (Path(__file__).parents[1] / "papers" / "20_trading_day.ipynb").read_text()
+    assert "options bought lose" in " ".join(paper.split()) and "only make the loss smaller" not in paper

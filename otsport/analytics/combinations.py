@@ -18,6 +18,7 @@ from .american import american, american_greeks
 from .options import UnitWarning, bsm_price, warn_units
 from ..core.arrays import EXPIRED, floats, number
 from ..core.calendars import expiry_close, years_to_expiry
+from ..core.contracts import day_of
 from ..core.errors import InputError
 
 # %% auto #0
@@ -41,8 +42,10 @@ class Leg:
     def __post_init__(self) -> None:
         if self.right not in ("C", "P", "S"):
             raise InputError(f"right {self.right!r} of a leg: use 'C', 'P', or 'S' for stock")
-        if isinstance(self.expiry, datetime) or not isinstance(self.expiry, date | None) or (self.right == "S" and self.expiry is not None):
+        if self.right == "S" and self.expiry is not None:
             raise InputError(f"expiry of a leg is {self.expiry!r}: give an option its day, date(2024, 7, 19), and stock none")
+        if self.expiry is not None:
+            object.__setattr__(self, "expiry", day_of(self.expiry))
         for name in ("qty", "strike", "price"):  # a decimal becomes a float
             object.__setattr__(self, name, number(getattr(self, name), f"{name} of a leg"))
         if not all(map(math.isfinite, (self.qty, self.strike, self.price))) or self.strike < 0 or self.price < 0 or self.qty == 0:

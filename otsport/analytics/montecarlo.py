@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .risk import _scaled
 from .var import _checked_levels
 from .covariance import annual_covariance, usable_covariance
-from ..core.arrays import align, check_returns, floats, labels, number, place, shown, warn_percent, whole
+from ..core.arrays import align, check_finite, check_returns, floats, labels, number, place, shown, warn_percent, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import elementary, montecarlo, tail
@@ -43,13 +43,13 @@ class Factors:
 
 def _checked_book(delta: ArrayLike, gamma: ArrayLike, cov: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Delta, gamma and covariance as float64 arrays that fit together, all finite, the matrices symmetric."
-    delta, gamma, sigma = floats(delta, "delta"), floats(gamma, "gamma"), floats(cov, "covariance")
+    given, (delta, gamma, sigma) = (delta, gamma), (floats(delta, "delta"), floats(gamma, "gamma"), floats(cov, "covariance"))
     n = delta.size
     gamma = np.zeros(n) if gamma.ndim == 0 and gamma == 0 else gamma  # a linear book
     if delta.ndim != 1 or n == 0 or gamma.shape not in ((n,), (n, n)) or sigma.shape != (n, n):
         raise InputError(f"delta has shape {delta.shape}, gamma {gamma.shape}, covariance {sigma.shape}: give (n,), (n,) or (n, n), and (n, n)")
-    if not (np.isfinite(delta).all() and np.isfinite(gamma).all()):
-        raise DataError("delta and gamma must be finite: leave out what has no Greeks, or value it first")
+    for name, value, labelled in zip(("delta", "gamma"), (delta, gamma), given):
+        check_finite(value, labelled, name, "leave out what has no Greeks, or value it first")
     if gamma.ndim == 2 and np.abs(gamma - gamma.T).max() > 1e-8 * np.abs(gamma).max():
         raise DataError("gamma is not symmetric: the change of delta i with spot j is that of delta j with spot i")
     return delta, gamma, usable_covariance(cov)

@@ -176,6 +176,7 @@ def bsm_second_order(
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
     out = [np.empty(columns[0].size) for _ in range(3)]
     second_order_arrays(*columns, *out)
+    warn_on_strike(*columns[:6])
     return SecondOrder(*(o.reshape(shape)[()] for o in out))
 
 # %% ../../nbs/analytics/22_options.ipynb #c028

@@ -63,6 +63,12 @@ def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
     return np.array([places[u] for u in given.flat]).reshape(given.shape), tuple(places)
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c005x1
+def _position(given: object, i: int) -> str:
+    "Which position: by its label where the column has labels, else by its number."
+    named = labels(given)
+    return f"of position {i}" if named is None or len(named) <= i or type(named).__name__ == "RangeIndex" else place(given, (i,))
+
+
 def make_book(
     qty: ArrayLike,  # signed contracts or shares
     spot: ArrayLike,  # dollars
@@ -86,6 +92,7 @@ def make_book(
         raise InputError(f"right {str(wrong[0])!r} is not known: use 'C', 'P' or 'S' (shares)")
     inputs = dict(qty=qty, spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right, multiplier=multiplier, underlying=underlying)
     inputs = dict(zip(inputs, align({name: (value, 0) for name, value in inputs.items()})))
+    labelled = dict(inputs)
     inputs["underlying"], names = _columns_of(inputs["underlying"])
     given = np.asarray(inputs["right"]).astype(str)
     inputs["right"] = np.array([RIGHTS[r] for r in given.ravel()]).reshape(given.shape)
@@ -97,12 +104,13 @@ def make_book(
         raise InputError(f"underlying is {rows[(rows != np.floor(rows)) | ~(rows >= 0)][0]:g}: give names (columns of scenario frames) or whole numbers from 0 (columns of plain arrays)")
     option = sign != 0
     if np.any(past := option & (tau < 0)):
-        raise InputError(f"tau of position {np.argmax(past)} is {tau[np.argmax(past)]:g} years: {EXPIRED}")
+        raise InputError(f"tau {_position(labelled['tau'], int(np.argmax(past)))} is {tau[np.argmax(past)]:g} years: {EXPIRED}")
     for name, column, needed in (("qty", qty, option | ~option), ("spot", spot, option | ~option), ("strike", strike, option), ("tau", tau, option),
                                  ("vol", vol, option), ("rate", rate, option), ("div_yield", div_yield, option), ("multiplier", multiplier, option)):
         bad = needed & ~(np.isfinite(column) & ((column >= 0) | np.isin(name, ("qty", "rate", "div_yield"))))
         if bad.any():
-            raise DataError(f"{name} of position {np.argmax(bad)} is {column[np.argmax(bad)]:g}: give a finite number, not negative where it cannot be")
+            where = _position(labelled[name], int(np.argmax(bad)))
+            raise DataError(f"{name} {where} is {column[np.argmax(bad)]:g}: give a finite number, not negative where it cannot be")
     warn_units(**{name: column[option] for name, column in (("vol", vol), ("rate", rate), ("div_yield", div_yield), ("tau", tau))})
     return Book(qty * np.where(option, multiplier, 1.0), spot, strike, tau, rate, div_yield, vol, sign, np.array(rows, dtype=np.int64), names)
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .american import american_vol
 from .options import UnitWarning, bsm_price, implied_vol, right_sign, warn_units
-from ..core.arrays import align, floats, number
+from ..core.arrays import EXPIRED, align, floats, number
 from ..core.errors import InputError, SolverError
 from ..kernels.hinge import MAX_STEPS, hinge_program
 from ..kernels.svi import svi
@@ -451,7 +451,8 @@ def _check_chain(chain: pd.DataFrame, spot: float, rate: float) -> None:
     for name in ("tau", "strike"):
         value = floats(chain[name], name)
         if not np.all(value > 0):
-            raise InputError(f"{name} is {value[~(value > 0)][0]:g}: it must be above 0" + ("; expired quotes have no vol, leave them out" if name == "tau" else ""))
+            low = value[~(value > 0)][0]
+            raise InputError(f"{name} is {low:g}, below 0: {EXPIRED}" if name == "tau" and low < 0 else f"{name} is {low:g}: it must be above 0" + "; expired quotes have no vol, leave them out" * (name == "tau"))
     warn_units(tau=floats(chain.tau, "tau"), rate=np.float64(rate))
     right_sign(chain.right.to_numpy(dtype=str))
     twice = chain.duplicated(["tau", "strike", "right"])

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from .covariance import annual_covariance
 from .risk import _fewest, _level, _scaled, historical_var, usable_pnl
-from ..core.arrays import MOST_RETURN, align, check_returns, check_rising, floats, number, place, shown, warn_percent
+from ..core.arrays import MOST_RETURN, align, check_finite, check_returns, check_rising, floats, number, place, shown, warn_percent
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels import tail
@@ -164,8 +164,9 @@ def parametric_parts(
     """
     exposures, cov, mean = align({"exposures": (exposures, 0), "the covariance": (cov, 0, 1), "mean": (mean, 0)})
     w, sigma = floats(exposures, "exposures"), annual_covariance(cov)
-    if w.ndim != 1 or sigma.shape != (len(w), len(w)) or not np.isfinite(w).all():
-        raise InputError(f"exposures have shape {w.shape}, the covariance {sigma.shape}: give (n,) and (n, n), all finite")
+    if w.ndim != 1 or sigma.shape != (len(w), len(w)):
+        raise InputError(f"exposures have shape {w.shape}, the covariance {sigma.shape}: give (n,) and (n, n)")
+    check_finite(w, exposures, "exposure", "0 where nothing is held")
     if not 0 < number(sessions, "sessions") < np.inf:
         raise InputError(f"sessions is {sessions}: the horizon lies ahead, give a finite number above 0")
     mu = floats(mean, "mean")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULT_PORT', 'GATEWAY_START_SECONDS', 'GATEWAY_STOP_SECONDS', 'listens', 'free_port', 'is_here', 'GatewayProcess',
            'gateway_options', 'gateways', 'own_gateways', 'check_port', 'gateway_command', 'stop', 'stop_own_gateways',
-           'start', 'await_gateway', 'served']
+           'start', 'await_gateway', 'check_own_address', 'served']
 
 # %% ../../nbs/app/91_gateway_process.ipynb #c002
 import socket
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from ..core.errors import BrokerError, BrokerUnreachable, OtsportError, all_errors
+from ..core.errors import BrokerError, BrokerUnreachable, OtsportError, ParameterError, all_errors
 from ..core.settings import home
 
 # %% ../../nbs/app/91_gateway_process.ipynb #c005
@@ -171,6 +171,15 @@ def _same(g: GatewayProcess, command: Sequence[str]) -> bool:
     return {k: v for k, v in g.options.items() if k != "--session"} == {k: v for k, v in asked.items() if k != "--session"}
 
 
+def check_own_address(host: str, port: int) -> None:
+    "A `ParameterError` when a run would open its gateway to other machines: its warning would stand in a log that nobody reads."
+    from otsport.gateway.serve import exposure
+
+    if exposure(host, port):
+        raise ParameterError(f"host = {host!r}: nothing listens there on port {port}, and the gateway of a run serves this machine alone: give -p host=127.0.0.1, "
+                             f"or start one with `otsport gateway --clock heartbeat --host {host} --port {port}` and give -p start_gateway=False")
+
+
 @contextmanager
 def served(host: str, port: int, session: date, account: str, cash: Decimal, seed: int) -> Iterator[None]:
     "A gateway listens at the address while the block lasts: the one that is there, or one of our own, which is stopped at the end."
@@ -181,6 +190,7 @@ def served(host: str, port: int, session: date, account: str, cash: Decimal, see
                 stop(g)
         check_port(host, port)
         if not listens(host, port):
+            check_own_address(host, port)
             start(command)
         yield
     finally:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .params import Paper, RunParams, notebook_cells
-from .signals import Signalled
+from .signals import Signalled, check_signals
 from ..core.errors import DiskFull, OtsportError, RunFailed, all_errors
 from ..show.page import REPORT_CSS
 
@@ -114,7 +114,7 @@ def run_notebook(paper: Paper, values: Mapping[str, object], out: Path, **option
     threading.Thread(target=_papermill, args=(paper, values, out, ended, over), kwargs=options, daemon=True).start()
     try:
         while not over.wait(0.5):
-            pass
+            check_signals()
     except Signalled:
         deadline = time.monotonic() + KILL_SECONDS
         while not over.is_set() and time.monotonic() < deadline:

@@ -290,7 +290,8 @@ class Ticks:
     def price(self, tick_type: int, price: float, size: float) -> None:
         "A tick with a price; kinds that a quote does not hold are passed over."
         if name := _PRICES.get(tick_type):
-            self._hear(tick_type, name, price if price > 0 else NAN)
+            unbid = price == 0 and name == "bid" and self.contract.is_option  # nobody bids; -1 is: nothing is known
+            self._hear(tick_type, name, price if price > 0 or unbid else NAN)
             if name in ("bid", "ask"):
                 self.values[f"{name}_size"] = size
 

@@ -19,8 +19,8 @@ from .errors import DataError, InputError
 
 # %% auto #0
 __all__ = ['USUAL', 'EXPIRED', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller',
-           'warn_units', 'place', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align', 'check_rising',
-           'short', 'shown']
+           'warn_units', 'place', 'check_finite', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align',
+           'check_rising', 'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -131,6 +131,19 @@ def place(
     return f"of {_text(value.axes[1][at[1]])} in {_text(value.axes[0][at[0]])}" if named else f"in row {at[0]}, column {at[1]}"
 
 # %% ../../nbs/core/05_arrays.ipynb #c012x4
+def check_finite(
+    values: np.ndarray,  # of any shape
+    given: object,  # what the caller gave, whose labels name the entry
+    what: str,  # one of them, for the error
+    otherwise: str,  # what to do, for the error
+) -> None:
+    "An error that names the first entry that is no finite number."
+    if not np.isfinite(values).all():
+        at = np.argwhere(~np.isfinite(values))[0]
+        where = place(given if hasattr(given, "iloc") else values, at) if values.ndim else ""
+        raise DataError(f"{what} {where} is {values[tuple(at)]:g}: give a finite number, {otherwise}")
+
+
 MOST_RETURN = 10.0  # +1,000 % in a period; what is above is taken for a price or a percentage
 USUAL_RETURN = 0.2  # where half of the returns are beyond, they are probably percent
 

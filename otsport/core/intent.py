@@ -9,6 +9,7 @@ __all__ = ['SignalType', 'Intent', 'Signal', 'View', 'SignalOutcome', 'Step', 'T
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from numbers import Real
 
 from .contracts import NAN, Contract, Right
 from .errors import InputError
@@ -73,6 +74,9 @@ class Signal:
             object.__setattr__(self, "intent", Intent(self.intent))
         except ValueError as error:
             raise InputError(f"signal {self.signal_id}: {error}: types are {', '.join(SignalType)}, intents {', '.join(Intent)}") from error
+        for name in ("confidence", "expected_return", "max_loss", "ttl_seconds"):
+            if isinstance(value := getattr(self, name), bool) or not isinstance(value, Real):
+                raise InputError(f"signal {self.signal_id}: {name} is {value!r}: give a number")
         if not 0 <= self.confidence <= 1:
             raise InputError(f"signal {self.signal_id}: confidence {self.confidence} is outside 0 to 1")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from numbers import Integral
 
 from .contracts import Contract
 from .errors import IllegalTransition, InputError
@@ -68,22 +69,23 @@ def _check_words(order: "Order") -> None:
     except ValueError as error:
         raise InputError(f"order {order.order_ref}: {error}: sides are BUY and SELL, types {', '.join(OrderType)}") from error
     for name in ("qty", "limit_price"):
-        if (value := getattr(order, name)) is not None:
+        if (value := getattr(order, name)) is not None or name == "qty":
             object.__setattr__(order, name, _amount(order.order_ref, name, value))
-    object.__setattr__(order, "waits_for", tuple(order.waits_for))
+    object.__setattr__(order, "waits_for", (order.waits_for,) if isinstance(order.waits_for, str) else tuple(order.waits_for))
     if order.not_before is not None:
         object.__setattr__(order, "not_before", utc(order.not_before))
 
 
 def _amount(ref: str, name: str, value: object) -> Decimal:
     "An exact amount; a float is refused, for it may not be the number that it looks like."
+    value = int(value) if isinstance(value, Integral) and not isinstance(value, (bool, int)) else value
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise InputError(f"order {ref}: {name} is {value!r}, a {type(value).__name__}: "
                          "give a Decimal, an integer or text, for example '62.70'")
     try:
         return exact(value)
-    except ArithmeticError as error:
-        raise InputError(f"order {ref}: {name} is {value!r}, which is no number") from error
+    except (ArithmeticError, InputError) as error:
+        raise InputError(f"order {ref}: {name} is {value!r}, which is no finite number") from error
 
 # %% ../../nbs/core/06_orders.ipynb #c005c
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Order:
             raise InputError(f"order {self.order_ref}: quantity {self.qty} is not a positive whole number")
         if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
             raise InputError(f"order {self.order_ref}: {self.order_type} with limit price {self.limit_price}")
+        if self.limit_price is not None and self.limit_price <= 0:
+            raise InputError(f"order {self.order_ref}: limit price {self.limit_price} is not above 0: give dollars per unit of underlying")
         if not self.account:
             raise InputError(f"order {self.order_ref}: the account is blank; a broker would fill it on whatever is logged in")
         if self.order_ref in self.waits_for:

@@ -23,7 +23,10 @@ def exact(value: str | int | Decimal) -> Decimal:
     "The exact decimal of a text, an integer or a decimal; a float is refused."
     if isinstance(value, float) or isinstance(value, bool):
         raise InputError(f"{value!r} is a {type(value).__name__}: exact amounts come from text or integers; use from_float(value, tick)")
-    number = Decimal(value)
+    try:
+        number = Decimal(value)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise InputError(f"{value!r} is no number: give text or an integer") from error
     if not number.is_finite():
         raise InputError(f"{value!r} is not a finite number")
     return number
@@ -75,6 +78,8 @@ class Money:
 # %% ../../nbs/core/01_units.ipynb #c018
 def utc(instant: datetime) -> datetime:
     "The instant in UTC; a naive datetime is refused."
+    if not isinstance(instant, datetime):
+        raise InputError(f"{instant!r} is no instant: give an aware datetime, for example datetime(2022, 12, 28, 21, tzinfo=timezone.utc)")
     if instant.tzinfo is None:
         raise InputError(f"{instant.isoformat()} has no time zone: give an aware datetime, for example with tzinfo=timezone.utc")
     return instant.astimezone(timezone.utc)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['TICK', 'OPTION_TICK', 'SUB_DOLLAR_TICK', 'NICKEL', 'DIME', 'OPTION_TICKS', 'HALF_CENT', 'STOCK_FEE', 'OPTION_FEE',
-           'MIN_FEE', 'MAX_FEE_SHARE', 'stock_tick', 'option_tick', 'tick_of', 'on_tick', 'exact_mark',
-           'commission_due', 'commission_estimate']
+           'MIN_FEE', 'MAX_FEE_SHARE', 'stock_tick', 'option_tick', 'tick_of', 'on_tick', 'needs_spot', 'intrinsic',
+           'exact_mark', 'commission_due', 'commission_estimate']
 
 # %% ../../nbs/core/09_venues.ipynb #c002
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
-from .contracts import Contract, Quote
+from .contracts import NAN, Contract, Quote, Right
 from .errors import NoPrices
 from .units import CENT, from_float, to_tick
 
@@ -53,11 +53,29 @@ def on_tick(contract: Contract, price: Decimal) -> bool:
 HALF_CENT = Decimal("0.005")  # dollars, the grid of a middle between two cents
 
 
-def exact_mark(quote: Quote) -> Decimal:
+def needs_spot(quote: Quote) -> bool:
+    "Whether the mark of an option cannot be told without its underlying: nobody bids, and it may be in the money all the same."
+    return quote.contract.is_option and quote.bid == 0
+
+
+def intrinsic(contract: Contract, spot: float) -> float:
+    "What an option would bring if it were exercised, dollars per unit of underlying."
+    gain = spot - float(contract.strike)
+    return max(gain if contract.right is Right.CALL else -gain, 0.0)
+
+
+def exact_mark(
+    quote: Quote,
+    spot: float = NAN,  # dollars, of the underlying; a mark that `needs_spot` is not below intrinsic value there
+) -> Decimal:
     "The mark of a quote as an exact price, dollars per unit of underlying; an absent price is an error."
-    if not quote.mark >= 0:
-        raise NoPrices(f"no price to value {quote.contract} at: bid {quote.bid}, ask {quote.ask}, last {quote.last} at {quote.ts:%Y-%m-%d %H:%M} UTC")
-    return from_float(quote.mark, HALF_CENT if quote.contract.is_option else stock_tick(quote.mark))
+    mark = quote.mark
+    if not mark >= 0 or needs_spot(quote) and not spot >= 0:
+        raise NoPrices(f"no price to value {quote.contract} at: bid {quote.bid}, ask {quote.ask}, last {quote.last}, underlying {spot} at {quote.ts:%Y-%m-%d %H:%M} UTC; "
+                       "ask again when both sides are quoted")
+    if needs_spot(quote):
+        mark = max(mark, intrinsic(quote.contract, spot))
+    return from_float(mark, HALF_CENT if quote.contract.is_option else stock_tick(mark))
 
 # %% ../../nbs/core/09_venues.ipynb #c009b
 STOCK_FEE = Decimal("0.005")  # dollars per share

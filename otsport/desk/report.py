@@ -51,8 +51,9 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        "The sentence over the figure."
-        return self.figure.get_suptitle() or "figure"
+        "The sentence over the figure, or in one that has nothing to show."
+        texts = [text.get_text() for axes in self.figure.axes for text in axes.texts]
+        return self.figure.get_suptitle() or " ".join(texts) or "figure"
 
     def png(self) -> bytes:
         "The picture; equal figures give equal bytes."
@@ -225,7 +226,7 @@ def exposure_chart(day: Day) -> Picture:
 
 # %% ../../nbs/desk/85_report.ipynb #c022
 RISK_ASSUMES = (
-    "The market moves at once: no time passes, so that a call sold does not gain its day of decay, and the loss is not made smaller by it;"
+    "The market moves at once: no time passes, so that a day of decay is left out, which options sold would gain and options bought lose;"
     " options are valued at a rate of 0, the one at which their vols were implied from their marks."
 )
 
@@ -345,7 +346,7 @@ def check_day(day: Day, store: Store) -> Table:
         raise CheckFailed(f"account {s.account}, portfolio {s.portfolio}, session {s.session}: {'; '.join(failed)}")
     audited = store.verify_day(s, store.last_snapshot(s.portfolio, before=s.session))
     rows = [(what, f"{a:,f}", f"{b:,f}", "equal") for what, a, b in facts]
-    rows.append(("audit rows of the day, and what they wrote", f"{audited}", "one signed chain", "unbroken"))
+    rows.append(("audit rows of the day, one signed chain", f"{audited:,}", None, "unbroken"))
     frame = pd.DataFrame(rows, columns=["what must agree", "one side", "other side", "result"])
     return table(frame, f"{len(rows)} checks passed; otsport db verify checks every day")
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.constraints import WeightCap, free_shares, leaving_cash, open_qty, put_value, secured_cash
+from ..core.constraints import WeightCap, free_shares, leaving_cash, open_qty, opening_sales, put_value, secured_cash
 from ..core.contracts import NAN, Quote, Right
 from ..core.errors import AccountNotServed
 from ..core.intent import Decision, Verdict
@@ -46,7 +46,7 @@ class Reason(StrEnum):
     UNCOVERED = "UNCOVERED"  # a call sold without shares that are free to cover it
     PLEDGED = "PLEDGED"  # shares sold that cover a short call or are being sold already
     NO_SHORT = "NO_SHORT"  # more shares sold than are held
-    UNSECURED = "UNSECURED"  # a put sold without the cash to pay for its shares
+    UNSECURED = "UNSECURED"  # a put sold without the cash to pay for its shares, or a buy with that cash
     ORDER_VALUE = "ORDER_VALUE"  # dollars
     ORDER_WEIGHT = "ORDER_WEIGHT"  # fraction of NAV
     MAX_POSITION = "MAX_POSITION"  # the symbol would weigh too much
@@ -180,9 +180,9 @@ def _opening(order: Order, at: Circumstances) -> Decimal:
 
 
 def check_cover(order: Order, at: Circumstances) -> Decision | None:
-    "Refuse to sell a call without free shares, shares that are bound or not held, and a put without its cash."
+    "Refuse to sell a call without free shares, shares that are bound or not held, a put without its cash, and to buy with the cash of puts that are sold."
     if order.side is Side.BUY:
-        return None
+        return _check_purchase(order, at)
     match order.contract.right:
         case Right.CALL:
             return _check_call(order, _opening(order, at), at)
@@ -209,6 +209,24 @@ def _check_shares(order: Order, at: Circumstances) -> Decision | None:
         return _refuse(order, Reason.NO_SHORT, f"{order.qty:,f} shares of {symbol} sold, {held:,f} held: stock is not sold short", float(order.qty), float(held))
     return _refuse(order, Reason.PLEDGED, f"{order.qty:,f} shares of {symbol} sold, {max(free, Decimal(0)):,f} of {held:,f} are free: the others cover calls or are "
                                           "being sold; buy the calls back first", float(order.qty), float(free))
+
+
+def _check_purchase(order: Order, at: Circumstances) -> Decision | None:
+    "What is bought to close a short position is always let through."
+    held = at.positions[order.contract.key].qty if order.contract.key in at.positions else Decimal(0)
+    opening, secured = order.qty - min(max(-held, Decimal(0)), order.qty), secured_cash(at.positions)
+    puts_leave = any(contract.right is Right.PUT for contract in opening_sales(at.working(order), at.positions))
+    if not opening or not (secured or puts_leave):
+        return None
+    leaving = leaving_cash(at.working(order), at.positions)
+    if leaving is None:
+        return _refuse(order, Reason.UNSECURED, "a buy at market is open, whose cost is not known, and puts are sold: wait until it is done")
+    price = order.limit_price if order.limit_price is not None else Decimal(repr(float(at.quote.ask)))
+    needed, free = opening * price * order.contract.multiplier, max(at.cash - secured - leaving, Decimal(0))
+    if needed <= free:
+        return None
+    return _refuse(order, Reason.UNSECURED, f"{order} may cost {needed:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free: the others secure puts that are sold, "
+                                            "or pay for orders that are open", float(needed), float(free))
 
 
 def _check_put(order: Order, opening: Decimal, at: Circumstances) -> Decision | None:

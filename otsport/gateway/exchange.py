@@ -20,7 +20,7 @@ from ..core.calendars import check_session, next_session, session_close, session
 from ..core.contracts import Contract, OptionChain, Quote, stock
 from ..core.errors import BrokerError, InputError, NoPrices, OtsportError
 from ..core.units import exact, from_float
-from ..core.venues import exact_mark, tick_of
+from ..core.venues import exact_mark, needs_spot, tick_of
 from .accounts import Book, PortfolioLine, State, apply, funds_refusal, portfolio_line, requirements
 from .journal import Clock, CommissionNote, Event, Execution, Journal, Opened, OrderUpdate, Received, Refusal, Ticket
 from .listing import HASHED, Prices, contract_number, every_contract, in_chain, symbol_of, wanted, with_held
@@ -215,7 +215,7 @@ class Venue:
 
     def portfolio(self, account: str) -> tuple[PortfolioLine, ...]:
         "The positions of an account with their values, by contract."
-        return tuple(portfolio_line(self.book(account), h.contract, exact_mark(self.quote(h.contract))) for h in self.holdings(account))
+        return tuple(portfolio_line(self.book(account), h.contract, self.mark(h.contract)) for h in self.holdings(account))
 
     def values(self, account: str) -> AccountValues:
         "The balances of an account."
@@ -224,7 +224,12 @@ class Venue:
 
     def requirements(self, account: str) -> tuple[Decimal, Decimal]:
         "Dollars that a margin account with these positions would have to put up, to open and to keep them; modelled."
-        return requirements(self.book(account), lambda contract: exact_mark(self.quote(contract)))
+        return requirements(self.book(account), self.mark)
+
+    def mark(self, contract: Contract) -> Decimal:
+        "What a unit of a contract is valued at now, dollars."
+        quote = self.quote(contract)
+        return exact_mark(quote, self.quote(stock(contract.symbol)).last) if needs_spot(quote) else exact_mark(quote)
 
     def quote(self, contract: Contract) -> Quote:
         "The market of a contract at the present step."

@@ -199,9 +199,9 @@ def tick_lines(version: int, req_id: int, quote: Quote) -> dict[int, bytes]:
     "The ticks of a quote, by kind."
     lines = {}
     for kind, size_kind, price, size in ((1, 0, quote.bid, quote.bid_size), (2, 3, quote.ask, quote.ask_size)):
-        there = price > 0 and size > 0
+        there, nothing = price > 0 and size > 0, 0 if kind == 1 and price == 0 and quote.contract.is_option else -1
         lines[kind] = encode(
-            version, "tickPrice", reqId=req_id, tickType=kind, price=price if there else -1, size=int(size) if there else 0
+            version, "tickPrice", reqId=req_id, tickType=kind, price=price if there else nothing, size=int(size) if there else 0
         )
         lines[size_kind] = encode(version, "tickSize", reqId=req_id, tickType=size_kind, size=int(size) if there else 0)
     for kind, price in ((4, quote.last), (9, quote.close)):
