@@ -159,8 +159,8 @@ def rows(results: dict[str, dict]) -> list[tuple[str, ...]]:
         for peer, times in r["ratio"].items():
             floor = r["floor"].get(peer)
             at_least = "" if floor is None else f"{floor:g}x {'reached' if times >= floor else 'MISSED'}"
-            of = r["limits"].get(peer, (0, 0))
-            took = time_text(r["peer_ms"][peer]) if peer in r["peer_ms"] else f"{of[1]:,.6g} of {of[0]:,.6g}"
+            promised, measured = r["limits"].get(peer, (0, 0))
+            took = time_text(r["peer_ms"][peer]) if peer in r["peer_ms"] else f"{measured:,.6g} of {promised:,.6g}"
             found.append((f"   {peer}", took, times_text(times), at_least, ""))
     return found
 

@@ -145,6 +145,37 @@ def test_unfinished_sessions_have_orders_and_no_snapshot(place):
         assert store.unfinished_sessions("main", days[0]) == store.unfinished_sessions("other", days[3]) == []
 
 
+def test_finished_sessions_are_those_of_two_dates_and_between(place):
+    days = [date(2022, 12, d) for d in (21, 22, 23, 27)]
+    with place.open() as store:
+        with store.unit(TS) as unit:
+            unit.add_portfolio("main", "DU1")
+            for day in days:
+                unit.add_snapshot(snapshot(day))
+        assert store.finished_sessions("main", days[1], days[2]) == {days[1], days[2]} and store.finished_sessions("other", days[0], days[3]) == set()
+        assert store.finished_sessions("main", date(2022, 12, 24), date(2022, 12, 26)) == set()
+
+
+def test_transactions_of_fills_are_the_trade_and_its_charge(place):
+    with place.open() as store:
+        a_day(store)
+        fill, = store.fills("main")
+        assert [(str(t.kind), t.ref) for t in store.transactions_of([fill])] == [("buy", fill.exec_id), ("commission", fill.exec_id)]
+        assert store.transactions_of([]) == store.transactions_of([replace(fill, exec_id="other")]) == store.transactions_of([replace(fill, account="DU2")]) == []
+
+
+def test_last_snapshot_before_a_session_is_the_last_of_the_one_before(place):
+    days = [date(2022, 12, d) for d in (21, 22, 23)]
+    with place.open() as store:
+        with store.unit(TS) as unit:
+            unit.add_portfolio("main", "DU1")
+            for day in days:
+                for hour, nav in ((20, "100"), (21, "101")):
+                    unit.add_snapshot(replace(snapshot(day, nav), ts=datetime(day.year, day.month, day.day, hour, tzinfo=timezone.utc)))
+        found = [store.last_snapshot("main"), *(store.last_snapshot("main", before=day) for day in days)]
+        assert [(s.session, s.nav) if s else None for s in found] == [(days[2], 101), None, (days[0], 101), (days[1], 101)]
+
+
 def test_counts(place):
     with place.open() as store:
         a_day(store)
