@@ -95,18 +95,20 @@ def session_after_many() -> Job:
 
 
 def report_after_many() -> Job:
-    """The report of a day, all tables, figures and checks, after 1,000 earlier sessions and after 1; the NAV curve reads a row a session."""
+    """The report of a day, all tables, figures and checks, after 1,000 earlier sessions, after 20 and after 1; the NAV curve reads a row a session."""
     from otsport.bench.long_book import FIRST_NEXT
 
-    many, one = (traded(n, "report") for n in (EARLIER, 1))
-    rows = {}
-    for n, book in ((EARLIER, many), (1, one)):
+    books, rows = {n: traded(n, "report") for n in (EARLIER, 20, 1)}, {}
+    for n, book in books.items():
         book.trade(FIRST_NEXT)
         rows[n] = report_day(book.path, book.prices)[-1]
+
+    def told(n: int) -> Callable[[], tuple]:
+        return lambda: report_day(books[n].path, books[n].prices)[:-1]
+
+    few = {"after 20 sessions": told(20), "after 1 session, whose curve has no calendar yet": told(1)}
     limit = {"the rows read after 1 session, and one for each session more": lambda: (rows[1] + EARLIER - 1, rows[EARLIER])}
-    after_one = {"after 1 session": lambda: report_day(one.path, one.prices)[:-1]}
-    return Job("report_after_many", f"{EARLIER:,} earlier sessions", lambda: report_day(many.path, many.prices)[:-1], after_one,
-               dollars_apart, 0.0, dict.fromkeys(after_one, LEAST), limits=limit)
+    return Job("report_after_many", f"{EARLIER:,} earlier sessions", told(EARLIER), few, dollars_apart, 0.0, dict.fromkeys(few, LEAST), limits=limit)
 
 
 JOBS = (session_after_many, report_after_many)

@@ -1437,6 +1437,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'otsport.desk.day.Day.__repr__': ('desk/day.html#day.__repr__', 'otsport/desk/day.py'),
                                   'otsport.desk.day.Day.day_return': ('desk/day.html#day.day_return', 'otsport/desk/day.py'),
                                   'otsport.desk.day.Day.index_return': ('desk/day.html#day.index_return', 'otsport/desk/day.py'),
+                                  'otsport.desk.day.Day.performance': ('desk/day.html#day.performance', 'otsport/desk/day.py'),
                                   'otsport.desk.day.Day.refused': ('desk/day.html#day.refused', 'otsport/desk/day.py'),
                                   'otsport.desk.day.Day.risk': ('desk/day.html#day.risk', 'otsport/desk/day.py'),
                                   'otsport.desk.day.Day.session': ('desk/day.html#day.session', 'otsport/desk/day.py'),

@@ -110,6 +110,11 @@ class Day:
         "What the book may lose in a day, computed when it is first asked for: a report of many days shows that of the last."
         return book_risk(self.snapshot, self.prices)
 
+    @cached_property
+    def performance(self) -> pd.DataFrame:
+        "NAV and S&P 500 since inception, by session, as `performance_frame` gives them."
+        return performance_frame(self.history, self.index)
+
     def refused(self) -> list[OrderRecord]:
         "Orders that our gate denied or the broker rejected."
         return [r for r in self.orders if r.state in (OrderState.DENIED, OrderState.REJECTED)]
@@ -208,7 +213,7 @@ class DayFacts:
 def day_facts(days: Sequence[Day]) -> DayFacts:
     "The facts of a run of one session or more, oldest first."
     day, s = days[-1], days[-1].snapshot
-    grown = performance_frame(day.history, day.index).iloc[-1]
+    grown = day.performance.iloc[-1]
     return DayFacts(
         days[0].session, s.session, len(days), s.account, s.portfolio, s.nav, s.cash, s.exposure, s.day_pnl, day.day_return, day.index_return,
         float(grown["growth"]), float(grown["index_growth"]), s.unrealized, s.realized, s.commissions, sum(p.qty != 0 for p in s.positions),

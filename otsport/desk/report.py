@@ -23,7 +23,7 @@ import pandas as pd
 from ..analytics.metrics import ShortHistory, metrics
 from ..show.fills import fill_price_frame, slippage_figure
 from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
-from ..show.performance import drawdown_figure, nav_figure, performance_frame
+from ..show.performance import drawdown_figure, nav_figure
 from ..show.risk import var_figure
 from ..show.style import png_bytes
 from ..show.text import dollars, percent, share, signed
@@ -84,7 +84,7 @@ def headline(day: Day) -> Table:
 
 def performance(day: Day) -> pd.DataFrame:
     "NAV and S&P 500 since inception, by session."
-    return performance_frame(day.history, day.index)
+    return day.performance.copy()
 
 
 def nav_chart(day: Day) -> Picture:
@@ -129,8 +129,9 @@ def months_table(day: Day) -> Table:
     "Returns by calendar month; the first and the last may be parts of one, the sessions say so."
     grown = performance(day)
     of_month = grown.index[1:].strftime("%Y-%m")
-    by_month = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change()}).iloc[1:].groupby(of_month)
-    returns, counts = by_month.agg(lambda x: (1 + x).prod() - 1), by_month.size()
+    daily = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change()})
+    by_month = daily.iloc[1:].add(1).groupby(of_month)
+    returns, counts = by_month.prod().sub(1), by_month.size()
     rows = [(month, f"{counts[month]}", *map(percent, row)) for month, row in zip(returns.index, returns.to_numpy(), strict=True)]
     return table(pd.DataFrame(rows, columns=["month", "sessions", "portfolio", "S&P 500"]), "Returns by month; a first or last month may be a part of one")
 
