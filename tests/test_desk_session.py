@@ -1,5 +1,8 @@
 """The desk over the real protocol: kills at named points, refusals, and rules whose absence must be seen."""
 import asyncio
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -36,8 +39,8 @@ def state_of(home) -> dict:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A day that nothing disturbed."""
+def undisturbed_home(tmp_path_factory):
+    """The folder of a day that nothing disturbed."""
     home = tmp_path_factory.mktemp("undisturbed")
 
     async def day():
@@ -45,7 +48,13 @@ def undisturbed(tmp_path_factory):
             await trade_day(desk, THURSDAY)
             assert fills_at(exchange) == fills_in(desk.store) and len(sent(exchange)) == 2
     run(day())
-    return state_of(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_home):
+    """What that day left."""
+    return state_of(undisturbed_home)
 
 
 def test_a_day_buys_and_then_writes_calls_against_what_it_holds(undisturbed):
@@ -360,6 +369,37 @@ def test_calls_are_written_late_when_the_shares_take_their_time(tmp_path):
                 await trade_day(desk, THURSDAY)
             return [(r.order.contract.key, r.state) for r in desk.store.orders(PORTFOLIO)]
     assert run(day()) == [("KO", OrderState.EXPIRED)]
+
+
+class Unbid(IBBroker):
+    """TWS at the close: of an option it sends -1 for the bid, which is no bid and not a bid of 0."""
+
+    async def quotes(self, contracts):
+        found = await super().quotes(contracts)
+        late = any(q.ts >= session_close(q.ts.date()) for q in found.values())
+        return {key: replace(q, bid=float("nan")) if late and q.contract.is_option else q for key, q in found.items()}
+
+
+def closings(home) -> list[dict]:
+    """What the audit says of each closed day."""
+    with closing(sqlite3.connect(home / "otsport.db")) as db:
+        return [json.loads(payload) for payload, in db.execute("select payload from audit where action = 'day closed' order by seq")]
+
+
+def test_day_closes_with_an_option_that_nobody_quotes(tmp_path):
+    """Five calls sold at 1.20 or so, and no bid at the close: marked at the vol of their last known price, a little less for the day that passed; the audit says so."""
+    async def days():
+        async with gateway() as (server, _), desk_on(server.port, tmp_path, broker=Unbid) as desk:
+            return await trade_day(desk, THURSDAY), await trade_day(desk, NEXT_DAY)
+    (first, second), key = run(days()), "KO 20230120 C 65"
+    (today, paid), (tomorrow, _) = [(p.mark, p.avg_price) for s in (first, second) for p in s.positions if p.contract.key == key]
+    assert [c["modelled"] for c in closings(tmp_path)] == [[key], [key]]
+    assert abs(today - paid) <= Decimal("0.05") and Decimal("0.95") < tomorrow < today
+    assert first.nav == first.cash + sum(p.value for p in first.positions)
+
+
+def test_day_with_a_market_models_nothing(undisturbed_home):
+    assert [c for c in closings(undisturbed_home) if "modelled" in c] == []
 
 
 def test_halted_book_sends_nothing_and_a_running_session_sees_it(tmp_path):

@@ -14,9 +14,7 @@ from decimal import Decimal
 
 from ..brokers.protocol import Broker
 from ..core.books import Position
-from ..core.contracts import NAN, stock
 from ..core.orders import Commission, Fill, OrderRecord, OrderState
-from ..core.venues import exact_mark, needs_spot
 from ..data.market import History
 from ..data.store import Store
 from .plan import Mandate
@@ -92,10 +90,3 @@ class Desk:
         standing = before is not None and now - before < REAL_TIME
         await asyncio.sleep(self.broker.profile.heartbeat_seconds or (HEARTBEAT_SECONDS if standing else 0))
 
-    async def marks(self, book: Book) -> dict[str, Decimal]:
-        "What each open position is worth now, dollars per unit of underlying, by contract key."
-        held = [p.contract for p in book.positions.values() if p.qty]
-        quotes = await self.broker.quotes(held) if held else {}
-        unbid = sorted({quote.contract.symbol for quote in quotes.values() if needs_spot(quote)})
-        spots = {symbol: quote.last for symbol, quote in (await self.broker.quotes([stock(s) for s in unbid])).items()} if unbid else {}
-        return {key: exact_mark(quote, spots.get(quote.contract.symbol, NAN)) for key, quote in sorted(quotes.items())}

@@ -11,17 +11,13 @@ from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
-import numpy as np
-
-from ..analytics.options import bsm, implied_vol
 from ..book.lifecycle import expire_due
 from ..book.snapshots import take_snapshot
 from ..core.books import Position, Snapshot
-from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, years_to_expiry
+from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close
 from ..core.errors import CheckFailed
-from ..core.units import from_float
-from ..core.venues import HALF_CENT
 from .book import Book, Desk
+from .marks import modelled_mark
 from .outbox import expire_unsent, unfinished
 from .reconcile import differences, official_closes
 
@@ -40,11 +36,8 @@ def past_marks(
         if not p.qty or not c.is_option:
             marks |= {key: closes[c.symbol]} if p.qty else {}
             continue
-        was, strike = session_close(previous_session(session)), float(c.strike)
         price, spot = (known[key], before[c.symbol]) if key in known else (p.avg_price, closes[c.symbol])
-        vol, _ = implied_vol(float(price), float(spot), strike, years_to_expiry(was, c.expiry, c), 0.0, 0.0, c.right)
-        value = bsm(float(closes[c.symbol]), strike, years_to_expiry(session_close(session), c.expiry, c), 0.0, 0.0, float(np.nan_to_num(vol)), c.right)[0]
-        marks[key] = from_float(float(value), HALF_CENT)
+        marks[key] = modelled_mark(c, price, spot, session_close(previous_session(session)), closes[c.symbol], session_close(session))
     return marks
 
 # %% ../../nbs/desk/81_past.ipynb #c007

@@ -24,6 +24,7 @@ from ..core.orders import OrderState
 from ..core.venues import exact_mark
 from ..data.store import Store
 from .book import Book, Desk
+from .marks import marks
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
@@ -117,7 +118,8 @@ def check_before_open(book: Book) -> None:
 async def decide(desk: Desk, book: Book) -> Plan:
     "The plan of the session: stocks from the strategies before the open, then the overlays with the chains and quotes that they ask for."
     past = desk.history.past(session_close(previous_session(book.session)))
-    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, await desk.marks(book))
+    now_worth, _ = await marks(desk, book)
+    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth)
     known = known_after(plan, past, book.positions)
     for overlay in desk.mandate.overlays:
         listed = replace(known, chains={symbol: await desk.broker.chain(symbol) for symbol in overlay.chains(known)})
@@ -220,10 +222,10 @@ async def close_day(desk: Desk, book: Book) -> Book:
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)
     ended = [b.transaction for b in expiries]
-    marks = await desk.marks(replace(book, positions=positions))
+    worth, modelled = await marks(desk, replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
     today = desk.store.transactions(m.portfolio, since=previous) + ended
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, marks, previous, today, desk.history.sectors)
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, worth, previous, today, desk.history.sectors)
     balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
     checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
@@ -232,6 +234,7 @@ async def close_day(desk: Desk, book: Book) -> Book:
             unit.book(booking)
         unit.add_snapshot(snapshot)
         facts = {"checks": len(checks), "nav": str(snapshot.nav), "broker_net_liquidation": str(values.net_liquidation)}
+        facts |= {"modelled": list(modelled)} if modelled else {}  # nobody quoted them
         unit.note("day closed", f"{m.portfolio} {session}", facts)
     return desk.load(session, book.now)
 
