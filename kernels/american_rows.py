@@ -16,7 +16,6 @@ import numpy as np
 from ._jit import kernel
 from .american import OUTSIDE, _boundary, _is_far, _log_boundary, _never, _put, workspace
 from .elementary import exp, log, ndtr
-from .perpetual import put_ceiling
 
 
 @kernel
@@ -56,15 +55,28 @@ def _kept(S, K, logs, tau, r, q, sd, out):
 
 
 @kernel
+def _ceiling(tau, r, q, sigma):
+    """Power and log of the boundary over the strike of the put that never ends (see `perpetual`), 0 and 0 where waiting has no end."""
+    if r <= 0.0:
+        return 0.0, 0.0
+    half, twice = 0.5 - (r - q) / (sigma * sigma), 2.0 * r / (sigma * sigma)
+    root = math.sqrt(half * half + twice)
+    beta = -twice / (half + root) if half > 0.0 else half - root  # without cancellation
+    return beta, math.log(beta / (beta - 1.0))
+
+
+@kernel
 def _bounded(S, K, logs, edge, tau, r, q, sigma, european, premium):
     """Put values into `premium`: exercised below `edge`, never less than European or exercised; NaN where one passes the option that never ends."""
+    beta, far = _ceiling(tau, r, q, sigma)
+    share = 1.0 - math.exp(far)
     for s in range(premium.size):
-        floor = max(european[s], K[s] - S[s], 0.0)
-        value = european[s] + max(premium[s], 0.0)
-        value = K[s] - S[s] if logs[s] <= edge else max(value, floor)
-        premium[s] = value
-        if value > floor and value > max(put_ceiling(S[s], K[s], tau, r, q, sigma), floor) + OUTSIDE * K[s]:
-            premium[s] = math.nan
+        now = K[s] - S[s]
+        floor = max(european[s], now, 0.0)
+        value = max(european[s] + max(premium[s], 0.0), floor)
+        value = now if logs[s] <= edge else value
+        most = max(now, K[s] * share * exp(beta * (logs[s] - far))) if beta < 0.0 else K[s] * exp(-r * tau)
+        premium[s] = value if value <= max(most, floor) + OUTSIDE * K[s] else math.nan
 
 
 @kernel
