@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 
@@ -17,9 +16,8 @@ import pandas as pd
 
 from .american import AMERICAN_VOL_FLAGS, american, american_greeks, american_vol
 from .options import IV_FLAGS, bsm_greeks, bsm_price, implied_vol
-from .positions import HeldLeg, refusal, value_of, years_left
-from ..core.arrays import UnitWarning
-from ..core.errors import DataError, InputError
+from .positions import HeldLeg, check_size, refusal, value_of, years_left
+from ..core.errors import InputError
 
 # %% auto #0
 __all__ = ['TICK', 'GREEKS', 'DOLLARS', 'per_name', 'spots_of', 'quoted', 'Terms', 'terms_of', 'floors', 'implied', 'vols_of',
@@ -33,11 +31,16 @@ def per_name(given: object, names: Sequence[str], what: str) -> dict[str, float]
     if isinstance(given, pd.Series):
         given = given.to_dict()
     if not isinstance(given, Mapping):
-        return dict.fromkeys(names, value_of(given, what, "for all"))
+        number = value_of(given, what, "for all names")
+        check_size(number, what, "for all names")
+        return dict.fromkeys(names, number) if number == number else {}
     if strange := [name for name in given if name not in names]:
         near = get_close_matches(str(strange[0]), list(names), 1, 0.4)
         raise InputError(f"{what} names {strange[0]!r}, which is not held{f' (did you mean {near[0]!r}?)' if near else ''}: the names are {', '.join(map(str, names[:8]))}")
-    return {name: number for name, value in given.items() if (number := value_of(value, what, str(name))) == number}
+    found = {name: value_of(value, what, str(name)) for name, value in given.items()}
+    for name, number in found.items():
+        check_size(number, what, str(name))
+    return {name: number for name, number in found.items() if number == number}
 
 # %% ../../nbs/analytics/31_marks.ipynb #c008
 def _own_spot(leg: HeldLeg) -> float:
@@ -264,7 +267,7 @@ def position_frame(v: Valued) -> pd.DataFrame:  # one row a position
     return pd.DataFrame(columns)
 
 
-def underlying_frame(positions: pd.DataFrame) -> pd.DataFrame:  # by underlying
-    "Sums by underlying of value and Greeks, from `position_frame`; deltas and gammas in shares add up here only."
+def underlying_frame(positions: object) -> pd.DataFrame:  # by underlying
+    "Sums by underlying of value and Greeks, from the frame of `position_frame`; deltas and gammas in shares add up here only."
     sums = positions.groupby("underlying", sort=False)[[*DOLLARS, "delta_shares", "gamma_shares"]].sum()
     return sums.assign(spot=positions.groupby("underlying", sort=False)["spot"].first(), positions=positions.groupby("underlying", sort=False).size())

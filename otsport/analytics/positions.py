@@ -25,7 +25,8 @@ from ..core.errors import InputError, NotASession
 
 # %% auto #0
 __all__ = ['FIELDS', 'RIGHT_WORDS', 'STYLES', 'ANONYMOUS', 'Row', 'field_of', 'refusal', 'is_blank', 'is_unnamed', 'value_of',
-           'date_of', 'right_of', 'HeldLeg', 'contract_of', 'rows_of', 'years_left', 'style_of', 'held_legs']
+           'date_of', 'right_of', 'HeldLeg', 'check_size', 'contract_of', 'rows_of', 'years_left', 'style_of',
+           'held_legs']
 
 # %% ../../nbs/analytics/30_positions.ipynb #c005
 FIELDS = {  # field -> what else it is called, in small letters without spaces
@@ -44,7 +45,7 @@ def field_of(column: object) -> str | None:
     name = re.sub(r"[^a-z0-9]", "", str(column).lower())
     if name in _NAMES:
         return _NAMES[name]
-    if near := get_close_matches(name, _NAMES, 1, 0.84):
+    if near := get_close_matches(name, _NAMES, 1, 0.78):
         raise InputError(f"column {column!r} is nearly {near[0]!r}: write {_NAMES[near[0]]!r}, or leave the column out (the fields: {', '.join(FIELDS)})")
     return None
 
@@ -160,6 +161,15 @@ _PRICES = ("price", "bid", "ask", "cost")
 STYLES = ("american", "european")
 
 
+def check_size(value: float, field: str, row: str) -> None:
+    "An error for a spot that is not above 0, and for a vol, rate or yield that is negative or probably percent."
+    if field == "spot" and value <= 0:
+        raise refusal(row, field, f"{value:g}", "a spot is above 0: give the price of the underlying in dollars")
+    most = {"vol": USUAL["vol"], "rate": 0.5, "div_yield": 0.5}.get(field, math.inf)
+    if abs(value) > most or (field == "vol" and value < 0):
+        raise refusal(row, field, f"{value:g}", f"give an annual decimal, 0.25 is 25 %{f': write {value / 100:g}' if value > 0 else ''}")
+
+
 def _checked(values: Mapping[str, float], row: str) -> dict[str, float]:
     "Numbers that can be what they are called; a bid or ask of -1 is none."
     found = dict(values)
@@ -167,14 +177,10 @@ def _checked(values: Mapping[str, float], row: str) -> dict[str, float]:
         found[field] = math.nan if found[field] == -1 else found[field]
     if found["qty"] != found["qty"]:
         raise refusal(row, "qty", "", "is missing: give contracts or shares, negative where sold")
-    for field in _PRICES:
-        if found[field] < 0:
-            raise refusal(row, field, f"{found[field]:g}", "a price is not negative: give dollars per unit of underlying, the sign belongs to qty")
-    if found["spot"] <= 0:
-        raise refusal(row, "spot", f"{found['spot']:g}", "a spot is above 0: give the price of the underlying in dollars")
-    for field, most in (("vol", USUAL["vol"]), ("rate", 0.5), ("div_yield", 0.5)):
-        if abs(found[field]) > most or (field == "vol" and found[field] < 0):
-            raise refusal(row, field, f"{found[field]:g}", f"give an annual decimal, 0.25 is 25 %{f': write {found[field] / 100:g}' if found[field] > 0 else ''}")
+    for field, value in found.items():
+        check_size(value, field, row)
+        if field in _PRICES and value < 0:
+            raise refusal(row, field, f"{value:g}", "a price is not negative: give dollars per unit of underlying, the sign belongs to qty")
     return found
 
 # %% ../../nbs/analytics/30_positions.ipynb #c019

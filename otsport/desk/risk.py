@@ -18,11 +18,13 @@ import pandas as pd
 from ..analytics.combinations import Leg, outcome, payoff
 from ..analytics.marks import DOLLARS, Valued, position_frame, underlying_frame, valued
 from ..analytics.positions import date_of, held_legs, style_of
-from ..analytics.stress import DAYS, SPOTS, VOLS, StressGrid, historical_tail, past_returns, reprice, repriced, stress
+from ..analytics.stress import DAYS, SPOTS, VOLS, StressGrid, historical_tail, reprice, repriced, stress
 from ..analytics.var import BookTail
 from ..core.calendars import NEW_YORK, is_session, session_close
 from ..core.errors import InputError
-from ..show.positions import PayoffCurve, payoff_figure, payoff_table, positions_risk_table, stress_figure, underlyings_table
+from otsport.show.positions import (
+    CURVES, PayoffCurve, payoff_figure, payoff_pane, payoff_table, positions_risk_table, stress_figure, stress_pane, stress_sentence, underlyings_table,
+)
 from ..show.style import png_bytes
 from ..show.text import dollars, signed
 
@@ -54,9 +56,7 @@ def _base(v: Valued, rows: np.ndarray) -> tuple[np.ndarray, str]:
     cost = np.array([v.legs[i].cost for i in rows])
     if np.isfinite(cost).all():
         return cost, "cost"
-    worth = np.where(np.isfinite(v.mark[rows]), v.mark[rows], v.greeks["model"][rows])
-    missing = np.isnan(v.mark[rows]).any()
-    return worth, "today's value" + (", by the model where there is no mark" if missing else "")
+    return np.where(np.isfinite(v.mark[rows]), v.mark[rows], v.greeks["model"][rows]), "today's value"
 
 
 def _curve_legs(v: Valued, rows: np.ndarray, base: np.ndarray) -> list[Leg]:
@@ -94,10 +94,23 @@ def payoff_curve(v: Valued, name: str) -> PayoffCurve:
     return PayoffCurve(name, spot, min(days, default=None), spots, payoff(legs, spots, **model), today, end, basis)
 
 # %% ../../nbs/desk/86_risk.ipynb #c012
-def _picture(figure) -> str:
-    "A figure as HTML that fits a phone, with the sentence over it for those who cannot see it."
-    data, words = b64encode(png_bytes(figure, dpi=110)).decode(), escape(figure.get_suptitle() or "figure", quote=True)
-    return f'<img alt="{words}" style="display:block;max-width:100%;height:auto;margin:8px 0" src="data:image/png;base64,{data}">'
+def _picture(figure, words: str) -> str:
+    "A figure as HTML that fits a phone, with words for those who cannot see it."
+    data = b64encode(png_bytes(figure, dpi=110)).decode()
+    return f'<img alt="{escape(words, quote=True)}" style="width:400px;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
+
+
+def _prices(found: Sequence[float]) -> str:
+    return ", ".join(f"{x:,.2f}" for x in found) or "none"
+
+
+def _most(x: float) -> str:
+    return "unlimited" if math.isinf(x) else dollars(x)
+
+
+def _side_by_side(pictures: Sequence[str]) -> str:
+    "Pictures in a row, below each other where there is no room."
+    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0">{"".join(pictures)}</div>'
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,7 +163,7 @@ class PositionRisk:
     def __repr__(self) -> str:
         columns = ["contract", "qty", "mark", "vol", "delta", "value", "dollar_delta", "dollar_gamma", "vega_point", "theta_day"]
         body = self.positions[columns].to_string(index=False, na_rep="–", float_format=lambda x: f"{x:,.4g}" if abs(x) < 1 else f"{x:,.2f}")
-        lines = [f"{c.name}: gain up to {c.outcome.max_gain:,.2f}, loss up to {c.outcome.max_loss:,.2f}, break-evens {', '.join(f'{x:,.2f}' for x in c.outcome.break_evens) or 'none'} "
+        lines = [f"{c.name}: gain up to {_most(c.outcome.max_gain)}, loss up to {_most(c.outcome.max_loss)}, break-evens {_prices(c.outcome.break_evens)} "
                  f"at the close of {c.expiry}, from {c.basis}" for c in self.payoffs()]
         return "\n".join([self._headline(), body, self._tail_line(), repr(self.stress()), *lines, *(f"note: {n}" for n in self.notes)])
 
@@ -159,9 +172,10 @@ class PositionRisk:
         parts = [f"<p><b>{escape(self._headline())}</b></p>", positions_risk_table(self.positions, self.total).html]
         if len(self.by_underlying) > 1:
             parts.append(underlyings_table(self.by_underlying).html)
-        parts += [f"<p>{escape(self._tail_line())}</p>", _picture(stress_figure(grid))]
+        parts += [f"<p>{escape(self._tail_line())}</p>", f"<p><b>{escape(stress_sentence(grid))}</b></p>",
+                  _side_by_side([_picture(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
         if curves:
-            parts += [payoff_table(curves).html, _picture(payoff_figure(curves))]
+            parts += [payoff_table(curves).html, _side_by_side([_picture(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
         return "".join(parts) + "".join(f"<p>{escape(n)}</p>" for n in self.notes)
 
 # %% ../../nbs/desk/86_risk.ipynb #c014
@@ -172,7 +186,11 @@ def _notes(v: Valued, unused: Sequence[str], given: dict[str, object], more: str
     said += [f"{lost} without a vol: not in Greeks, VaR, stress and payoff"] if lost else []
     said += [f"{leg.row} {leg.contract.key}: {note}" for leg, note in zip(v.legs, v.notes) if note]
     said += [f"columns that were not used: {', '.join(unused)}"] if unused else []
-    option = v.terms.right != 0
+    option, days = v.terms.right != 0, {}
+    for leg in v.legs:
+        days.setdefault(leg.contract.symbol, set()).add(leg.contract.expiry)
+    mixed = [leg.contract.symbol for leg, american in zip(v.legs, v.terms.american) if leg.contract.is_option and not american and len(days[leg.contract.symbol] - {None}) > 1]
+    said += [f"payoff of {mixed[0]}: European legs that end later are valued there as American ones"] if mixed else []
     said += ["the rate is 0: give rate= (annual, 0.05 is 5 %)"] if option.any() and not v.terms.rate[option].any() and given["rate"] == 0.0 else []
     return tuple(said + ([more] if more else []))
 

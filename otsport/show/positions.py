@@ -18,8 +18,8 @@ from .tables import Table, table
 from .text import dollars, signed
 
 # %% auto #0
-__all__ = ['PANES', 'CURVES', 'positions_risk_table', 'underlyings_table', 'stress_figure', 'PayoffCurve', 'payoff_table',
-           'payoff_figure']
+__all__ = ['PANES', 'NARROW', 'CURVES', 'positions_risk_table', 'underlyings_table', 'stress_sentence', 'stress_figure',
+           'stress_pane', 'PayoffCurve', 'payoff_table', 'payoff_pane', 'payoff_figure']
 
 # %% ../../nbs/show/68_positions.ipynb #c007
 def _price(x: float) -> str:
@@ -39,13 +39,12 @@ def _cents(frame: pd.DataFrame) -> int:
 def positions_risk_table(frame: pd.DataFrame, total: pd.Series) -> Table:
     "Positions with mark, vol, delta and dollar Greeks, and their sum; from `position_frame`."
     digits = _cents(frame)
-    shown = pd.DataFrame({"contract": [*frame["contract"], "total"], "quantity": [*(f"{q:,.10g}" for q in frame["qty"]), None], "mark ($)": [*map(_price, frame["mark"]), None],
+    starred = [f"{key} *" if note else key for key, note in zip(frame["contract"], frame["note"])]
+    shown = pd.DataFrame({"contract": [*starred, "total"], "quantity": [*(f"{q:,.10g}" for q in frame["qty"]), None], "mark ($)": [*map(_price, frame["mark"]), None],
                           "annual vol": [*("–" if x != x else f"{x:.1%}" for x in frame["vol"]), None], "delta": [*("–" if x != x else f"{x:+.3f}" for x in frame["delta"]), None]})
     for name, (title, write) in _DOLLARS.items():
         shown[title] = [write(float(x), digits if name in ("vega_point", "theta_day") else 0) for x in (*frame[name], total[name])]
-    if frame["note"].any():
-        shown["note"] = [*frame["note"], ""]
-    return table(shown, "Positions")
+    return table(shown, "Positions (* see the notes)" if frame["note"].any() else "Positions")
 
 
 def underlyings_table(frame: pd.DataFrame) -> Table:
@@ -66,17 +65,30 @@ def _short(x: float) -> str:
 
 def _heat(ax, cells: np.ndarray, most: float, grid: StressGrid, title: str) -> None:
     "One pane: spots from the top down, vols across."
-    image = ax.imshow(cells, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    ax.imshow(cells, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
     for i, j in np.ndindex(cells.shape):
         ax.text(j, i, _short(cells[i, j]), ha="center", va="center", fontsize=7.5, color="white" if abs(cells[i, j]) > 0.65 * most else "0.1")
     ax.set_yticks(range(len(grid.spots)), grid.spots)
     ax.set_xticks(range(len(grid.vols)), grid.vols)
     ax.grid(visible=False)
-    ax.set_xlabel(f"vol shift, {title}")
-    del image
+    ax.set_xlabel("vol shift")
+    ax.set_title(title)
 
 
 PANES = 3  # of a heat map; further days are in the frame
+NARROW = 4.2  # inches, of a pane alone
+
+
+def _when(days: float) -> str:
+    return "at once" if days == 0 else f"after {days:g} day{'s' * (days != 1)}"
+
+
+def stress_sentence(grid: StressGrid) -> str:
+    "The worst point of the grid in a sentence."
+    spot, vol, days, loss = grid.worst()
+    if loss >= 0:
+        return f"No point of {grid.pnl.size} loses; the least gain is {signed(loss)}"
+    return f"Worst of {grid.pnl.size} points: {signed(loss)} (spot {spot}, vol {vol}, {_when(days)})"
 
 
 @styled
@@ -86,11 +98,19 @@ def stress_figure(grid: StressGrid):
     most = max(float(np.abs(grid.pnl).max()), 1e-9)
     figure, panes = axes(1.2 + 0.25 * max(len(grid.spots), 4), columns=len(shown), squeeze=False, sharey=True)
     for ax, k in zip(panes[0], shown):
-        _heat(ax, grid.pnl[:, :, k], most, grid, "now" if grid.days[k] == 0 else f"after {grid.days[k]:g} days")
+        _heat(ax, grid.pnl[:, :, k], most, grid, _when(grid.days[k]))
     panes[0][0].set_ylabel("spot shift")
-    spot, vol, days, loss = grid.worst()
-    where = f"spot {spot}, vol {vol}, {'at once' if days == 0 else f'after {days:g} days'}"
-    headline(figure, f"Worst of {grid.pnl.size} points: {signed(loss)} ({where})" if loss < 0 else f"No point of {grid.pnl.size} loses; the least gain is {signed(loss)}")
+    headline(figure, stress_sentence(grid))
+    return figure
+
+
+@styled
+def stress_pane(grid: StressGrid, k: int):
+    "The pane of the k-th number of days alone, narrow enough for a phone."
+    figure, ax = axes(1.0 + 0.25 * max(len(grid.spots), 4))
+    figure.set_size_inches(NARROW, figure.get_figheight())
+    _heat(ax, grid.pnl[:, :, k], max(float(np.abs(grid.pnl).max()), 1e-9), grid, f"P&L {_when(grid.days[k])} (dollars)")
+    ax.set_ylabel("spot shift")
     return figure
 
 # %% ../../nbs/show/68_positions.ipynb #c014
@@ -104,7 +124,7 @@ class PayoffCurve:
     at_expiry: np.ndarray  # (k,) dollars
     today: np.ndarray  # (k,) dollars
     outcome: Outcome
-    basis: str  # what the gain is counted from: 'cost', "today's value"
+    basis: str  # what the gain is counted from: 'cost', "today's value" (a leg without a mark at its model value)
 
 
 def _amount(x: float) -> str:
@@ -135,9 +155,19 @@ def _payoff_pane(ax, c: PayoffCurve) -> None:
         ax.annotate(f"{x:,.2f}", (x, 0), (0, 6 if k % 2 == 0 else -13), textcoords="offset points", ha="center", fontsize=8.5)
     dollar_ticks(ax.yaxis)
     ax.set_xlim(c.spots[0], c.spots[-1])
-    ax.set_title(f"{c.name}, {c.expiry or 'shares'}; from {c.basis}")
+    ax.set_title(f"{c.name} at the close of {c.expiry}" if c.expiry else f"{c.name}, shares")
     ax.set_xlabel("spot (dollars)")
-    ax.set_ylabel("P&L (dollars)")
+    ax.set_ylabel(f"P&L from {c.basis} ($)")
+
+
+@styled
+def payoff_pane(curve: PayoffCurve):
+    "One underlying alone, narrow enough for a phone."
+    figure, ax = axes(3.1)
+    figure.set_size_inches(NARROW, 3.1)
+    _payoff_pane(ax, curve)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
 
 
 CURVES = 6  # underlyings in one figure, the largest first; each of the others has its own
