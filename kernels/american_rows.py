@@ -81,7 +81,7 @@ def _bounded(S, K, logs, edge, tau, r, q, sigma, european, premium):
 
 @kernel
 def _put_run(S, K, tau, r, q, sigma, plan, work, terms, rows, out):
-    """Puts of one time and vol at spots `S` and strikes `K`, into `out`; rows (2, n) is scratch."""
+    """Puts of one time and vol at spots `S` and strikes `K`, into `out`; the first two of rows are scratch."""
     sd = sigma * math.sqrt(tau)
     settled = False
     if sd > 0.0 and not (_never(tau, r, q) or _is_far(tau, r, q, sigma)):
@@ -90,7 +90,7 @@ def _put_run(S, K, tau, r, q, sigma, plan, work, terms, rows, out):
     if not settled:
         out[:] = math.nan
     else:
-        logs, european = rows[0], rows[1]
+        logs, european = rows[0, :out.size], rows[1, :out.size]  # contiguous, so that the loops become vector code
         edge = work[0, 0]
         for s in range(out.size):
             logs[s] = log(S[s]) - log(K[s])
@@ -110,9 +110,9 @@ def american_row(spots, K, tau, r, q, sigma, phi, plan, work, rows, out):
     strikes = rows[2, :spots.size]
     strikes[:] = K
     if phi > 0.0:
-        _put_run(strikes, spots, tau, q, r, sigma, plan, work, terms, rows[:2, :spots.size], out)
+        _put_run(strikes, spots, tau, q, r, sigma, plan, work, terms, rows, out)
     else:
-        _put_run(spots, strikes, tau, r, q, sigma, plan, work, terms, rows[:2, :spots.size], out)
+        _put_run(spots, strikes, tau, r, q, sigma, plan, work, terms, rows, out)
 
 
 @kernel
