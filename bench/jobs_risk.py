@@ -165,4 +165,58 @@ def monte_carlo() -> Job:
                {"NumPy": 3.5})
 
 
-JOBS: tuple = (linear_var, full_revaluation, monte_carlo)
+def _stress(style: str) -> Job:
+    """The call of a user: positions of 500 options on 20 stocks, priced again on 40 spots x 5 vols x 2 days; the error is of the worst option, relative to its spot."""
+    import numpy as np
+
+    from otsport.analytics.american import american
+    from otsport.analytics.options import bsm_price
+    from otsport.desk.risk import risk
+
+    rng, n, stocks, rate, div_yield = np.random.default_rng(4), 500, 20, 0.03, 0.01
+    spot = np.round(rng.uniform(20, 400, stocks), 2)
+    names, days = [f"S{chr(65 + i)}" for i in range(stocks)], ("20230120", "20230217", "20230616", "20240119")
+    rows = [{"qty": int(rng.integers(1, 20)) * int(rng.choice([-1, 1])), "symbol": names[i % stocks], "right": "CP"[int(rng.integers(2))], "expiry": days[int(rng.integers(4))],
+             "strike": float(np.round(spot[i % stocks] * rng.uniform(0.8, 1.2), 1)), "vol": float(rng.uniform(0.2, 0.6))} for i in range(n)]
+    book = risk(rows, spot=dict(zip(names, spot)), rate=rate, div_yield=div_yield, style=style, as_of="2022-12-28")
+    moves, vols, passed = np.linspace(-0.2, 0.2, 40), np.array([-0.2, -0.1, 0.0, 0.2, 0.5]), (0.0, 7.0)
+    t, v = book.valued.terms, book.valued
+
+    def ours() -> np.ndarray:
+        return book.stress(moves, vols, passed).by_position
+
+    def one_by_one() -> np.ndarray:
+        column = lambda x: x[:, None, None, None]
+        price = (lambda *a: american(*a)[0]) if style == "american" else bsm_price
+        later = price(column(t.spot) * (1 + moves[:, None, None]), column(t.strike), np.maximum(column(t.tau) - np.array(passed) / 365, 0), rate, div_yield,
+                      column(v.vol) * (1 + vols[:, None]), column(t.right))
+        return column(v.units) * (later - column(price(t.spot, t.strike, t.tau, rate, div_yield, v.vol, t.right)))
+
+    def error(found: np.ndarray, theirs: np.ndarray) -> float:
+        return float(np.max(np.abs(found - theirs) / np.abs(v.units)[:, None, None, None] / t.spot[:, None, None, None]))
+
+    def promised() -> tuple[float, float]:
+        import time
+
+        took = []
+        for _ in range(7):
+            start = time.perf_counter()
+            ours()
+            took.append(time.perf_counter() - start)
+        return 50.0, 1e3 * float(np.median(took))
+
+    return Job("stress_500" if style == "american" else "stress_500_european", f"500 {style} options x 400 points of spot, vol and days", ours, {"one by one": one_by_one}, error, 3e-4,
+               limits={"50 ms": promised})
+
+
+def stress_500() -> Job:
+    """Stress of 500 American options on 400 points, the whole call."""
+    return _stress("american")
+
+
+def stress_500_european() -> Job:
+    """The same of European options."""
+    return _stress("european")
+
+
+JOBS: tuple = (linear_var, full_revaluation, monte_carlo, stress_500, stress_500_european)

@@ -1,2 +1,19 @@
 """otsport: options portfolio management on Interactive Brokers, from notebook to production."""
 __version__ = "0.1.0"
+
+_LAZY = {"risk": "desk.risk"}  # what is typed most, loaded when it is first used: name -> module
+
+
+def __getattr__(name: str):
+    """A name of `_LAZY` from its module."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """Names, those that are loaded when used included."""
+    return sorted({*globals(), *_LAZY})
