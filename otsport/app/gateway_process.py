@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -173,9 +174,10 @@ def _same(g: GatewayProcess, command: Sequence[str]) -> bool:
 
 def check_own_address(host: str, port: int) -> None:
     "A `ParameterError` when a run would open its gateway to other machines: its warning would stand in a log that nobody reads."
-    from otsport.gateway.serve import exposure
-
-    if exposure(host, port):
+    own = host == "localhost"
+    with suppress(ValueError):  # of a name
+        own = own or ip_address(host).is_loopback
+    if not own:
         raise ParameterError(f"host = {host!r}: nothing listens there on port {port}, and the gateway of a run serves this machine alone: give -p host=127.0.0.1, "
                              f"or start one with `otsport gateway --clock heartbeat --host {host} --port {port}` and give -p start_gateway=False")
 
