@@ -111,12 +111,15 @@ def daily_from_bars(
 ) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:  # the same by day, what was understood, remarks
     "Daily closes of intraday bars, from the regular session."
     micro = long["stamp"].dt.tz_convert("UTC").dt.as_unit("us").astype("int64").to_numpy()
-    length, edge = bar_length(micro), stamp or stamped_at(micro)
+    distinct = np.unique(micro)
+    length, edge = bar_length(distinct), stamp or stamped_at(distinct)
     ends = micro + (length if edge == "start" else 0)
     opens, closes = session_bounds()
     session = np.searchsorted(closes, ends)  # the session whose close is at or after the end of the bar
     session = np.minimum(session, len(closes) - 1)
     inside = (ends > opens[session]) & (ends <= closes[session])
+    if not inside.any():
+        raise DataError(f"none of the {len(long):,} bars ends in regular hours of the exchange, read as times of {long['stamp'].dt.tz}: check the time zone (zone=)")
     local = (long["stamp"] if str(long["stamp"].dt.tz) == str(NEW_YORK) else long["stamp"].dt.tz_convert(NEW_YORK)).dt.tz_localize(None).dt.normalize()
     holidays = ~local.isin(exchange().sessions).to_numpy()
     kept = long[inside | holidays].assign(day=local[inside | holidays], end=ends[inside | holidays])
