@@ -232,6 +232,13 @@ def test_trading_classes_are_kept_apart():
     assert {q.contract.trading_class for q in known.quotes("SPX", CLOSE)} == {"", "SPXW"}
 
 
+def test_one_underlying_of_many():
+    frame = small().assign(symbol=["AAPL", "KO", "KO"] * 2)
+    assert len(read_quotes(frame, symbol="AAPL").frame) == 2 and len(read_quotes(frame).frame) == 6
+    with pytest.raises(DataError, match="no quotes of PG: there are those of AAPL, KO"):
+        read_quotes(frame, symbol="PG")
+
+
 def test_two_tables_are_one_history_unless_they_overlap():
     first, second = (read_quotes(small().iloc[part], symbol="AAPL") for part in (slice(0, 3), slice(3, 6)))
     both = chain_history(first, second)

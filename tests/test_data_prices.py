@@ -359,6 +359,64 @@ def test_a_table_cut_at_as_of_answers_the_same(eight):
     assert not own_history(table).past(later).closes(sessions=5).equals(other.past(later).closes(sessions=5))
 
 
+def test_own_prices_are_replayed_by_the_gateway():
+    """Without an index, VIX and sectors; the first session is the one for which the stock that begins last has its volatility."""
+    from otsport.gateway.market import OPTION_SESSIONS, Market
+    days = pd.DatetimeIndex(sessions_between(date(2014, 1, 2), date(2014, 7, 31)))
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(50 * np.exp(rng.normal(0, 0.01, (len(days), 2)).cumsum(axis=0)), index=days, columns=["OLD", "NEW"])
+    frame.loc[: days[9], "NEW"] = np.nan
+    market = Market(own_history(read_prices(frame)), seed=7)
+    assert market.first == days[10 + OPTION_SESSIONS + 1].date()
+    model = market.model(market.first)
+    assert np.isfinite(model.option_vol).all() and np.isnan(model.vix) and np.isfinite(model.last).all()
+    with pytest.raises(NoPrices, match="cannot be replayed"):
+        market.model(days[10 + OPTION_SESSIONS].date())
+
+
+def test_one_symbol_of_many_and_one_that_is_not_there():
+    days = pd.DatetimeIndex(sessions_between(date(2014, 6, 2), date(2014, 6, 6)))
+    long = pd.DataFrame({"date": days.repeat(2), "symbol": ["KO", "PG"] * 5, "close": [40.0, 80.0, 41.0, 81.0, 42.0, 82.0, 43.0, 83.0, 44.0, 84.0]})
+    assert read_prices(long, symbol="PG").closes.to_numpy().ravel().tolist() == [80.0, 81.0, 82.0, 83.0, 84.0]
+    with pytest.raises(DataError, match="no prices of PGG: there are KO, PG; did you mean 'PG'"):
+        read_prices(long, symbol="PGG")
+
+
+def test_half_a_million_rows_say_where_they_are(capfd):
+    """600,000 minute rows of five symbols in seconds, with a word on standard error for each step."""
+    import time
+    from otsport.core.calendars import session_open
+    opens = [session_open(d) for d in sessions_between(date(2014, 1, 2), date(2015, 3, 23))]
+    stamps = pd.DatetimeIndex(np.concatenate([pd.date_range(o, periods=390, freq="min").tz_localize(None).to_numpy() for o in opens])).tz_localize("UTC")
+    walk = 50 * np.exp(np.random.default_rng(5).normal(0, 1e-4, (len(stamps), 5)).cumsum(axis=0))
+    long = pd.DataFrame({"symbol": np.tile(list("ABCDE"), len(stamps)), "time": stamps.repeat(5), "close": walk.ravel()})
+    begun = time.perf_counter()
+    table = read_prices(long)
+    assert time.perf_counter() - begun < 15 and len(long) > 500_000  # about 1 s
+    assert "daily closes of the bars" in capfd.readouterr().err
+    ends = [session_close(d) - timedelta(minutes=1) for d in sessions_between(date(2014, 1, 2), date(2015, 3, 23))]
+    last = stamps.get_indexer(pd.DatetimeIndex(ends))
+    np.testing.assert_array_equal(table.closes["A"].dropna(), walk[last, 0])
+
+
+def test_coverage_figure_marks_what_was_found(eight):
+    from otsport.show.coverage import coverage_figure, mark_frame, spans
+    table = read_prices(eight[0])
+    figure = coverage_figure(table)
+    assert figure.get_suptitle() == "eight: 8 symbols, 3 findings wait for a decision"
+    assert len(spans(table.closes["DDD"])) == 2 and len(spans(table.closes["AAA"])) == 1
+    assert mark_frame(table).groupby("code").size().to_dict() == {"GAP": 1, "HOLIDAY": 8, "SPLIT": 1}
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == EIGHT
+
+
+def test_a_table_shows_itself(eight):
+    table = read_prices(eight[0])
+    for text in (repr(table), table._repr_html_()):
+        assert all(word in text for word in ("eight", "8 symbols", "HOLIDAY", "SPLIT", "near 3:1", "GAP", "columns", "daily"))
+    assert list(table.suspect.decided) == ["open"] * 3
+    assert list(read_prices(eight[0], splits="raw").suspect.decided) == ["open", "raw", "open"]
+
+
 def test_only_settled_tables_are_kept(eight, tmp_path):
     with pytest.raises(DataError, match="HOLIDAY"):
         keep(read_prices(eight[0]), tmp_path)

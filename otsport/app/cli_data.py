@@ -85,7 +85,8 @@ def add(
     from otsport.data.shelf import desk_folder, keep
 
     place, raw = desk_folder(folder), take_in(file)
-    said = dict(early=early, holidays=holidays, repeats=repeats, impossible=impossible, splits=split_words(splits), stale=stale, gaps=gaps, ends=ends, expired=expired, crossed=crossed, below=below)
+    said = dict(early=early, holidays=holidays, repeats=repeats, impossible=impossible, splits=split_words(splits),
+                stale=stale, gaps=gaps, ends=ends, expired=expired, crossed=crossed, below=below)
     said = {key: word for key, word in said.items() if word}
     common = dict(name=name, symbol=symbol or None, columns=pairs_of(columns, "columns"), zone=zone or None, stamp=stamp or None, **said)
     if is_quotes(raw):

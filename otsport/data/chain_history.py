@@ -94,7 +94,8 @@ def chain_history(*tables: QuoteTable) -> ChainHistory:
     keys = ["symbol", "trading_class", "expiry", "strike", "right"]
     if len(tables) > 1 and (twice := frame.duplicated(["time", *keys])).any():
         row = frame[twice].iloc[0]
-        raise InputError(f"{int(twice.sum()):,} quotes are in two tables, the first {row['symbol']} {row['expiry']:%Y-%m-%d} {row['right']} {row['strike']:g} at {row['time']:%Y-%m-%d %H:%M} UTC: give one of them")
+        raise InputError(f"{int(twice.sum()):,} quotes are in two tables, the first "
+                         f"{row['symbol']} {row['expiry']:%Y-%m-%d} {row['right']} {row['strike']:g} at {row['time']:%Y-%m-%d %H:%M} UTC: give one of them")
     return ChainHistory({symbol: _symbol_quotes(part) for symbol, part in frame.groupby("symbol", sort=True)})
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -107,7 +107,8 @@ def _from_occ(raw: Raw, column: str) -> dict[str, object]:
     parts = pd.Series(texts).str.extract(f"^{OCC}$")
     bad = np.flatnonzero(np.isin(codes, np.flatnonzero(parts[0].isna())))
     if len(bad):
-        raise DataError(f"{raw.at(int(bad[0]))}, column {column!r}: {raw.frame[column].iloc[bad[0]]!r} is no option symbol; give AAPL140606C00490000, or columns expiry, strike and right")
+        raise DataError(f"{raw.at(int(bad[0]))}, column {column!r}: {raw.frame[column].iloc[bad[0]]!r} is no option symbol; "
+                        "give AAPL140606C00490000, or columns expiry, strike and right")
     expiry = pd.to_datetime(parts[1], format="%y%m%d", errors="coerce")
     return {"symbol": pd.Categorical(parts[0].to_numpy()[codes]), "expiry": expiry.to_numpy()[codes], "right": pd.Categorical(parts[2].to_numpy()[codes], ["C", "P"]),
             "strike": parts[3].astype(float).to_numpy()[codes] / 1000}
@@ -137,6 +138,12 @@ def _rows(raw: Raw, found: Mapping[str, str], sided: Mapping[str, Mapping[str, s
             frame["symbol"] = pd.Categorical.from_codes(np.zeros(len(frame), int), [one])
         if "right" in found:
             frame["right"] = _rights(raw, found["right"])
+    if symbol and ("symbol" in found or "occ" in found):
+        mine = (frame["symbol"] == symbol).to_numpy()
+        if not mine.any():
+            raise DataError(f"{raw.source} has no quotes of {symbol}: there are those of {listed(frame['symbol'].unique())}")
+        raw = replace(raw, frame=raw.frame[mine].reset_index(drop=True), rows=(np.arange(len(mine)) if raw.rows is None else raw.rows)[mine])
+        frame = frame[mine].reset_index(drop=True)
     classed = "trading_class" in found and found["trading_class"] != found.get("symbol")
     frame["trading_class"] = _texts(raw, found["trading_class"]) if classed else pd.Categorical.from_codes(np.zeros(len(frame), int), [""])
     for name in VALUES:
@@ -211,7 +218,8 @@ def _quote_findings(frame: pd.DataFrame, said: Decisions) -> tuple[pd.DataFrame,
             ("REPEAT", frame.duplicated(["time", *CONTRACT], keep=False).to_numpy(), "a contract has one quote at an instant", "repeats='last' or 'first'", "repeats", ()),
             ("IMPOSSIBLE", negative, "a price is not negative (-1 alone is no quote), a strike above zero", "impossible='drop'", "impossible", ("drop",)),
             ("CROSSED", ~negative & (bid > ask), "the bid is at most the ask", "crossed='drop', or 'keep'", "crossed", ("drop",)),
-            ("BELOW", ~negative & (ask > 0) & (ask < pays - CENT / 2), "the ask is at least what exercise pays (American)", "below='drop', or 'keep' for European options and stale underlyings", "below", ("drop",)),
+            ("BELOW", ~negative & (ask > 0) & (ask < pays - CENT / 2), "the ask is at least what exercise pays (American)",
+             "below='drop', or 'keep' for European options and stale underlyings", "below", ("drop",)),
         ]
     gone = np.zeros(len(frame), bool)
     for code, mask, rule, step, decision, dropping in tests:
@@ -318,8 +326,10 @@ def _quote_facts(frame: pd.DataFrame, found: Mapping, sided: Mapping, whose: str
     sides = "; " + "; ".join(f"{side}: {', '.join(c.values())}" for side, c in sided.items()) if sided else ""
     times, bid, ask = frame["time"], frame["bid"], frame["ask"]
     facts = {"columns": ", ".join(f"{f} = {c}" for f, c in used.items()) + sides, "symbols": f"{listed(frame['symbol'].unique())} ({whose})"}
-    facts |= {"span": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC, {times.nunique():,} instants", "contracts": f"{len(frame[CONTRACT].drop_duplicates()):,}, {frame['expiry'].nunique()} expiries"}
-    facts |= {"quotes": f"{int((bid > 0).sum()):,} with a bid, {int((bid == 0).sum()):,} with a bid of zero, {int(bid.isna().sum()):,} without a bid, {int(ask.isna().sum()):,} without an ask"}
+    facts |= {"span": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC, {times.nunique():,} instants"}
+    facts |= {"contracts": f"{len(frame[CONTRACT].drop_duplicates()):,}, {frame['expiry'].nunique()} expiries"}
+    facts |= {"quotes": f"{int((bid > 0).sum()):,} with a bid, {int((bid == 0).sum()):,} with a bid of zero, "
+                        f"{int(bid.isna().sum()):,} without a bid, {int(ask.isna().sum()):,} without an ask"}
     if none["bid"] or none["ask"]:
         facts["-1"] = f"no quote: {none['bid']:,} bids, {none['ask']:,} asks"
     facts["underlying"] = "asks are checked against it" if frame["underlying"].notna().any() else "no price of it: asks below exercise value were not looked for"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
-from .columns import Raw, absent, as_days, check_zone, find_columns, listed, numbers, plain_name, row_stamps, symbol_of, take_in
+from .columns import Raw, absent, as_days, check_zone, find_columns, listed, near, numbers, plain_name, row_stamps, symbol_of, take_in
 from .findings import Decisions, Finding, check_decisions, check_settled, findings_frame, page_html, page_text, undecided
 from .suspects import adjusted_closes, end_findings, gap_findings, split_events, split_findings, stale_findings, without_stale
 
@@ -69,6 +69,8 @@ def _long(raw: Raw, columns: Mapping[str, str], stamps: pd.Series, symbol: str |
             plain = [str(n).strip().removesuffix(".US") for n in names]
             places = {n: i for i, n in enumerate(dict.fromkeys(plain))}
             frame["symbol"] = pd.Categorical.from_codes(np.array([places[n] for n in plain])[codes], list(places))
+            if symbol and symbol not in places:
+                raise DataError(f"{raw.source} has no prices of {symbol}: there are {listed(places)}{near(symbol, list(places))}")
             return frame[frame["symbol"].eq(symbol)].reset_index(drop=True) if symbol else frame, f"column {columns['symbol']!r}"
         one, where = symbol_of(raw, symbol)
         return frame.assign(symbol=pd.Categorical.from_codes(np.zeros(len(frame), int), [one])), where
@@ -123,12 +125,14 @@ def daily_from_bars(
     local = (long["stamp"] if str(long["stamp"].dt.tz) == str(NEW_YORK) else long["stamp"].dt.tz_convert(NEW_YORK)).dt.tz_localize(None).dt.normalize()
     holidays = ~local.isin(exchange().sessions).to_numpy()
     kept = long[inside | holidays].assign(day=local[inside | holidays], end=ends[inside | holidays])
-    understood = {"bars": f"{length / 60e6:g}-minute bars stamped at their {edge}, {len(long):,} of them; the close of a day is the last of {int(inside.sum()):,} in regular hours"}
+    understood = {"bars": f"{length / 60e6:g}-minute bars stamped at their {edge}, {len(long):,} of them; "
+                          f"the close of a day is the last of {int(inside.sum()):,} in regular hours"}
     kept = kept.sort_values(["symbol", "end"], kind="stable")
     last = ~kept.duplicated(["symbol", "day"], keep="last").to_numpy()
     daily = kept[last]
     late = closes[np.minimum(np.searchsorted(closes, daily["end"].to_numpy()), len(closes) - 1)] - daily["end"].to_numpy()
-    remarks = [Finding("LAST_BAR", s, d.date(), f"its last bar ended {m / 60e6:.0f} minutes before the close", f"the last bar ends within {LATE_MINUTES} minutes of the close", "look whether the file is whole")
+    rule = f"the last bar ends within {LATE_MINUTES} minutes of the close"
+    remarks = [Finding("LAST_BAR", s, d.date(), f"its last bar ended {m / 60e6:.0f} minutes before the close", rule, "look whether the file is whole")
                for s, d, m in zip(daily["symbol"], daily["day"], late) if LATE_MINUTES * 60e6 < m < 24 * 3600e6]
     if "open" in daily:
         daily = daily.assign(open=kept[~kept.duplicated(["symbol", "day"]).to_numpy()]["open"].to_numpy())
@@ -145,7 +149,8 @@ def zoned(long: pd.DataFrame, zone: str | None) -> tuple[pd.DataFrame, str, list
     if zone:
         return long.assign(stamp=_localized(stamps, zone)), f"{zone} (as said)", []
     best, share = max(((name, _regular_share(stamps, name)) for name in ("America/New_York", "UTC")), key=lambda pair: pair[1])
-    finding = Finding("ZONE", "all", stamps.min().date(), f"times of day without a zone; {share:.0%} of them are in regular hours if they are {best}", "an instant names its zone", f"zone='{best}', if it is so", "zone", best, len(long))
+    seen = f"times of day without a zone; {share:.0%} of them are in regular hours if they are {best}"
+    finding = Finding("ZONE", "all", stamps.min().date(), seen, "an instant names its zone", f"zone='{best}', if it is so", "zone", best, len(long))
     return long.assign(stamp=_localized(stamps, best)), f"none told; read as {best}", [finding]
 
 
@@ -216,16 +221,20 @@ def _row_findings(daily: pd.DataFrame, decisions: Decisions) -> tuple[pd.DataFra
         raise DataError(f"{daily['day'][beyond].iloc[0].date()} is after the end of the calendar, {sessions[-1].date()}: check the dates of the file")
     early = daily["day"] < sessions[0]
     if early.any():
-        found.append(Finding("EARLY", "all", daily["day"].min().date(), f"{int(early.sum()):,} rows before {sessions[0].date()}", "the exchange calendar begins there", "early='cut'", "early", "cut", int(early.sum())))
+        seen = f"{int(early.sum()):,} rows before {sessions[0].date()}"
+        found.append(Finding("EARLY", "all", daily["day"].min().date(), seen, "the exchange calendar begins there", "early='cut'", "early", "cut", int(early.sum())))
         daily = daily[~early]
     closed = ~daily["day"].isin(sessions)
-    found += _by_day("HOLIDAY", daily[closed], daily, lambda rows: f"{rows['close'].iloc[0]:g} on a {rows['day'].iloc[0]:%A}", "the exchange was closed", "holidays='drop'", "holidays", "drop")
+    found += _by_day("HOLIDAY", daily[closed], daily, lambda rows: f"{rows['close'].iloc[0]:g} on a {rows['day'].iloc[0]:%A}",
+                     "the exchange was closed", "holidays='drop'", "holidays", "drop")
     daily = daily[~closed]
     twice = daily.duplicated(["symbol", "day"], keep=False)
-    found += _by_day("REPEAT", daily[twice], daily, lambda rows: "closes " + ", ".join(f"{c:g}" for c in rows["close"].head(4)), "a symbol has one row a day", "repeats='last' or 'first'", "repeats", "last")
+    found += _by_day("REPEAT", daily[twice], daily, lambda rows: "closes " + ", ".join(f"{c:g}" for c in rows["close"].head(4)),
+                     "a symbol has one row a day", "repeats='last' or 'first'", "repeats", "last")
     daily = daily[~daily.duplicated(["symbol", "day"], keep=decisions.get("repeats", "last"))]
     bad = daily["close"].notna() & ~(np.isfinite(daily["close"]) & (daily["close"] > 0))
-    found += _by_day("IMPOSSIBLE", daily[bad], daily, lambda rows: f"a close of {rows['close'].iloc[0]:g}", "a price is a positive number", "impossible='drop' makes a gap of it", "impossible", "drop")
+    found += _by_day("IMPOSSIBLE", daily[bad], daily, lambda rows: f"a close of {rows['close'].iloc[0]:g}",
+                     "a price is a positive number", "impossible='drop' makes a gap of it", "impossible", "drop")
     return daily[~bad], found
 
 
@@ -327,7 +336,8 @@ def read_prices(
         kind = "splits"
     elif splits and not kind:
         kind = "raw"
-    understood |= {"symbols": f"{len(closes.columns)}: {listed(closes.columns)} ({whose})", "span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} sessions"}
+    understood |= {"symbols": f"{len(closes.columns)}: {listed(closes.columns)} ({whose})"}
+    understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} sessions"}
     understood |= more | ({"dates": order} if order else {}) | {"adjusted": ADJUSTED[kind] + _why(adjusted, by_adjusted_close, splits, found.get("close"))}
     late = [f"{c} from {closes[c].first_valid_index().date()}" for c in closes if pd.isna(closes[c].iloc[0]) and closes[c].notna().any()]
     if late:

@@ -56,8 +56,8 @@ def keep(table: PriceTable | QuoteTable, folder: Path, replace: bool = False) ->
     if path.exists() and not replace:
         raise InputError(f"{shelf}/{path.name} is there already: add --replace to take its place, or --as NAME for another name")
     frame = table.closes if shelf == "prices" else table.frame
-    note = {"layout": LAYOUT, "kind": shelf, "name": table.name, "source": table.source, "sha256": table.sha256, "understood": table.understood, "decisions": table.decisions,
-            "options": table.options, "findings": [plain_finding(f) for f in table.findings]} | ({"adjusted": table.adjusted} if shelf == "prices" else {})
+    note = {"layout": LAYOUT, "kind": shelf, "name": table.name, "source": table.source, "sha256": table.sha256,
+            "understood": table.understood, "decisions": table.decisions, "options": table.options, "findings": [plain_finding(f) for f in table.findings]} | ({"adjusted": table.adjusted} if shelf == "prices" else {})
     content = pa.Table.from_pandas(frame)
     content = content.replace_schema_metadata({**(content.schema.metadata or {}), META: json.dumps(note).encode()})
     path.parent.mkdir(exist_ok=True)
@@ -92,10 +92,12 @@ def load(folder: str | Path, shelf: str, name: str) -> PriceTable | QuoteTable:
     path = _place(Path(folder), shelf, name)
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.parquet")) if path.parent.is_dir() else []
-        raise DataError(f"there is no {shelf}/{name}.parquet: there {'are ' + ', '.join(there) if there else 'is nothing'}{near(name, there)}; add one with `otsport data add FILE --as {name}`")
+        what = "are " + ", ".join(there) if there else "is nothing"
+        raise DataError(f"there is no {shelf}/{name}.parquet: there {what}{near(name, there)}; add one with `otsport data add FILE --as {name}`")
     note = _note(path)
     frame = pq.read_table(path, use_threads=False).to_pandas()
-    common = dict(understood=note["understood"], findings=tuple(map(from_plain, note["findings"])), decisions=note["decisions"], source=note["source"], sha256=note["sha256"], options=note["options"])
+    common = dict(understood=note["understood"], findings=tuple(map(from_plain, note["findings"])), decisions=note["decisions"],
+                  source=note["source"], sha256=note["sha256"], options=note["options"])
     if shelf == "prices":
         return PriceTable(note["name"], frame, adjusted=note["adjusted"], **common)
     return QuoteTable(note["name"], frame, **common)
@@ -141,4 +143,5 @@ def own_history(
             raise InputError(f"index is {index!r}, which {prices.name} has no prices of{near(index, list(closes.columns))}")
         index, closes = stamped(index, closes[[index]].loc[closes[index].first_valid_index() :]), closes.drop(columns=index)
     table = lambda given, complete: given if given is None or isinstance(given, Stamped) else stamped(given.name, given.check().closes, complete, late=True)
-    return History(stamped(prices.name, closes, late=True), table(index, True), table(vix, False), table(funds, True), tuple((s, sectors[s]) for s in closes.columns if s in (sectors or {})))
+    return History(stamped(prices.name, closes, late=True), table(index, True), table(vix, False), table(funds, True),
+                   tuple((s, sectors[s]) for s in closes.columns if s in (sectors or {})))

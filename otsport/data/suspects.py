@@ -55,7 +55,8 @@ def end_findings(closes: pd.DataFrame) -> list[Finding]:
         last = _span(column.to_numpy())[1]
         if 0 <= last < len(closes) - 1:
             found.append(Finding("ENDS_EARLY", symbol, closes.index[last].date(), f"its last price; others go on to {closes.index[-1].date()}",
-                                 "all symbols have a price at the end", "ends='cut' ends the table there, ends='leave-out' leaves the symbol out", "ends", "cut", len(closes) - 1 - last))
+                                 "all symbols have a price at the end",
+                                 "ends='cut' ends the table there, ends='leave-out' leaves the symbol out", "ends", "cut", len(closes) - 1 - last))
     return found
 
 # %% ../../nbs/data/18_suspects.ipynb #c008
@@ -144,7 +145,9 @@ def stale_findings(closes: pd.DataFrame, volumes: pd.DataFrame | None = None) ->
         quiet = None if volumes is None else same & (volumes.to_numpy()[:, i] == 0)
         runs = [(start - 1, stop, "") for start, stop in _runs(same) if stop - start + 1 >= STALE_CLOSES]
         if quiet is not None:
-            runs += [(start - 1, stop, " without volume") for start, stop in _runs(quiet) if stop - start >= STALE_NO_VOLUME and not any(a < stop and start - 1 < b for a, b, _ in runs)]
+            longer = list(runs)
+            runs += [(start - 1, stop, " without volume") for start, stop in _runs(quiet)
+                     if stop - start >= STALE_NO_VOLUME and not any(a < stop and start - 1 < b for a, b, _ in longer)]
         for start, stop, how in runs:
             found.append(Finding("STALE", symbol, closes.index[start].date(), f"{values[start, i]:g} in {stop - start} rows up to {closes.index[stop - 1].date()}{how}",
                                  f"a price moves within {STALE_CLOSES} sessions, or within {STALE_NO_VOLUME} without volume",
