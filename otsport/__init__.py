@@ -1,7 +1,11 @@
 """otsport: options portfolio management on Interactive Brokers, from notebook to production."""
 __version__ = "0.1.0"
 
-_LAZY = {"risk": "desk.risk"}  # what is typed most, loaded when it is first used: name -> module
+_LAZY = {  # what is typed most, loaded when it is first used: name -> module
+    "risk": "desk.risk",
+    "read_prices": "data.prices", "read_quotes": "data.chains", "chain_history": "data.chain_history",
+    "load_prices": "data.shelf", "load_chains": "data.shelf", "own_history": "data.shelf",
+}  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -146,9 +146,10 @@ def realized_vols(closes: np.ndarray, sessions: int) -> np.ndarray:
 def option_vols(history: History, as_of: datetime) -> tuple[np.ndarray, float]:
     "Volatility (annual) at which the options of each stock are priced, and the VIX behind it (NaN: realized volatility alone)."
     stocks = realized_vols(history.closes(as_of, sessions=OPTION_SESSIONS + 1).to_numpy(), OPTION_SESSIONS)
-    index = realized_vols(history.index(as_of, sessions=OPTION_SESSIONS + 1).to_numpy(), OPTION_SESSIONS)
     vix = history.vix_at(as_of)
-    return (annual_vol(stocks) if np.isnan(vix) else vix / 100 * stocks / index), vix
+    if np.isnan(vix):
+        return annual_vol(stocks), vix
+    return vix / 100 * stocks / realized_vols(history.index(as_of, sessions=OPTION_SESSIONS + 1).to_numpy(), OPTION_SESSIONS), vix
 
 # %% ../../nbs/gateway/62_market.ipynb #c024
 def official_closes(history: History, day: date) -> np.ndarray:
@@ -241,8 +242,8 @@ class Market:
         self._sessions: dict[date, SessionModel] = {}
         self._sheets: dict[tuple[date, str], OptionSheet] = {}
         self._quotes: dict[tuple[date, Contract, int], Quote] = {}
-        days = history.closes(session_close(history.last)).index
-        self.first: date | None = days[OPTION_SESSIONS + 1].date() if len(days) > OPTION_SESSIONS + 1 else None
+        days, start = history.stock_table.frame.index, OPTION_SESSIONS + 1 + int(history.stock_table.begins.max())
+        self.first: date | None = days[start].date() if len(days) > start else None  # the stock that begins last needs its volatility, too
 
     def has_prices(self, day: date) -> bool:
         "Whether this session can be replayed: it has a close, and enough sessions before it for the volatilities."
