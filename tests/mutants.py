@@ -89,7 +89,7 @@ class Finder(ast.NodeVisitor):
 
     def visit_Compare(self, node) -> None:
         if len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
-            self.add(node, f"{self.text(node.left)} {_COMPARE[type(node.ops[0])]} {self.text(node.comparators[0])}")
+            self.add(node, f"({self.text(node.left)}) {_COMPARE[type(node.ops[0])]} ({self.text(node.comparators[0])})")
         self.generic_visit(node)
 
     def visit_BoolOp(self, node) -> None:
@@ -105,7 +105,7 @@ class Finder(ast.NodeVisitor):
     def visit_BinOp(self, node) -> None:
         plain = not any(isinstance(n, ast.Constant) and isinstance(n.value, str) or isinstance(n, (ast.JoinedStr, ast.List, ast.Tuple)) for n in ast.walk(node))
         if plain and type(node.op) in _SIGNS:
-            self.add(node, f"({self.text(node.left)} {_SIGNS[type(node.op)]} {self.text(node.right)})")
+            self.add(node, f"(({self.text(node.left)}) {_SIGNS[type(node.op)]} ({self.text(node.right)}))")
         self.generic_visit(node)
 
     def visit_Call(self, node) -> None:

@@ -13,7 +13,9 @@ from otsport.core.intent import Target
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import stock_tick
 from otsport.core.constraints import free_shares, pledged_shares
-from otsport.portfolio.rebalance import TradeRules, call_limit, commission_estimate, covered_call_orders, marketable_limit, plan_orders
+from otsport.portfolio.rebalance import (
+    TradeRules, affordable, call_limit, commission_estimate, covered_call_orders, fit_cash, is_named_by, marketable_limit, plan_orders, wished_shares, wished_trades,
+)
 
 SYMBOLS = ("AAPL", "KO", "PEP", "XOM")
 SESSION = date(2022, 12, 28)
@@ -158,3 +160,45 @@ def test_covered_call_orders_refuse_a_put():
 def test_call_limit_needs_a_bid(bid):
     with pytest.raises(InputError, match="cannot be sold"):
         call_limit(Quote(option("KO", date(2023, 2, 17), 70, "C"), THEN, bid, 1.0))
+
+
+def test_shares_are_asked_of_what_is_held_and_of_nothing_else():
+    call, flat = option("PEP", date(2023, 1, 20), 185, "C"), Position("DU123456", "main", stock("XOM"), ())
+    positions = {"KO": held(stock("KO"), 100), call.key: held(call, -1), "XOM": flat}
+    assert wished_shares([], positions, PRICES, Decimal(10_000)) == {"KO": 0}
+
+
+def test_pledged_shares_that_are_to_be_sold_stay_with_a_decision_of_both_numbers():
+    trades, (decision,) = wished_trades({"KO": Decimal(100)}, book({"KO": (1000, 4)}), PRICES, Decimal(100_000), TradeRules())
+    assert trades == {"KO": -600} and (decision.code, decision.before, decision.after) == ("PLEDGED", -900.0, -600.0)
+
+
+def test_trade_of_just_the_least_value_is_made():
+    rules = TradeRules(min_trade=Decimal("0.0635"))
+    for nav, made in ((10_000, {"KO": 10}), (10_001, {})):
+        assert wished_trades({"KO": Decimal(10)}, {}, PRICES, Decimal(nav), rules)[0] == made
+
+
+def test_cut_buys_come_in_whole_lots():
+    cut = affordable({"KO": Decimal(1000), "PEP": Decimal(500)}, {"KO": Decimal(60), "PEP": Decimal(100)}, Decimal(60_000), lot=50)
+    assert cut == {"KO": 500, "PEP": 250}  # 54.5 % of each is paid for; then down to whole lots
+
+
+def test_buy_that_cash_pays_for_stays_whatever_its_size():
+    assert fit_cash({"KO": Decimal(1), "XOM": Decimal(-5)}, PRICES, Decimal(1_000_000), Decimal(900_000), TradeRules()) == ({"KO": 1, "XOM": -5}, [])
+
+
+def test_buy_cut_to_the_least_value_is_made_and_below_it_is_left():
+    whole, price, rules = {"KO": Decimal(100)}, {"KO": Decimal(50)}, TradeRules(min_trade=Decimal("0.05"), reserve=Decimal(0))
+    paid, (clip,) = fit_cash(whole, price, Decimal(10_000), Decimal(511), rules)  # 10 shares at 51 and a dollar of commission
+    assert paid == {"KO": 10} and (clip.code, clip.before, clip.after) == ("CASH", 100.0, 10.0)
+    left, (refusal,) = fit_cash(whole, price, Decimal(10_001), Decimal(511), rules)
+    assert left == {} and (refusal.verdict.value, refusal.code, refusal.after) == ("refused", "CASH", 0.0)
+
+
+@pytest.mark.parametrize("ref, ours", [
+    ("20221228-main-001", True), ("20221228-main-1234", True), ("20221228-other-001", False), ("2022122-main-001", False), ("2022122x-main-001", False),
+    ("20221228-main-01x", False), ("20221228-main-", False), ("main", False), ("", False)])
+def test_reference_is_of_a_portfolio_by_its_form(ref, ours):
+    assert is_named_by("main", ref) is ours
+    assert is_named_by("a-b", "20221228-a-b-001") and not is_named_by("b", "20221228-a-b-001")

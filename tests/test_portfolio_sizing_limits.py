@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from otsport.core.errors import InputError, NoPrices
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
-from otsport.core.intent import Target, Verdict, View
+from otsport.core.intent import Step, Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
 from otsport.core.constraints import coverable_calls, pledged_shares
 from otsport.portfolio.limits import apply_limits
@@ -134,3 +134,89 @@ def test_pledged_shares_counts_short_calls_only():
 
 def test_coverable_calls_overpledged_is_none():
     assert coverable_calls({"KO": Decimal(100)}, book(KO=(100, 3))) == {}
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"expected_return": float("nan")}, "expected return of KO is nan"), ({"expected_return": float("inf")}, "expected return of KO is inf"),
+    ({"max_loss": -0.01}, "loss at the stop of KO is -0.01"), ({"max_loss": 1.01}, "loss at the stop of KO is 1.01"), ({"max_loss": float("nan")}, "stop of KO is nan"),
+    ({"confidence": -0.1}, "confidence of KO is -0.1"), ({"confidence": 1.1}, "confidence of KO is 1.1"), ({"confidence": float("nan")}, "confidence of KO is nan"),
+])
+def test_size_refuses_a_view_that_is_none_with_its_contract(change, words):
+    with pytest.raises(InputError, match=words):
+        size(view(**change), Sizing())
+
+
+@pytest.mark.parametrize("change, code", [({"expected_return": 0.0}, "NO_EDGE"), ({"expected_return": -0.1}, "NO_EDGE"), ({"confidence": 0.5}, "CONFIDENCE")])
+def test_size_without_an_edge_is_nothing_and_says_so(change, code):
+    target = size(view(**change), Sizing())
+    assert target.weight == 0 and [s.code for s in target.steps] == [code]
+    targets, (decision,) = size_all([view(**change)], Sizing())
+    assert targets == () and (decision.verdict, decision.code, decision.after) == (Verdict.REFUSED, code, 0.0)
+
+
+@pytest.mark.parametrize("edge", [{"max_loss": 0.0}, {"max_loss": 1.0}, {"confidence": 1.0}])
+def test_size_takes_the_ends_of_what_it_allows(edge):
+    assert size(view(**edge), Sizing(max_position_risk=1.0)).weight > 0
+
+
+def test_risk_at_its_limit_is_no_clip_and_beyond_it_is_one():
+    wish, base = view(max_loss=1.0), Sizing(base_size=0.25, max_position_risk=1.0, max_portfolio_risk=10.0)
+    full = size(wish, base)
+    just = base.model_copy(update={"max_position_risk": full.weight, "max_portfolio_risk": full.weight})
+    assert size_all([wish], just) == ((full,), size_all([wish], base)[1])
+    assert [d.verdict for d in size_all([wish], just)[1]] == [Verdict.ACCEPTED]
+    for name, code in (("max_position_risk", "POSITION_RISK"), ("max_portfolio_risk", "PORTFOLIO_RISK")):
+        (target,), (decision,) = size_all([wish], base.model_copy(update={name: full.weight * 0.5}))
+        assert target.steps == (*full.steps, Step(code.lower().replace("_", " "), full.weight * 0.5, full.weight * 0.5, code))
+        assert (decision.code, decision.before, decision.after) == (code, full.weight, full.weight * 0.5)
+
+
+def test_portfolio_risk_shrinks_all_alike_and_leaves_refusals_as_they_are():
+    wishes = [view("KO", max_loss=0.1), view("PEP", max_loss=0.3), view("XOM", expected_return=-0.1)]
+    rules = Sizing(base_size=0.1, max_position_risk=1.0, max_portfolio_risk=0.01)
+    targets, decisions = size_all(wishes, rules)
+    assert [(t.contract.symbol, t.weight) for t in targets] == [("KO", pytest.approx(0.025)), ("PEP", pytest.approx(0.025))]
+    assert [d.code for d in decisions] == ["PORTFOLIO_RISK", "PORTFOLIO_RISK", "NO_EDGE"]
+
+
+def limited(wishes, positions=None, limits=Limits()):
+    return apply_limits([Target(stock(s), w) for s, w in wishes.items()], limits, SECTORS, positions or {}, PRICES, NAV)
+
+
+def test_wish_of_nothing_is_a_target_and_no_refusal():
+    assert limited({"KO": 0.0}) == ((Target(stock("KO"), 0.0),), ())
+
+
+@pytest.mark.parametrize("weight", [-0.01, float("nan")])
+def test_wish_below_nothing_or_of_no_number_is_refused(weight):
+    targets, (decision,) = limited({"KO": weight})
+    assert targets == () and (decision.subject, decision.code, decision.after) == ("KO", "NO_SHORT", 0.0)
+
+
+def test_short_call_without_shares_makes_no_target():
+    assert limited({}, book(KO=(0, 1))) == ((), ())
+
+
+def test_limits_stand_in_the_steps_of_a_target():
+    floor, rules = 0.0635, Limits(max_position_weight=0.05)
+    (kept,), _ = limited({"KO": 0.01}, book(KO=(1000, 10)), rules)
+    assert kept.steps == (Step("pledged", floor, floor, "PLEDGED"),)
+    (cut,), (decision,) = limited({"KO": 0.08}, {}, rules)
+    assert cut.steps == (Step("position limit", 0.05, 0.05, "MAX_POSITION"),)
+    assert (decision.code, decision.before, decision.after) == ("MAX_POSITION", 0.08, 0.05)
+
+
+def test_wish_of_just_the_pledged_shares_is_no_clip():
+    assert limited({"KO": 0.0635}, book(KO=(1000, 10)))[1] == ()
+
+
+def test_sum_that_rounds_above_its_limit_is_no_clip():
+    wishes = {"AAPL": 0.1, "KO": 0.1, "XOM": 0.1}
+    assert sum(wishes.values()) > 0.3
+    assert limited(wishes, limits=Limits(max_position_weight=0.3, max_sector_weight=0.3, max_gross=0.3))[1] == ()
+
+
+def test_limits_of_a_book_without_value_are_refused():
+    for nav in (Decimal(0), Decimal(-1)):
+        with pytest.raises(InputError, match="NAV is"):
+            apply_limits([], Limits(), SECTORS, {}, PRICES, nav)

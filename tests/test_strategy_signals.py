@@ -210,3 +210,88 @@ def test_coordinate_opposite_sides_tie_goes_to_the_seller():
     sell = replace(BUY, signal_id="v:KO", strategy_id="value", signal_type=SignalType.SELL)
     (view,), outcomes = coordinate([BUY, sell], NOW)
     assert view.expected_return == -0.1 and outcome_counts(outcomes) == {"MERGED": 1, "REJECTED": 1}
+
+
+def test_momentum_takes_no_close_of_nothing_for_a_price():
+    closes = random_closes()
+    closes.iloc[-253, 3] = 0.0
+    with pytest.raises(NoPrices, match="no close of D"):
+        momentum_signals(closes, AS_OF)
+
+
+def test_momentum_of_nothing_is_no_signal_and_one_stock_may_be_wished_for():
+    closes = random_closes()
+    flat = pd.DataFrame(100.0, closes.index, closes.columns)
+    assert momentum_signals(flat, AS_OF) == ()
+    flat.iloc[-22, 4] = 100.1
+    assert [s.contract.symbol for s in momentum_signals(flat, AS_OF, top=1)] == ["E"]
+
+
+def test_covered_call_expects_its_bid_over_the_spot_for_the_time_that_it_runs():
+    (signal,), _ = chosen(0.3)
+    bid = quoted(signal.contract, 63.5, 0.3).bid
+    assert signal.expected_return == pytest.approx(bid / 63.5 / years_to_expiry(AS_OF, date(2023, 1, 20)))
+    assert signal.ts + timedelta(seconds=signal.ttl_seconds) == session_close(date(2022, 12, 28))
+
+
+@pytest.mark.parametrize("spot", [0.0, float("nan"), None])
+def test_covered_call_without_a_spot_is_an_error(spot):
+    with pytest.raises(DataError, match="no option chain or no spot"):
+        covered_call_signals({"KO": 1}, {"KO": CHAIN}, {}, {} if spot is None else {"KO": spot}, AS_OF)
+
+
+def test_call_candidates_lie_above_the_spot_and_up_to_the_widest_strike():
+    assert [float(c.strike) for c in call_candidates(CHAIN, 60.0, AS_OF)] == [62.5, 65.0, 67.5, 70.0, 75.0]
+    assert {c.expiry for c in call_candidates(CHAIN, 60.0, AS_OF, min_days=24)} == {date(2023, 1, 20)}
+    assert {c.expiry for c in call_candidates(CHAIN, 60.0, AS_OF, min_days=25)} == {date(2023, 2, 17)}
+    assert call_candidates(CHAIN, 60.0, AS_OF, min_days=60) == ()
+
+
+def test_covered_call_bid_of_just_the_least_premium_is_taken():
+    call = option("KO", date(2023, 1, 20), "65", "C")
+    quotes = {call.key: Quote(call, AS_OF, 0.10, 0.14)}
+    (sold,), refusals = covered_call_signals({"KO": 1}, {"KO": CHAIN}, quotes, {"KO": 63.5}, AS_OF)
+    assert sold.contract == call and refusals == ()
+
+
+def test_one_id_is_one_signal_and_the_newest_of_a_strategy_replaces_its_older_ones():
+    twin = replace(BUY, strategy_id="value", contract=stock("PEP"))
+    views, outcomes = coordinate([BUY, twin], NOW)
+    assert [v.contract.symbol for v in views] == ["KO"]
+    assert [o.reason for o in outcomes if o.outcome == "REJECTED"] == ["duplicate of signal m:KO"]
+    newer = replace(BUY, signal_id="m:KO:2", ts=BUY.ts + timedelta(hours=1), expected_return=0.2)
+    (view,), outcomes = coordinate([BUY, newer], NOW)
+    assert view.expected_return == 0.2 and [o.reason for o in outcomes if o.outcome == "REJECTED"] == ["replaced by m:KO:2, newer or first of its time"]
+
+
+@pytest.mark.parametrize("name, better", [("confidence", 0.9), ("expected_return", 0.2), ("max_loss", 0.01)])
+def test_of_two_signals_alike_the_better_one_counts(name, better):
+    (view,), _ = coordinate([BUY, replace(BUY, **{name: better})], NOW)
+    assert getattr(view, name) == better
+
+
+def test_signals_without_confidence_share_alike():
+    doubts = [replace(BUY, signal_id=s, strategy_id=s, confidence=0.0) for s in ("a", "b")]
+    (view,), _ = coordinate(doubts, NOW)
+    assert view.sources == (("a", 0.5), ("b", 0.5)) and view.confidence == 0.0 and view.expected_return == pytest.approx(0.1)
+
+
+def test_among_exits_of_both_sides_the_newest_prevails():
+    older = replace(BUY, signal_id="a", strategy_id="a", intent=Intent.CLOSE)
+    newer = replace(older, signal_id="b", strategy_id="b", signal_type=SignalType.SELL, ts=older.ts + timedelta(hours=1), confidence=0.1)
+    (view,), _ = coordinate([older, newer], NOW)
+    assert view.sources == (("b", 1.0),) and view.expected_return == -0.1
+
+
+def test_more_confidence_prevails_between_sides_and_an_exit_before_it():
+    sells = [replace(BUY, signal_id=s, strategy_id=s, signal_type=SignalType.SELL, confidence=0.45) for s in ("x", "y")]
+    (view,), _ = coordinate([BUY, *sells], NOW)
+    assert view.expected_return == -0.1 and view.confidence == pytest.approx(0.45)
+    (view,), _ = coordinate([replace(BUY, intent=Intent.REDUCE), *sells], NOW)
+    assert view.expected_return == 0.1
+
+
+def test_signal_of_this_very_instant_counts_and_one_of_boundless_loss_does_not():
+    assert coordinate([replace(BUY, ts=NOW)], NOW)[1][0].outcome == "MERGED"
+    assert coordinate([replace(BUY, max_loss=0.0)], NOW)[1][0].outcome == "MERGED"
+    assert coordinate([replace(BUY, max_loss=float("inf"))], NOW)[1][0].outcome == "REJECTED"

@@ -72,6 +72,11 @@ def _verdict(view: View, target: Target, sizing: Sizing) -> Decision:
     return Decision(key, Verdict.CLIPPED, clips[-1].code, f"loss at the stop {view.max_loss:.1%}: {text}", wished, target.weight)
 
 
+def _shrunk(target: Target, weight: float, bound: float) -> Target:
+    "The target with less weight, because of the portfolio's risk."
+    return Target(target.contract, weight, (*target.steps, Step("portfolio risk", bound, weight, "PORTFOLIO_RISK")))
+
+
 def size_all(
     views: Iterable[View],
     sizing: Sizing,
@@ -81,8 +86,5 @@ def size_all(
     risk = sum(target.weight * view.max_loss for view, target in pairs)
     if risk > sizing.max_portfolio_risk * (1 + 1e-12):
         scale = sizing.max_portfolio_risk / risk
-        pairs = [
-            (v, Target(t.contract, t.weight * scale, (*t.steps, Step("portfolio risk", sizing.max_portfolio_risk, t.weight * scale, "PORTFOLIO_RISK"))) if t.weight > 0 else t)
-            for v, t in pairs
-        ]
+        pairs = [(v, _shrunk(t, t.weight * scale, sizing.max_portfolio_risk)) for v, t in pairs]
     return tuple(t for _, t in pairs if t.weight > 0), tuple(_verdict(v, t, sizing) for v, t in pairs)
