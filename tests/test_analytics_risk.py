@@ -181,3 +181,8 @@ def test_scenario_pnl_vol_shifts_of_other_sessions_are_refused():
     call = option("KO", date(2023, 1, 20), "65", "C")
     with pytest.raises(InputError, match="7 is in past_returns but not in vol_shifts"):
         scenario_pnl({call: 1}, {"KO": 63.5}, pd.DataFrame({"KO": [0.1]}, index=[7]), {call.key: 0.2}, NOW, vol_shifts=pd.DataFrame({"KO": [0.0]}, index=[8]))
+
+
+def test_parts_of_gains_too_far_to_count_are_zero():
+    gains = pd.DataFrame({"a": np.r_[np.zeros(999), 10_000.0], "b": np.zeros(1000)})
+    assert component_var(gains).tolist() == [0.0, 0.0]

@@ -7,7 +7,7 @@ from book_support import ACCOUNT, CALL, CAPITAL, CONTRACTS, OPEN, PORTFOLIO, fil
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otsport.book.ledger import book_commission, book_fill, book_move, deposit, match_fifo, positions_from, trial_balance
+from otsport.book.ledger import balances_after, book_commission, book_fill, book_move, deposit, match_fifo, positions_from, trial_balance
 from otsport.core.errors import CheckFailed, InputError
 from otsport.core.books import Lot, Position, TransactionKind
 from otsport.core.contracts import stock
@@ -154,3 +154,48 @@ def test_trial_balance_sees_a_changed_leg():
     object.__setattr__(history[1].legs[0], "amount", Decimal("-624.99"))
     with pytest.raises(CheckFailed, match="DU123456.*0.01 USD"):
         trial_balance(history)
+
+
+@pytest.mark.parametrize("qty, price", [("0", "10"), ("NaN", "10"), ("Infinity", "10"), ("5", "-0.01"), ("5", "NaN"), ("5", "Infinity")])
+def test_move_of_no_units_or_at_no_price_is_refused_by_name(qty, price):
+    with pytest.raises(InputError, match="BUY|buy.*x moves"):
+        book_move(TransactionKind.BUY, "x", Position(ACCOUNT, PORTFOLIO, stock("KO")), Decimal(qty), Decimal(price), OPEN)
+
+
+def test_move_at_nothing_is_booked():
+    after = book_move(TransactionKind.BUY, "x", Position(ACCOUNT, PORTFOLIO, stock("KO")), Decimal(5), Decimal(0), OPEN).after
+    assert (after.qty, after.cost) == (5, 0)
+
+
+@pytest.mark.parametrize("qty", ["0", "-1", "NaN", "Infinity"])
+def test_fill_of_no_units_is_refused(qty):
+    with pytest.raises(InputError, match="must be positive"):
+        book_fill(replace(fill_of(1, stock("KO"), Side.BUY, 10, "62.50"), qty=Decimal(qty)), PORTFOLIO, None)
+
+
+@pytest.mark.parametrize("change, words", [({"portfolio": "other"}, "commission x0001 belongs to"), ({"contract": stock("IBM")}, "commission x0001 belongs to")])
+def test_commission_on_a_position_of_another_place_is_refused(change, words):
+    fill = fill_of(1, stock("KO"), Side.BUY, 10, "62.50")
+    with pytest.raises(InputError, match=words):
+        book_commission(Commission("x0001", Decimal("1.30")), fill, PORTFOLIO, replace(Position(ACCOUNT, PORTFOLIO, stock("KO")), **change), OPEN)
+
+
+@pytest.mark.parametrize("charge, words", [(Commission("x0009", Decimal(1)), "does not belong to fill"), (Commission("x0001", Decimal(1), "EUR"), "is in EUR")])
+def test_commission_of_another_fill_or_currency_is_refused(charge, words):
+    fill = fill_of(1, stock("KO"), Side.BUY, 10, "62.50")
+    with pytest.raises(InputError, match=words):
+        book_commission(charge, fill, PORTFOLIO, Position(ACCOUNT, PORTFOLIO, stock("KO")), OPEN)
+
+
+@settings(max_examples=50, deadline=None)
+@given(trades, st.data())
+def test_running_balances_are_the_trial_balance_of_what_came_in_between(drawn, data):
+    history, *_ = run_book(drawn)
+    cut = data.draw(st.integers(0, len(history)))
+    assert {k: v for k, v in balances_after(balances_after({}, history[:cut]), history[cut:]).items() if v} == {k: v for k, v in balances_after({}, history).items() if v}
+    names: dict = {}
+    for (_, _, name, _), amount in trial_balance(history).items():
+        name = name.partition(":")[0]
+        names[name] = names.get(name, ZERO) + amount
+    assert balances_after({}, history) == names
+    assert balances_after({"cash": Decimal(7)}, history, "EUR") == {"cash": 7}  # nothing of them is in that currency

@@ -11,7 +11,7 @@ from otsport.brokers.protocol import check_may_trade, check_served
 from otsport.core.contracts import stock
 from otsport.core.errors import AccountNotServed, IllegalTransition, InputError
 from otsport.core.orders import (
-    TRANSITIONS, Fill, Order, OrderEvent, OrderRecord, OrderState, Side, fold, is_correction, missing_qty, next_state,
+    TRANSITIONS, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side, fold, is_correction, missing_qty, next_state,
 )
 from otsport.core.settings import BrokerProfile, account_mode
 
@@ -246,3 +246,27 @@ def test_adapter_trades_on_no_other_account(profile, served, account, why):
 
 def test_correction_is_told_by_its_last_digits():
     assert [is_correction(e) for e in ("a.b.01", "a.b.02", "a.b.10", "plain", "12")] == [False, True, True, False, False]
+
+
+def test_order_takes_words_and_integers_for_what_they_say():
+    made = Order("x", "DU1", "core", stock("KO"), "SELL", 100, "LMT", "62.70", waits_for=["y"])
+    assert made.side is Side.SELL and made.order_type is OrderType.LIMIT and made.waits_for == ("y",)
+    assert (made.signed_qty, made.limit_price) == (-100, Decimal("62.70")) and type(made.qty) is Decimal
+    assert hash(made) == hash(replace(made))
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"contract": "KO"}, "is no contract"), ({"side": "HOLD"}, "sides are BUY and SELL"), ({"order_type": "STOP"}, "types MKT, LMT"), ({"qty": True}, "a bool"), ({"qty": 1.0}, "a float"),
+    ({"qty": "many"}, "is no number"), ({"qty": 0}, "not a positive whole number"), ({"qty": -1}, "not a positive whole number"), ({"qty": "1.5"}, "not a positive whole number"),
+    ({"limit_price": 5}, "MKT with limit price 5"), ({"order_type": "LMT"}, "LMT with limit price None"), ({"account": ""}, "account is blank"), ({"waits_for": ["x"]}, "waits for itself"),
+    ({"not_before": datetime(2022, 12, 28)}, "no time zone"),
+])
+def test_order_that_is_none_is_refused_by_name(change, words):
+    with pytest.raises(InputError, match=words):
+        Order(**{"order_ref": "x", "account": "DU1", "portfolio": "core", "contract": stock("KO"), "side": Side.BUY, "qty": 100} | change)
+
+
+def test_status_that_tells_a_fill_moves_an_order_to_partly_filled_and_none_does_not():
+    assert next_state(CREATED, said(S.WORKING, 0)).state is S.WORKING
+    assert next_state(CREATED, said(S.WORKING, 5)).state is S.PARTIALLY_FILLED
+    assert next_state(CREATED, said(S.WORKING)).state is S.WORKING

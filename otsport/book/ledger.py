@@ -67,8 +67,8 @@ def book_move(
     opened: datetime | None = None,  # of a lot that it opens, when not `ts`
 ) -> Booking:  # with `before` = `at`
     "Book units that move at a price: close the oldest lots, realize their gain, open the rest."
-    if not qty or not price >= 0:
-        raise InputError(f"{kind} {ref} moves {qty} {at.contract} at {price}: units must not be zero nor a price negative")
+    if not (qty.is_finite() and price.is_finite()) or qty == 0 or price < 0:
+        raise InputError(f"{kind} {ref} moves {qty} {at.contract} at {price}: finite units other than zero, at a finite price from 0 upward")
     contract, m = at.contract, at.contract.multiplier
     try:
         with localcontext(_EXACT):
@@ -96,7 +96,7 @@ def book_fill(
     ts: datetime | None = None,  # when it is booked, UTC; the instant of the fill when not given
 ) -> Booking:
     "Book an execution."
-    if not (fill.qty > 0 and fill.qty.is_finite()):
+    if not (fill.qty.is_finite() and fill.qty > 0):
         raise InputError(f"fill {fill.exec_id} of {fill.contract} in account {fill.account} has quantity {fill.qty}: it must be positive")
     at = position or Position(fill.account, portfolio, fill.contract)
     _check_place(f"fill {fill.exec_id}", fill.account, portfolio, fill.contract, at)
