@@ -73,8 +73,7 @@ async def close_past(desk: Desk, book: Book) -> Book:
     closes, before = official_closes(desk, session), official_closes(desk, previous_session(session))
     known = {p.contract.key: p.mark for p in previous.positions if p.qty} if previous else {}
     entries = store.transactions(m.portfolio, since=previous)
-    booked = [t.ts for t in entries]
-    ts = max(session_close(session), *booked)
+    ts = max([session_close(session), *(t.ts for t in entries)])
     expiries = expire_due(book.positions, closes, session, ts)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     entries += [b.transaction for b in expiries]
