@@ -186,3 +186,16 @@ def test_scenario_pnl_vol_shifts_of_other_sessions_are_refused():
 def test_parts_of_gains_too_far_to_count_are_zero():
     gains = pd.DataFrame({"a": np.r_[np.zeros(999), 10_000.0], "b": np.zeros(1000)})
     assert component_var(gains).tolist() == [0.0, 0.0]
+
+
+def test_var_of_quantstats_is_that_of_a_normal_sample():
+    x = np.random.default_rng(5).normal(0.001, 0.01, 250)
+    assert historical_var(x, 0.95, "quantstats") == pytest.approx(1.6448536269514722 * x.std(ddof=1) - x.mean(), rel=1e-12)
+
+
+def test_vol_may_be_shifted_down_to_nothing_and_not_below():
+    call, moves = option("KO", date(2023, 1, 20), "65", "C"), pd.DataFrame({"KO": [0.0, 0.1]})
+    down = lambda by: scenario_pnl({call: 1}, {"KO": 63.5}, moves, {call.key: 0.2}, NOW, vol_shifts=pd.DataFrame({"KO": [0.0, -by]}))
+    assert down(0.2).iloc[1, 0] == pytest.approx(100 * (63.5 * 1.1 - 65 - bsm_price(63.5, 65, years_to_expiry(NOW, call.expiry), 0, 0, 0.2, "C")))
+    with pytest.raises(DataError, match="below 0"):
+        down(0.2001)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from broker_contract import CHECKS, World, open_market
@@ -1014,3 +1015,65 @@ def test_contract_under_ib_async(ib_async_python):
     done = subprocess.run([ib_async_python, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert f"{len(CHECKS)} passed" not in done.stdout and " passed" in done.stdout and "skipped" not in done.stdout
+
+
+# ---------------------------------------------------------------- a new connection
+
+def test_new_connection_knows_nothing_of_the_old_one():
+    async def scene():
+        async with gateway() as (server, exchange), connected(server.port) as broker:
+            world = world_of(broker, server.port)
+            await world.beat()
+            await broker.watch([KO])
+            order = world.order(1, Side.BUY, 10)
+            await world.beat()
+            await broker.place(order)
+            await world.until(world.done(order))
+            assert KO.key in broker.live
+            await broker.connect()
+            assert broker.live == {}
+            with pytest.raises(BrokerError, match=f"no working order {order.order_ref} of client id"):
+                await broker.cancel(order.order_ref)
+            with pytest.raises(BrokerError, match="call heartbeat"):
+                await broker.quotes([KO])
+            for message in broker.drain():
+                assert message.ts is not None
+
+    run(scene())
+
+
+def test_what_was_heard_before_the_first_heartbeat_waits_for_its_time():
+    async def scene():
+        async with gateway() as (server, exchange), connected(server.port) as broker:
+            world = world_of(broker, server.port)
+            await world.beat()
+            order = world.order(1, Side.BUY, 10, limit=Decimal("1.00"))
+            await broker.place(order)
+            await world.beat()
+            await broker.disconnect()
+            fresh = IBBroker(profile(server.port))
+            assert fresh.drain() == []
+            await fresh.connect()
+            with pytest.raises(BrokerError, match="call heartbeat"):
+                fresh.drain()
+            now = await fresh.heartbeat()
+            assert {m.ts for m in fresh.drain() if m.order_ref == order.order_ref} == {now}
+            await fresh.disconnect()
+
+    run(scene())
+
+
+def test_order_that_the_socket_does_not_take_is_a_timeout_that_says_so():
+    async def scene():
+        async with gateway() as (server, exchange), connected(server.port, timeout_seconds=0.2) as broker:
+            await broker.heartbeat()
+            line = broker._line
+            real = line.client.conn.transport
+            line.client.conn.transport = SimpleNamespace(get_write_buffer_size=lambda: 1, is_closing=lambda: False)
+            try:
+                with pytest.raises(BrokerTimeout, match="order x could not be written within 0.2 s; it may or may not arrive"):
+                    await asyncio.wait_for(ib_line.flush(line, "order x"), 3)
+            finally:
+                line.client.conn.transport = real
+
+    run(scene())

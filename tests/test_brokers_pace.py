@@ -113,3 +113,16 @@ def test_clock_that_stands_or_runs_back_gives_no_tokens():
         pacer.add(question(n))
     assert len(pacer.release(5.0)) == 1
     assert pacer.release(5.0) == pacer.release(4.0) == []
+
+
+def test_cancel_in_a_storm_leaves_at_once_from_a_rate_of_32():
+    storm = [(n / 200, question(n)) for n in range(400)]
+    assert dict((m, t) for t, m in run_out(Pacer(32), [*storm, (1.234, cancel(7))]))[cancel(7)] == 1.234
+
+
+def test_second_warning_holds_for_a_second_more_than_the_first():
+    pacer = Pacer(40)
+    pacer.pause(10.0, 1.0)
+    pacer.pause(10.5, 1.0)
+    pacer.add(cancel(1))
+    assert pacer.release(11.9) == [] and pacer.release(12.1) == [cancel(1)]

@@ -1,4 +1,6 @@
 """What the words, numbers and codes of TWS mean: pure functions, tried against hand-made messages."""
+import asyncio
+import logging
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otsport.brokers import ib_words
 from otsport.brokers.ib_words import (
     CODES, DELAYED, STATES, code_row, exact_number, expiry_date, from_ib, in_words, instant, is_doubtful, order_state, state_by_code, to_commission,
     to_fill, to_ib, to_ib_order,
 )
 from otsport.core.contracts import Contract, from_key, option, stock
-from otsport.core.errors import BrokerError, DataError
+from otsport.core.errors import BrokerError, DataError, SettingsError
 from otsport.core.orders import Order, OrderState, OrderType, Side
 from otsport.core.settings import BrokerCode
 
@@ -247,3 +250,42 @@ def test_fill_of_an_execution():
 def test_commission_is_a_charge_a_rebate_or_pending(commission, gain, amount):
     told = to_commission(SimpleNamespace(execId="x", commission=commission, currency="USD", realizedPNL=gain))
     assert (told and str(told.amount)) == amount
+
+
+def test_number_as_large_as_no_value_is_none():
+    with pytest.raises(DataError, match="no value"):
+        exact_number(1e300)
+
+
+def test_stock_is_in_the_currency_that_the_broker_says_or_in_dollars():
+    told = SimpleNamespace(secType="STK", symbol="KO", currency="EUR", conId=1)
+    assert from_ib(told).currency == "EUR"
+    told.currency = ""
+    assert from_ib(told).currency == "USD"
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Loads the library that has a name."""
+    def load(*names):
+        async def ask():
+            return ib_words.library()
+        monkeypatch.setattr(ib_words, "LIBRARIES", names)
+        return asyncio.run(ask())
+    return load
+
+
+def test_library_is_silent_where_nobody_listens(loaded, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("ib_insync"), "handlers", [])
+    for _ in range(2):
+        assert loaded("no_such_library", "ib_insync").__name__ == "ib_insync"
+        assert [type(h) for h in logging.getLogger("ib_insync").handlers] == [logging.NullHandler]
+
+
+def test_library_that_is_missing_or_broken_is_told_with_the_next_step(loaded, monkeypatch, tmp_path):
+    with pytest.raises(SettingsError, match="neither ib_insync nor ib_async is installed: pip install"):
+        loaded("no_such_library")
+    (tmp_path / "broken_library.py").write_text("from eventkit import nothing_of_the_kind\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match="broken_library is installed but cannot be imported.*keep one of them"):
+        loaded("broken_library")

@@ -126,3 +126,8 @@ def test_coverable_calls_are_covered_and_one_more_is_not(shares, calls):
 def test_opening_sales_are_what_is_sold_beyond_what_is_held(sold, held):
     records = [working(CALL, Side.SELL, n) for n in sold]
     assert opening_sales(records, book(CALL=held)).get(CALL, 0) == max(sum(sold) - max(held, 0), 0)
+
+
+def test_flat_positions_bind_nothing():
+    flat = book(CALL=0, PUT=0, KO=0)
+    assert pledged_shares(flat) == {} and secured_cash(flat) == 0 and book_weights(flat, [], {"KO": D(60)}, D(1000)) == {}

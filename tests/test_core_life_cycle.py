@@ -1,6 +1,6 @@
 """The life of an order: one end whatever the order of its messages, and nothing lost on the way."""
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otsport.brokers.protocol import check_may_trade, check_served
-from otsport.core.contracts import stock
+from otsport.core.contracts import option, stock
 from otsport.core.errors import AccountNotServed, IllegalTransition, InputError
 from otsport.core.orders import (
     TRANSITIONS, Fill, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side, fold, is_correction, missing_qty, next_state,
@@ -270,3 +270,18 @@ def test_status_that_tells_a_fill_moves_an_order_to_partly_filled_and_none_does_
     assert next_state(CREATED, said(S.WORKING, 0)).state is S.WORKING
     assert next_state(CREATED, said(S.WORKING, 5)).state is S.PARTIALLY_FILLED
     assert next_state(CREATED, said(S.WORKING)).state is S.WORKING
+
+
+def test_cash_of_a_fill_counts_the_multiplier_and_the_side():
+    call = replace(fill(2, 1), contract=option("KO", date(2023, 1, 20), "65", "C"), price=Decimal("1.05"))
+    assert call.cash == -210 and replace(call, side=Side.SELL).cash == 210 and replace(call, side=Side.SELL).signed_qty == -2
+
+
+def test_number_of_the_broker_comes_with_the_first_message_that_has_it():
+    assert next_state(CREATED, fill(40, 1)).perm_id == 100001
+    assert next_state(replace(CREATED, perm_id=7), fill(40, 1)).perm_id == 7
+
+
+def test_instant_of_an_order_is_kept_in_utc():
+    local = datetime(2022, 12, 28, 16, tzinfo=timezone(timedelta(hours=1)))
+    assert replace(ORDER, not_before=local).not_before.tzinfo is timezone.utc

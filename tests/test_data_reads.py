@@ -236,3 +236,14 @@ def test_a_session_after_many_reads_as_many_rows_as_the_first(place):
         before = store.rows_read
         assert len(store.orders("main")) == 120 and store.rows_read - before == 120  # what grows is counted as growing
         store.verify()
+
+
+def test_first_deposit_is_that_of_the_portfolio(place):
+    with place.open() as store:
+        with store.unit(TS) as unit:
+            unit.add_portfolio("other", "DU2")
+            unit.book(deposit("o", "7.00", "other", "DU2"))
+            unit.add_portfolio("main", "DU1")
+            for ref, amount in (("a", "5.00"), ("b", "3.00")):
+                unit.book(deposit(ref, amount))
+        assert [store.first_deposit(p) for p in ("main", "other", "none")] == [5, 7, 0]

@@ -321,3 +321,13 @@ def test_modify_to_what_no_order_can_be_leaves_the_old_one_working(tmp_path):
 def test_command_of_nobody_or_without_a_reason_is_refused(who, reason):
     with pytest.raises(InputError, match="a command needs"):
         Asked(who, reason)
+
+
+def test_next_reference_is_one_more_than_the_orders_of_the_session(tmp_path):
+    async def doing(desk, book, exchange):
+        assert commands.next_ref(book) == "20221215-main-001"
+        for n in (1, 2):
+            book, placed = await commands.place(desk, book, buy(book), ANA)
+            assert placed.subject == f"20221215-main-00{n}"
+        assert commands.next_ref(book) == "20221215-main-003"
+    on_desk(tmp_path, doing)

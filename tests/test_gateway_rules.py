@@ -8,9 +8,9 @@ from exchange_support import CALL, EXPIRY, KO, LAST, LATER_CALL, PUT, THURSDAY, 
 
 from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Quote, Right, option, stock
-from otsport.core.errors import BrokerError, InputError
+from otsport.core.errors import BrokerError, InputError, NoPrices
 from otsport.core.orders import OrderType, Side
-from otsport.core.venues import commission_due, commission_estimate, stock_tick, tick_of
+from otsport.core.venues import commission_due, commission_estimate, exact_mark, stock_tick, tick_of
 from otsport.gateway.accounts import (
     Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, put_release, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
 )
@@ -682,3 +682,21 @@ def test_journal_of_another_beginning_is_refused(tmp_path, cash_, seed, words):
     market.seed = seed
     with pytest.raises(BrokerError, match=words):
         Exchange(market, {"DU1": D(cash_)}, THURSDAY, tmp_path / "j")
+
+
+def test_number_of_the_128th_symbol_s_options_is_hashed():
+    symbols = tuple(f"S{n}" for n in range(128))
+    numbers = [contract_number(option(symbol, EXPIRY, 60, "C"), symbols) for symbol in symbols[126:]]
+    assert numbers[0] < HASHED <= numbers[1] < 2**31 and symbol_of(numbers[0], symbols) == "S126"
+
+
+def test_mark_of_nothing_is_a_mark_and_a_missing_one_is_none():
+    assert exact_mark(Quote(KO, NOW, 0.0, 0.0, last=0.0)) == 0
+    with pytest.raises(NoPrices, match="no price to value"):
+        exact_mark(Quote(CALL, NOW, float("nan"), float("nan")))
+
+
+def test_calls_that_cash_pays_for_count_their_multiplier():
+    for cash_, bought in (("1000.00", 3), ("331.00", 1), ("330.99", 0)):  # a call at 3.30 costs 330 dollars and one of commission, three 990 and 1.95
+        state = at(cash_, order("BUY", 5, "3.30", CALL))
+        assert affordable(state, state.orders[100001], D(5), D("3.30")) == bought

@@ -260,3 +260,14 @@ def test_optimizer_puts_labels_in_order():
         assert solve(mu, frame, bounds).weights == pytest.approx(solve(mu, sigma, bounds).weights, abs=1e-9)
         with pytest.raises(InputError, match=f"{names[0]} is in the bounds but not in the expected returns"):
             solve(series[1:], frame, bounds)
+
+
+@pytest.mark.parametrize("change", [{"upper": (0.5, -0.1)}, {"upper": (0.5, float("nan"))}, {"lower": (0.0, -0.1)}, {"sector_cap": -0.1}, {"max_gross": -0.1}])
+def test_bounds_below_nothing_are_refused(change):
+    with pytest.raises(InputError, match="from 0 upward"):
+        Bounds(**{"names": ("A", "B"), "upper": (0.5, 0.5)} | change)
+
+
+def test_covariance_of_nothing_is_refused_as_such():
+    with pytest.raises(InputError, match="not positive semidefinite"):
+        max_sharpe([0.1, 0.1], np.zeros((2, 2)), Bounds(("A", "B"), (0.5, 0.5)))

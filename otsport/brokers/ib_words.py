@@ -107,7 +107,7 @@ def expiry_date(text: str) -> date:
 def _trading_day(day: date, about: str) -> date:
     "A day on which an option may expire; one on which the exchange is closed was shifted by a time zone."
     try:
-        open_then = day.weekday() < 5 and is_session(day)
+        open_then = is_session(day)
     except InputError:  # later than the calendar reaches
         open_then = day.weekday() < 5
     if not open_then:

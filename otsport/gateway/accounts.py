@@ -52,7 +52,7 @@ def move(book: Book, contract: Contract, qty: Decimal, price: Decimal) -> Decima
     "Change a position by `qty` (signed) at `price`; returns the realized dollars, None when nothing was closed."
     held, cost = book.qty.get(contract, Decimal(0)), book.cost.get(contract, Decimal(0))
     unit = price * contract.multiplier
-    closed = min(abs(qty), abs(held)) * (1 if held > 0 else -1) if held * qty < 0 else Decimal(0)
+    closed = min(abs(qty), abs(held)).copy_sign(held) if held * qty < 0 else Decimal(0)
     freed = cost * closed / held if closed else Decimal(0)
     book.qty[contract] = held + qty
     book.cost[contract] = cost - freed + (qty + closed) * unit
