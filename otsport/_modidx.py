@@ -2571,6 +2571,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'otsport/portfolio/rebalance.py')},
             'otsport.portfolio.sizing': { 'otsport.portfolio.sizing._nothing': ( 'portfolio/sizing.html#_nothing',
                                                                                  'otsport/portfolio/sizing.py'),
+                                          'otsport.portfolio.sizing._shrunk': ( 'portfolio/sizing.html#_shrunk',
+                                                                                'otsport/portfolio/sizing.py'),
                                           'otsport.portfolio.sizing._verdict': ( 'portfolio/sizing.html#_verdict',
                                                                                  'otsport/portfolio/sizing.py'),
                                           'otsport.portfolio.sizing.confidence_factor': ( 'portfolio/sizing.html#confidence_factor',
