@@ -80,7 +80,7 @@ CASES = [
     ("WAITING", order(not_before=NOW + timedelta(microseconds=1)), order(not_before=NOW)),
     ("SYMBOL", order(contract=stock("GME")), {}),
     ("EXPIRED", order(contract=replace(CALL, expiry=date(2022, 12, 27))), {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE}),
-    ("QUANTITY", order(qty=MAX_ORDER_QTY + 1, limit_price=Decimal("1.02")) | {"quote": PENNY}, order(qty=MAX_ORDER_QTY, limit_price=Decimal("1.02")) | {"quote": PENNY}),
+    ("QUANTITY", order(qty=MAX_ORDER_QTY + 1, limit_price=Decimal("1.02")) | {"quote": PENNY}, order(qty=MAX_ORDER_QTY, limit_price=Decimal("1.02")) | {"quote": PENNY, "cash": Decimal(102_000)}),
     ("SESSION_CLOSED", {"now": CLOSES} | quote(ts=CLOSES), {"now": CLOSES - timedelta(seconds=1)} | quote(ts=CLOSES)),
     ("NO_QUOTE", {"quote": None}, {}),
     ("NO_QUOTE", quote(contract=stock("AAPL")), {}),
@@ -126,9 +126,16 @@ CASES = [
     ("UNSECURED", {"order": MARKET, "positions": held((PUT, -16))}, {"order": MARKET, "positions": held((PUT, -15))}),
     ("UNSECURED", {"orders": book((replace(SOLD_PUT, order_ref="p"), "unknown", 0))}, {"orders": book((replace(SOLD_PUT, order_ref="p"), "rejected", 0))}),
     ("UNSECURED", {"positions": held((PUT, -15)), "orders": book((OTHER, "working", 0))}, {"positions": held((PUT, -14)), "orders": book((OTHER, "working", 0))}),
-    ("UNSECURED", {"positions": held((PUT, -1)), "orders": book((replace(MARKET, order_ref="m"), "working", 0))}, {"orders": book((replace(MARKET, order_ref="m"), "working", 0))}),
+    ("UNSECURED", {"positions": held((PUT, -1)), "orders": book((replace(MARKET, order_ref="m"), "working", 0))}, {"positions": held((PUT, -1)), "orders": book((replace(MARKET, order_ref="m"), "cancelled", 0))}),
     ("UNSECURED", {"order": replace(ORDER, contract=PUT, qty=Decimal(2), limit_price=Decimal("0.60")), "quote": PUT_QUOTE, "positions": held((PUT, -1)), "cash": Decimal(0)},
      {"order": replace(ORDER, contract=PUT, qty=Decimal(1), limit_price=Decimal("0.60")), "quote": PUT_QUOTE, "positions": held((PUT, -1)), "cash": Decimal(0)}),
+    ("NO_CASH", {"cash": Decimal("6269.99")}, {"cash": Decimal("6270.00")}),  # 100 shares at 62.70
+    ("NO_CASH", {"cash": Decimal(-1)}, {"cash": Decimal(-1), "limits": Limits(max_gross=1.01)}),  # a gross limit above 1 is what lets a book borrow
+    ("NO_CASH", {"order": MARKET, "cash": Decimal("6261.99")}, {"order": MARKET, "cash": Decimal("6262.00")}),
+    ("NO_CASH", {"orders": book((OTHER, "unknown", 0)), "cash": Decimal(12_539)}, {"orders": book((OTHER, "unknown", 0)), "cash": Decimal(12_540)}),
+    ("NO_CASH", {"orders": book((replace(MARKET, order_ref="m"), "working", 0))}, {"orders": book((replace(MARKET, order_ref="m"), "cancelled", 0))}),
+    ("NO_CASH", {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE, "cash": Decimal(26_999)},
+     {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE, "cash": Decimal(0), "positions": held((CALL, -100))}),  # bought back
     ("ORDER_VALUE", order(qty=Decimal(3_988)) | RICH, order(qty=Decimal(3_987)) | RICH),
     ("ORDER_VALUE", sold_put(order=replace(SOLD_PUT, qty=Decimal(42)), **RICH), sold_put(order=replace(SOLD_PUT, qty=Decimal(41)), **RICH)),  # at the strike, not the premium
     ("ORDER_WEIGHT", {"nav": 31_349.0}, {"nav": 31_351.0}),
@@ -200,7 +207,7 @@ def test_expiry_day_lasts_until_new_york_ends_it():
 def test_gate_never_lets_more_pass_than_its_limits(qty, price, nav, side):
     cents = Decimal(f"{price:.2f}")
     wish = replace(ORDER, qty=Decimal(qty), limit_price=cents, side=side)
-    decision = judge({"order": wish, "nav": nav, "positions": held((KO, 10**6))} | quote(bid=float(cents), ask=float(cents)))
+    decision = judge({"order": wish, "nav": nav, "cash": Decimal(10**12), "positions": held((KO, 10**6))} | quote(bid=float(cents), ask=float(cents)))
     value = qty * cents
     limits = Limits()
     inside = qty <= MAX_ORDER_QTY and value <= limits.max_order_value and float(value) / nav <= limits.max_order_weight

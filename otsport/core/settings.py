@@ -133,7 +133,7 @@ class Limits(_Checked):
     "Rules on the book and on each order; fractions are decimals of NAV."
     max_position_weight: float = Field(default=0.15, gt=0, le=1)
     max_sector_weight: float = Field(default=0.35, gt=0, le=1)
-    max_gross: float = Field(default=1.0, gt=0)
+    max_gross: float = Field(default=1.0, gt=0)  # above 1 the book may borrow; else a buy beyond its cash is refused
     max_order_weight: float = Field(default=0.20, gt=0, le=1)  # value of one order
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0)  # dollars, value of one order
     max_quote_age_seconds: float = Field(default=60.0, gt=0)  # an older quote is stale

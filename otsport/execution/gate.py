@@ -47,6 +47,7 @@ class Reason(StrEnum):
     PLEDGED = "PLEDGED"  # shares sold that cover a short call or are being sold already
     NO_SHORT = "NO_SHORT"  # more shares sold than are held
     UNSECURED = "UNSECURED"  # a put sold without the cash to pay for its shares, or a buy with that cash
+    NO_CASH = "NO_CASH"  # a buy that costs more than the cash that is free: the book would borrow
     ORDER_VALUE = "ORDER_VALUE"  # dollars
     ORDER_WEIGHT = "ORDER_WEIGHT"  # fraction of NAV
     MAX_POSITION = "MAX_POSITION"  # the symbol would weigh too much
@@ -180,7 +181,7 @@ def _opening(order: Order, at: Circumstances) -> Decimal:
 
 
 def check_cover(order: Order, at: Circumstances) -> Decision | None:
-    "Refuse to sell a call without free shares, shares that are bound or not held, a put without its cash, and to buy with the cash of puts that are sold."
+    "Refuse a call without free shares, shares that are bound or not held, a put without its cash, and a buy without free cash."
     if order.side is Side.BUY:
         return _check_purchase(order, at)
     match order.contract.right:
@@ -212,21 +213,24 @@ def _check_shares(order: Order, at: Circumstances) -> Decision | None:
 
 
 def _check_purchase(order: Order, at: Circumstances) -> Decision | None:
-    "What is bought to close a short position is always let through."
+    "What is bought to close a short position is always let through; nothing is paid with the cash of puts, or with borrowed cash unless `max_gross` allows it."
     held = at.positions[order.contract.key].qty if order.contract.key in at.positions else Decimal(0)
     opening, secured = order.qty - min(max(-held, Decimal(0)), order.qty), secured_cash(at.positions)
     puts_leave = any(contract.right is Right.PUT for contract in opening_sales(at.working(order), at.positions))
-    if not opening or not (secured or puts_leave):
+    borrows = at.limits.max_gross > 1
+    if not opening or borrows and not (secured or puts_leave):
         return None
+    reason, others = Reason.NO_CASH, "the others pay for orders that are open; buy less"
+    if secured or puts_leave:
+        reason, others = Reason.UNSECURED, "the others secure puts that are sold, or pay for orders that are open"
     leaving = leaving_cash(at.working(order), at.positions)
     if leaving is None:
-        return _refuse(order, Reason.UNSECURED, "a buy at market is open, whose cost is not known, and puts are sold: wait until it is done")
+        return _refuse(order, reason, "a buy at market is open, whose cost is not known: wait until it is done, then send this one")
     price = order.limit_price if order.limit_price is not None else Decimal(repr(float(at.quote.ask)))
     needed, free = opening * price * order.contract.multiplier, max(at.cash - secured - leaving, Decimal(0))
     if needed <= free:
         return None
-    return _refuse(order, Reason.UNSECURED, f"{order} may cost {needed:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free: the others secure puts that are sold, "
-                                            "or pay for orders that are open", float(needed), float(free))
+    return _refuse(order, reason, f"{order} may cost {needed:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free: {others}", float(needed), float(free))
 
 
 def _check_put(order: Order, opening: Decimal, at: Circumstances) -> Decision | None:
