@@ -88,6 +88,24 @@ def test_strange_message_is_named_the_rest_is_booked_and_a_person_lets_it_go_on(
         assert (after.cash, after.fills.keys()) == (D("996194.60"), {"e1", "e2"})
 
 
+@pytest.mark.parametrize("fill_first", [True, False])
+def test_charge_in_another_currency_is_named_the_rest_is_booked_and_a_person_lets_it_go_on(tmp_path, fill_first):
+    euros, fill = Commission("e1", D("1.00"), "EUR"), part(FIRST, "e1", 40)
+    with outbox(tmp_path, FIRST, SECOND) as (store, book):
+        news = [fill, euros] if fill_first else [euros, fill]
+        with pytest.raises(CheckFailed, match="commission 1.00 of execution e1 is in EUR, KO in USD.*acknowledge 'e1'"):
+            absorb(store, book, [*news, part(SECOND, "e2", 10, "130.00"), Commission("e2", D("1.00"))], TS)
+        book = again(store)
+        assert book.fills.keys() == {"e1", "e2"} and book.charged == {"e2"} and book.cash == D("996194.60")
+        with pytest.raises(CheckFailed, match="is in EUR"):
+            absorb(store, book, [euros], TS)
+        assert "commission of e1" in unfinished(book, DAY)
+        with store.unit(TS) as unit:
+            unit.acknowledge("main", "e1", "ana: booked by hand")
+        after = absorb(store, again(store), [euros], TS)
+        assert after.cash == D("996194.60") and "commission of e1" not in unfinished(after, DAY)
+
+
 def test_what_concerns_others_is_neither_booked_nor_named(tmp_path):
     with outbox(tmp_path, FIRST) as (store, book):
         others = [part(FIRST, "o1", 5, account="DU2"),

@@ -94,7 +94,7 @@ def subject_of(message: OrderEvent | Fill | Commission) -> str:
 def _strange(book: Book, message: OrderEvent | Fill | Commission) -> str:
     "Why a message of our account cannot be booked here; empty when it can."
     if isinstance(message, Commission):
-        return ""
+        return _strange_charge(book, message)
     ref, record = message.order_ref, book.orders.get(message.order_ref)
     if record is None:
         filled = isinstance(message, Fill)
@@ -106,6 +106,15 @@ def _strange(book: Book, message: OrderEvent | Fill | Commission) -> str:
         wished = f"{record.order.side} {record.order.contract}"
         return f"execution {message.exec_id} is {message.side} {message.contract}, its order {ref!r} is {wished}"
     return ""
+
+
+def _strange_charge(book: Book, commission: Commission) -> str:
+    "Why the charge of an execution that is booked cannot be booked; empty when it can."
+    fill = book.fills.get(commission.exec_id)
+    if fill is None or commission.currency == fill.contract.currency:
+        return ""
+    return (f"commission {commission.amount} of execution {fill.exec_id} is in {commission.currency}, {fill.contract} in {fill.contract.currency}: "
+            "book it in dollars with otsport desk adjust")
 
 
 def stop_for(book: Book, strange: dict[str, str]) -> None:
@@ -127,6 +136,7 @@ def absorb(store: Store, book: Book, messages: Iterable[OrderEvent | Fill | Comm
                     book = _take(unit, book, message, now)
                 except IllegalTransition as why:  # raised before anything of the message was written
                     strange[subject_of(message)] = str(why)
+        strange |= {c.exec_id: why for c in book.early.values() if (why := _strange_charge(book, c))}
     stop_for(book, strange)
     return book
 
@@ -138,11 +148,12 @@ def _take(unit: Unit, book: Book, message: OrderEvent | Fill | Commission, now: 
     if isinstance(message, OrderEvent):
         return _move_order(unit, book, message)
     if isinstance(message, Commission):
-        if message.exec_id in book.fills:
+        if message.exec_id in book.fills and not _strange_charge(book, message):
             return _book_commission(unit, book, message, now)
         return replace(book, early=book.early | {message.exec_id: message})
     book = _book_fill(unit, book, message)
-    return _book_commission(unit, book, book.early[message.exec_id], now) if message.exec_id in book.early else book
+    early = book.early.get(message.exec_id)
+    return book if early is None or _strange_charge(book, early) else _book_commission(unit, book, early, now)
 
 # %% ../../nbs/desk/79_outbox.ipynb #c010
 def enqueue(store: Store, book: Book, orders: Sequence[Order], session: date, now: datetime, plan: object | None = None) -> Book:
@@ -221,5 +232,5 @@ def unfinished(book: Book, session: date) -> list[str]:
     records = book.in_session(session)
     open_orders = [f"{r.order.order_ref} is {r.state}" for r in records if not r.state.done]
     missing = [f"{missing_qty(r)} of {r.order.order_ref} filled without an execution" for r in records if missing_qty(r)]
-    uncharged = [f"commission of {exec_id}" for exec_id in sorted(book.fills) if exec_id not in book.charged]
+    uncharged = [f"commission of {exec_id}" for exec_id in sorted(book.fills) if exec_id not in book.charged and exec_id not in book.acknowledged]
     return open_orders + missing + uncharged
