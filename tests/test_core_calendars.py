@@ -40,6 +40,12 @@ def test_monthly_expiries(year, month, day):
     assert monthly_expiry(year, month) == date(year, month, day)
 
 
+@pytest.mark.parametrize("saturday", [date(2015, 2, 21), date(2023, 6, 24), date(2024, 7, 20)])
+def test_saturday_on_which_no_option_expires_any_more_is_refused(saturday):
+    with pytest.raises(InputError, match=f"{saturday}"):
+        expiry_session(saturday)
+
+
 @pytest.mark.parametrize("saturday, last", [
     (date(2014, 6, 21), date(2014, 6, 20)), (date(2015, 1, 17), date(2015, 1, 16)), (date(2012, 12, 22), date(2012, 12, 21)),
     (date(2008, 3, 22), date(2008, 3, 20)), (date(2014, 4, 19), date(2014, 4, 17)), (date(2003, 4, 19), date(2003, 4, 17)),  # Good Fridays

@@ -50,7 +50,7 @@ def test_strike_that_is_no_price_is_refused(strike):
         option("AAPL", DAY, strike, "C")
 
 
-@pytest.mark.parametrize("key", ["AAPL 20240719 C 0", " AAPL", "AAPL ", None, 5, "AAPL 240719 C 150", "AAPL 20240719 X 150", ""], ids=repr)
+@pytest.mark.parametrize("key", ["AAPL 20240719 C 0", " AAPL", "AAPL ", None, 5, "AAPL 240719 C 150", "AAPL 20240719 X 150", "AAPL 2024-07-19 C 150", "AAPL C 150", "AAPL Jul19 150C", ""], ids=repr)
 def test_key_that_is_none_is_refused(key):
     with pytest.raises(InputError, match="is no contract|is no symbol|above 0"):
         from_key(key)

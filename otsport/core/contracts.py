@@ -156,7 +156,7 @@ def from_key(key: str) -> Contract:
         more["multiplier"] = more["multiplier"] or STANDARD["OPT"]
         return Contract(found["symbol"], "OPT", day_of(found["expiry"]), Decimal(found["strike"]), Right(found["right"]),
                         trading_class=special.get("class", ""), **more)
-    if re.search(r"\d{6}|:", name):
+    if re.search(r"\d{6}|:| .*\d", name):
         raise InputError(f"{key!r} is no contract: give a symbol, or SYMBOL YYYYMMDD C|P STRIKE as in 'AAPL 20240119 C 150'")
     more["multiplier"] = more["multiplier"] or STANDARD["STK"]
     return Contract(name, **more)
