@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otsport.core.arrays import UnitWarning
 from otsport.analytics.metrics import ROLLING, ShortHistory, drawdowns, longest_drawdown, metrics, rolling_metrics
 from otsport.analytics.risk import expected_shortfall, historical_var
 from otsport.core.errors import DataError, InputError
@@ -199,3 +200,9 @@ def test_drawdown_kernel_at_its_ends(x):
     np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
     np.testing.assert_allclose(out, expected, rtol=1e-15)
     assert 0 <= longest <= len(x)
+
+
+def test_percent_is_warned_of_once():
+    with pytest.warns(UnitWarning) as caught:
+        metrics(np.tile([0.5, -0.3], 150))
+    assert [w.category for w in caught] == [UnitWarning]

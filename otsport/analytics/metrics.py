@@ -40,7 +40,12 @@ def drawdowns(
 
     `returns` are simple and decimals; prices and percent are refused. From a missing return (NaN) on every answer is NaN.
     """
-    value = np.cumprod(1 + _series(returns))
+    return _depths(_series(returns))
+
+
+def _depths(x: np.ndarray) -> np.ndarray:
+    "Drawdowns of checked returns."
+    value = np.cumprod(1 + x)
     return value / np.maximum(np.maximum.accumulate(value), 1.0) - 1 if len(value) else value
 
 
@@ -48,6 +53,11 @@ def longest_drawdown(returns: ArrayLike) -> int:
     "The longest run of sessions below a peak, from simple returns; a NaN among the returns is an error."
     if np.isnan(depths := drawdowns(returns)).any():
         raise DataError(f"return {place(returns, (int(np.argmax(np.isnan(depths))),))} is not finite: where the value stands after it is not known")
+    return _longest(depths)
+
+
+def _longest(depths: np.ndarray) -> int:
+    "The longest run below a peak."
     longest = run = 0
     for below in depths < 0:
         run = run + 1 if below else 0
@@ -180,7 +190,7 @@ def metrics(
         return Metrics(len(x), *[NAN] * 7, 0, NAN, NAN, 0, *[NAN] * 4, note=f"{len(x)} returns: at least 2 are needed")
     least, excess = _rounding(returns), x - ((1 + rate) ** (1 / periods) - 1)
     flat, total = bool(x.std() <= least), float(np.prod(1 + x) - 1)
-    annual, deepest, root = _annual(total, periods, len(x)), float(drawdowns(x).min()), periods**0.5
+    annual, deepest, root = _annual(total, periods, len(x)), float(_depths(x).min()), periods**0.5
     gains, losses, (var, cvar, count) = x[x > 0].sum(), -x[x < 0].sum(), _tail(x)
     reasons = {"all returns are equal: no ratio to risk": flat, f"{len(x)} returns compound to no annual return": np.isnan(annual),
                "no session lost: no ratio to losses": losses <= least, f"no 95 % loss: it takes {_fewest(0.95)} returns": np.isnan(var)}
@@ -188,7 +198,7 @@ def metrics(
         sessions=len(x), total_return=total, annual_return=annual, vol=0.0 if flat else float(x.std(ddof=1) * root),
         sharpe=NAN if flat else _ratio(excess.mean() * root, x.std(ddof=1)),
         sortino=_ratio(excess.mean() * root, np.sqrt(np.mean(np.minimum(excess, 0) ** 2)), least),
-        calmar=_ratio(annual, -deepest, least), max_drawdown=deepest, drawdown_sessions=longest_drawdown(x),
+        calmar=_ratio(annual, -deepest, least), max_drawdown=deepest, drawdown_sessions=_longest(_depths(x)),
         var_95=var, cvar_95=cvar, tail_sessions=count,
         skewness=NAN if flat else _moment(x, 3), kurtosis=NAN if flat else _moment(x, 4) - 3,
         win_rate=_ratio(np.sum(x > 0), np.sum(x != 0)), profit_factor=_ratio(gains, losses, least),
