@@ -254,3 +254,8 @@ def test_fills_lie_within_the_quotes_of_their_step(seed):
     values = exchange.values("DU1")
     worth = sum(h.qty * market.official_close(h.contract.symbol, DAY) for h in exchange.holdings("DU1"))
     assert values.net_liquidation == values.cash + worth
+
+
+def test_exchange_that_is_asked_for_another_session_names_those_that_it_has(market):
+    with pytest.raises(NoPrices, match=f"no prices for 1990-01-02: give another session, {market.first} to 2022-12-28"):
+        Exchange(market, {"DU1": Decimal(1)}, date(1990, 1, 2))

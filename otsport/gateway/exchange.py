@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ACCOUNT', 'Recorder', 'check_account_words', 'open_accounts', 'roll_forward', 'next_step', 'step_events', 'Venue',
-           'Exchange', 'ask_price', 'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
+           'market_span', 'Exchange', 'ask_price', 'refusal', 'enter', 'meet', 'modify_refusal', 'modify']
 
 # %% ../../nbs/gateway/67_exchange.ipynb #c002
 import re
@@ -264,6 +264,12 @@ class Venue:
         return [c for c in (replace(c, con_id=self.con_id(c)) for c in found) if wanted(c, con_id=con_id)]
 
 # %% ../../nbs/gateway/67_exchange.ipynb #c018
+def market_span(market: Prices) -> str:
+    "The sessions of a market in words; blank where it does not know them."
+    first, history = getattr(market, "first", None), getattr(market, "history", None)
+    return f", {first} to {history.last}" if first is not None and history is not None else ""
+
+
 class Exchange(Venue):
     "The simulated broker: accounts, orders, matching and a clock that others move."
 
@@ -277,7 +283,7 @@ class Exchange(Venue):
         if not accounts:
             raise InputError("the exchange has no account: name at least one with its cash")
         if not market.has_prices(check_session(session)):
-            raise NoPrices(f"the market has no prices for {session}: give another session")
+            raise NoPrices(f"the market has no prices for {session}: give another session{market_span(market)}")
         super().__init__(market, tuple(accounts), Recorder(journal))
         try:
             open_accounts(self.recorder, accounts, market.seed)
