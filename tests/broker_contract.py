@@ -180,7 +180,7 @@ async def order_beyond_the_cash_is_rejected_with_reason(world):
     order = world.order(1, Side.BUY, 99_000, limit=Decimal("61.00"))
     await world.broker.place(order)
     await world.until(world.done(order))
-    assert world.record(order).state is OrderState.REJECTED and "funds" in world.record(order).message
+    assert world.record(order).state is OrderState.REJECTED and "funds" in world.record(order).message and world.record(order).code
     assert await world.broker.holdings(world.account) == ()
     event = next(e for e in (await world.broker.report(world.account)).orders if e.order_ref == order.order_ref)
     assert event.state is OrderState.REJECTED
@@ -191,7 +191,7 @@ async def order_of_the_wrong_tick_is_rejected(world):
     order = world.order(1, Side.BUY, 10, limit=Decimal("60.001"))
     await world.broker.place(order)
     await world.until(world.done(order))
-    assert world.record(order).state is OrderState.REJECTED and "price" in world.record(order).message
+    assert world.record(order).state is OrderState.REJECTED and "price" in world.record(order).message and world.record(order).code
 
 
 async def order_of_an_unknown_contract_does_not_leave(world):

@@ -134,7 +134,8 @@ def test_no_code_takes_a_working_order_to_unknown(codes):
 def test_refusal_keeps_its_words_cause_and_next_step():
     ears = orders()
     hear_order_error(ears, 7, 478, "Parameters in request conflicts")
-    assert ears.heard[-1].message.startswith("478: Parameters in request conflicts (the description contradicts")
+    assert ears.heard[-1].message.startswith("Parameters in request conflicts (the description contradicts")
+    assert ears.heard[-1].code == "IB_478"
 
 
 def test_code_of_the_user_settles_what_the_table_does_not_hold():
@@ -142,7 +143,7 @@ def test_code_of_the_user_settles_what_the_table_does_not_hold():
     ears = orders(own)
     status(ears, "Inactive")
     hear_order_error(ears, 7, 12345, "no")
-    assert states(ears)[-1] is S.REJECTED and "closed to us" in ears.heard[-1].message
+    assert states(ears)[-1] is S.REJECTED and "closed to us" in ears.heard[-1].message and ears.heard[-1].code == "IB_12345"
 
 
 def test_error_of_another_request_or_client_is_no_word_on_the_order():

@@ -267,6 +267,7 @@ def test_order_that_the_broker_refused_has_ended_and_says_why(code, text):
             await world.beat()
             await world.beat()
             assert world.record(order).state is OrderState.REJECTED and text in world.record(order).message
+            assert world.record(order).code == f"IB_{code}"
             assert exchange.open_orders() == ()
 
     run(scene())

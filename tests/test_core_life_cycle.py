@@ -21,8 +21,8 @@ CREATED = OrderRecord(ORDER, date(2022, 12, 28), OrderState.CREATED)
 S = OrderState
 
 
-def said(state: OrderState, filled: int | None = None, message: str = "", perm_id: int = 100001) -> OrderEvent:
-    return OrderEvent(ORDER.order_ref, state, NOW, None if filled is None else Decimal(filled), perm_id, message)
+def said(state: OrderState, filled: int | None = None, message: str = "", perm_id: int = 100001, code: str = "") -> OrderEvent:
+    return OrderEvent(ORDER.order_ref, state, NOW, None if filled is None else Decimal(filled), perm_id, message, code)
 
 
 def fill(qty: int, n: int) -> Fill:
@@ -111,8 +111,18 @@ def test_filled_status_before_its_execution_is_short():
 
 
 def test_rejection_keeps_its_reason_when_followed_by_cancelled():
-    record = fold(CREATED, [said(S.REJECTED, message="201: insufficient funds"), said(S.CANCELLED, message="later")])
-    assert (record.state, record.message) == (S.REJECTED, "201: insufficient funds")
+    record = fold(CREATED, [said(S.REJECTED, message="insufficient funds", code="IB_201"), said(S.CANCELLED, message="later", code="IB_202")])
+    assert (record.state, record.message, record.code) == (S.REJECTED, "insufficient funds", "IB_201")
+    assert record.said == "IB_201: insufficient funds"
+
+
+def test_code_and_words_are_of_one_remark():
+    """A code never stands beside the words of another remark, whichever of the two is blank."""
+    notice = fold(CREATED, [said(S.WORKING, message="held", code="IB_399")])
+    assert (notice.message, notice.code) == ("held", "IB_399")
+    for message, code in (("why", ""), ("", "IB_201"), ("why", "IB_201")):
+        record = fold(notice, [said(S.REJECTED, message=message, code=code)])
+        assert (record.message, record.code) == (message, code)
 
 
 def test_message_of_a_working_order_is_kept_without_changing_state():

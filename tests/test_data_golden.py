@@ -80,7 +80,15 @@ def test_orders_of_0_1_0_know_the_audit_row_that_wrote_them_last(golden):
         assert {r.order.order_ref: r.version for r in store.orders("main")} == last
 
 
+def test_orders_and_events_of_0_1_0_have_no_code(golden):
+    open_store(golden).close()
+    for table in ("orders", "order_events"):
+        assert sql(golden, f"SELECT DISTINCT code FROM {table}") == [("",)]
+
+
 @pytest.mark.parametrize("statement, text", [
+    ("UPDATE orders SET code = 'CASH' WHERE order_ref = '20221213-main-008'", "orders, row 20221213-main-008: code"),
+    ("UPDATE order_events SET code = 'CASH' WHERE seq = (SELECT min(seq) FROM order_events)", "order_events, row .*: code"),
     ("""UPDATE orders SET "group" = '' WHERE order_ref = '20221213-main-008'""", "orders, row 20221213-main-008: group"),
     ("UPDATE orders SET version = version - 1 WHERE order_ref = '20221213-main-001'", "orders, row 20221213-main-001: version"),
     ("UPDATE orders SET waits_for = '[\"x\"]' WHERE order_ref = '20221213-main-001'", "waits_for"),
@@ -98,11 +106,12 @@ def test_golden_store_is_written_on(golden):
         with store.unit(LATER) as unit:
             added = unit.add_order(Order("20221216-main-001", "DU123456", "main", stock("KO"), Side.BUY, D(1), waits_for=(old.order.order_ref,)), LATER.date())
             unit.set_order_state(replace(added, state=OrderState.SENT))
-            unit.set_order_state(replace(old, message="looked at again"))
+            unit.set_order_state(replace(old, message="looked at again", code="SEEN"))
         assert store.verify() == 131
     with open_store(golden) as store:
         assert store.verify() == 131 and store.order("20221216-main-001").state is OrderState.SENT
-        assert store.order(old.order.order_ref).message == "looked at again"
+        seen = store.order(old.order.order_ref)
+        assert (seen.message, seen.code) == ("looked at again", "SEEN")
 
 
 # --- stored shape is not class shape

@@ -1,13 +1,18 @@
 """Commands of a person on a book, over the real protocol where they reach the broker; each leaves one audit row that says who and why."""
 import asyncio
+import json
 import sqlite3
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from desk_support import ACCOUNT, PORTFOLIO, THURSDAY, desk_on, gateway, sent
+from otsport.brokers.ib import IBBroker
+from otsport.core.calendars import session_open
 from otsport.core.contracts import stock
-from otsport.core.errors import InputError
+from otsport.core.errors import CheckFailed, InputError
 from otsport.core.orders import Order, OrderEvent, OrderState, OrderType, Side
 from otsport.desk import commands, outbox
 from otsport.desk.commands import Asked
@@ -127,23 +132,189 @@ def test_adjusted_cash_and_units_are_booked(tmp_path):
     store.close()
 
 
-def test_each_command_leaves_one_audit_row_with_who_and_why(tmp_path):
+def command_rows(path):
+    """Action and payload of the audit rows of commands, as an outsider reads them."""
+    with sqlite3.connect(path) as db:
+        rows = db.execute("select action, payload from audit where action like 'command %' order by seq").fetchall()
+    db.close()
+    return [(action, json.loads(payload)) for action, payload in rows]
+
+
+def said(row):
+    """What an audit row says of a command: the action, who and why, what was wanted, what came of it."""
+    action, p = row
+    assert sorted(p) == ["code", "intent", "message", "reason", "verdict", "who"] and p["message"]
+    return action, p["who"], p["reason"], p["intent"], p["verdict"], p["code"]
+
+
+def test_each_local_command_leaves_one_audit_row_with_who_why_what_and_the_decision(tmp_path):
     store, book = local(tmp_path)
+    ref, who = order(1).order_ref, (ANA.who, ANA.reason)
+    moved = {"cash": "1", "contract": None, "price": "0", "qty": "0", "reference": ""}
     commands.halt(store, "main", ANA, TS)
     commands.resume_book(store, "main", ANA, TS)
+    commands.resume_book(store, "main", ANA, TS)
     commands.acknowledge(store, "main", "x1", ANA, TS)
-    commands.adjust(store, book, ANA, TS, cash=D(1))
-    commands.settle(store, book, order(1).order_ref, "expired", ANA, TS)
+    for _ in range(2):
+        commands.adjust(store, book, ANA, TS, cash=D(1))
+    commands.settle(store, book, ref, "expired", ANA, TS)
+    commands.settle(store, outbox.load_book(store, "DU1", "main", DAY, TS), ref, "expired", ANA, TS)
     store.close()
-    rows = fresh_rows(tmp_path)
-    assert [a for a, _ in rows] == ["command halt", "command resume", "command acknowledge", "command adjust", "command settle"]
-    assert all("ana" in p and ANA.reason in p for _, p in rows)
+    assert [said(row) for row in command_rows(tmp_path / "s" / "otsport.db")] == [
+        ("command halt", *who, {}, "accepted", "OK"), ("command resume", *who, {}, "accepted", "OK"),
+        ("command resume", *who, {}, "refused", "NOT_HALTED"), ("command acknowledge", *who, {"subject": "x1"}, "accepted", "OK"),
+        ("command adjust", *who, moved, "accepted", "OK"), ("command adjust", *who, moved, "refused", "REPEATED"),
+        ("command settle", *who, {"order_ref": ref, "state": "expired"}, "accepted", "OK"),
+        ("command settle", *who, {"order_ref": ref, "state": "expired"}, "refused", "DONE"),
+    ]
 
 
-def fresh_rows(tmp_path):
-    """Action and payload of the audit rows of commands, as an outsider reads them."""
-    with sqlite3.connect(tmp_path / "s" / "otsport.db") as db:
-        return db.execute("select action, payload from audit where action like 'command %' order by seq").fetchall()
+def test_each_command_at_the_broker_leaves_one_audit_row_with_who_why_what_and_the_decision(tmp_path):
+    kept = {}
+
+    async def doing(desk, book, exchange):
+        book, kept["first"] = await commands.place(desk, book, buy(book), ANA)
+        book, kept["second"] = await commands.modify(desk, book, kept["first"].subject, ANA, qty=D(7))
+        book, _ = await commands.cancel(desk, book, kept["second"].subject, ANA)
+        book, _ = await commands.cancel(desk, book, kept["second"].subject, ANA)
+        commands.halt(desk.store, PORTFOLIO, ANA, book.now)
+        book, kept["third"] = await commands.place(desk, book, buy(book), ANA)
+        with pytest.raises(CheckFailed):  # an order is working: the day cannot be closed, and the audit says who wanted it
+            await commands.close_past_day(desk, THURSDAY, book.now, await still_open(desk, book))
+    async def still_open(desk, book):
+        commands.resume_book(desk.store, PORTFOLIO, ANA, book.now)
+        await commands.place(desk, book, buy(book), ANA)
+        return ANA
+    on_desk(tmp_path, doing)
+    rows = [said(row) for row in command_rows(tmp_path / "otsport.db")]
+    who, first, second = (ANA.who, ANA.reason), kept["first"].subject, kept["second"].subject
+    wishes = [row[3].pop("order") for row in rows if row[0] == "command place"]
+    assert [(w["order_ref"], w["qty"], w["limit_price"], w["side"]) for w in wishes[:2]] == [(first, "10", "50.00", "BUY"), (kept["third"].subject, "10", "50.00", "BUY")]
+    assert rows == [
+        ("command place", *who, {}, "accepted", "OK"),
+        ("command modify", *who, {"order_ref": first, "qty": "7", "limit_price": None}, "accepted", "OK"),
+        ("command cancel", *who, {"order_ref": second}, "accepted", "OK"), ("command cancel", *who, {"order_ref": second}, "refused", "NOT_OPEN"),
+        ("command halt", *who, {}, "accepted", "OK"), ("command place", *who, {}, "refused", "HALTED"),
+        ("command resume", *who, {}, "accepted", "OK"), ("command place", *who, {}, "accepted", "OK"),
+        ("command close past day", *who, {"session": f"{THURSDAY}"}, "refused", "CheckFailed"),
+    ]
+
+
+def test_closed_past_day_leaves_its_audit_row_and_so_does_a_second_wish(tmp_path):
+    async def doing(desk, book, exchange):
+        while book.now.date() <= THURSDAY:
+            book = await commands.beat(desk, book)
+        _, yes = await commands.close_past_day(desk, THURSDAY, book.now, ANA)
+        _, no = await commands.close_past_day(desk, THURSDAY, book.now, ANA)
+        assert (yes.code, no.code) == ("OK", "FINISHED") and desk.store.snapshot(PORTFOLIO, THURSDAY)
+    on_desk(tmp_path, doing)
+    rows, intent = [said(row) for row in command_rows(tmp_path / "otsport.db")], {"session": f"{THURSDAY}"}
+    assert rows == [("command close past day", ANA.who, ANA.reason, intent, v, c) for v, c in (("accepted", "OK"), ("refused", "FINISHED"))]
+
+
+def test_adjustment_typed_twice_is_booked_once(tmp_path):
+    store, book = local(tmp_path)
+    dividend, later = Asked("ana", "dividend of KO"), TS + timedelta(hours=2)
+    assert commands.adjust(store, book, dividend, TS, cash=D("0.76")).accepted
+    twice = commands.adjust(store, book, Asked("bob", " dividend  of KO "), later, cash=D("0.760"))
+    assert (twice.accepted, twice.code) == (False, "REPEATED") and "+0.76 dollars" in twice.message and "another reference" in twice.message
+    assert store.cash("main") == D("1000000.76")
+    units = {"contract": stock("KO"), "qty": D(10), "price": D("60.00")}
+    assert commands.adjust(store, book, dividend, TS, **units).accepted
+    assert commands.adjust(store, book, dividend, later, **units).code == "REPEATED"  # even with a book that was read before the first
+    assert store.positions("main")["KO"].qty == 10 and store.cash("main") == D("999400.76") and store.verify()
+    store.close()
+
+
+@pytest.mark.parametrize("more", [
+    {"cash": D("0.77")}, {"cash": D("-0.76")}, {"cash": D("0.76"), "reference": "statement line 12"}, {"cash": D("0.76"), "now": TS + timedelta(days=1)},
+    {"cash": D("0.76"), "asked": Asked("ana", "dividend of PEP")}, {"contract": stock("KO"), "qty": D("0.76"), "price": D(1)},
+])
+def test_adjustment_that_differs_is_another(tmp_path, more):
+    store, book = local(tmp_path)
+    dividend = Asked("ana", "dividend of KO")
+    commands.adjust(store, book, dividend, TS, cash=D("0.76"))
+    assert commands.adjust(store, book, more.pop("asked", dividend), more.pop("now", TS), **more).accepted
+    assert len(store.transactions("main")) == 3 and store.verify()
+    store.close()
+
+
+class LateFills(IBBroker):
+    """A broker whose executions come late: `drain` holds them back, and the report too as long as it is told so."""
+    holds, silent, states = False, False, True
+
+    def drain(self):
+        self.kept = [*getattr(self, "kept", []), *super().drain()]
+        now = [m for m in self.kept if isinstance(m, OrderEvent) or not self.holds]
+        self.kept = [m for m in self.kept if m not in now]
+        return now
+
+    async def report(self, account):
+        told = await super().report(account)
+        if not self.silent:
+            return told
+        orders = told.orders if self.states else tuple(replace(o, filled_qty=None) for o in told.orders)
+        self.holds = False  # they come with the next heartbeat
+        return replace(told, orders=orders, fills=(), commissions=())
+
+
+def modified_while_it_fills(tmp_path, silent=False, states=True, qty=450):
+    """An order for 500, of which 200 fill at a time, is modified while executions are on their way; what is wished and what was bought."""
+    async def day():
+        async with gateway() as (server, exchange), desk_on(server.port, tmp_path, broker=LateFills) as desk:
+            book = await begin_portfolio(desk, await reach_session(desk, desk.load(THURSDAY)))
+            while book.now < session_open(THURSDAY):
+                book = await commands.beat(desk, book)
+            desk.broker.holds, desk.broker.silent, desk.broker.states = True, silent, states
+            book, first = await commands.place(desk, book, buy(book, 500, "61.00"), ANA)
+            book = await commands.beat(desk, book)
+            assert book.orders[first.subject].filled_qty == 0 < sum(f.qty for f in exchange.state.fills)  # the exchange is ahead of the book
+            book, decision = await commands.modify(desk, book, first.subject, ANA, qty=D(qty))
+            desk.broker.holds = False
+            for _ in range(4):
+                book = await commands.beat(desk, book)
+            assert desk.store.verify() > 0
+            return decision, sum(f.qty for f in exchange.state.fills), book, first.subject, sent(exchange)
+    return asyncio.run(day())
+
+
+def test_modify_counts_a_fill_that_came_in_between(tmp_path):
+    decision, bought, book, first, left = modified_while_it_fills(tmp_path)
+    assert decision.accepted and left == [first, decision.subject]
+    assert book.orders[first].state is OrderState.CANCELLED and 0 < book.orders[first].filled_qty < 450
+    assert book.orders[decision.subject].order.qty == 450 - book.orders[first].filled_qty
+    assert bought == 450 == book.positions["KO"].qty
+
+
+def test_modify_sends_nothing_while_an_execution_is_missing(tmp_path):
+    decision, bought, book, first, left = modified_while_it_fills(tmp_path, silent=True)
+    assert (decision.accepted, decision.code) == (False, "FILLS_MISSING") and left == [first]
+    assert bought == book.positions["KO"].qty == book.orders[first].filled_qty < 450
+
+
+def test_modify_denies_the_rest_when_the_old_order_moved_meanwhile(tmp_path):
+    """The report knew nothing of the fill, and neither did its status: the execution comes before the new order leaves."""
+    decision, bought, book, first, left = modified_while_it_fills(tmp_path, silent=True, states=False)
+    assert (decision.accepted, decision.code) == (False, "MOVED_ON") and left == [first]
+    assert bought == book.positions["KO"].qty == book.orders[first].filled_qty < 450
+    new = [r for ref, r in book.orders.items() if ref != first]
+    assert [(r.state, r.code) for r in new] == [(OrderState.DENIED, "MOVED_ON")]
+
+
+def test_modify_to_less_than_has_filled_sends_nothing(tmp_path):
+    decision, bought, book, first, left = modified_while_it_fills(tmp_path, qty=150)
+    assert (decision.accepted, decision.code) == (False, "FILLED") and left == [first] and bought >= 200
+
+
+def test_modify_to_what_no_order_can_be_leaves_the_old_one_working(tmp_path):
+    async def doing(desk, book, exchange):
+        book, first = await commands.place(desk, book, buy(book), ANA)
+        for wrong in ({"qty": D("1.5")}, {"qty": D(0)}, {"qty": D(-3)}):
+            with pytest.raises(InputError):
+                await commands.modify(desk, book, first.subject, ANA, **wrong)
+        book = await commands.beat(desk, book)
+        assert not desk.store.order(first.subject).state.done and sent(exchange) == [first.subject]
+    on_desk(tmp_path, doing)
 
 
 @pytest.mark.parametrize("who, reason", [("", "why"), ("ana", " ")])

@@ -94,7 +94,8 @@ def first_day(book: Example, day: date, symbols: Sequence[str], marks: dict[str,
             example_trade(book, day, stock(symbol), shares, marks[symbol], "momentum", "equal weight")
     if symbols:
         order = Order(f"{day:%Y%m%d}-{PORTFOLIO}-{len(book.orders) + 1:03d}", ACCOUNT, PORTFOLIO, stock(symbols[-1]), Side.BUY, Decimal(20_000), strategy="momentum", reason="equal weight")
-        book.orders.append(OrderRecord(order, day, OrderState.DENIED, message="ORDER_VALUE: the order is worth more than 250,000 dollars"))
+        why = {"message": "the order is worth more than 250,000 dollars", "code": "ORDER_VALUE"}
+        book.orders.append(OrderRecord(order, day, OrderState.DENIED, **why))
 
 
 def sell_call(book: Example, day: date, symbol: str, marks: dict[str, Decimal]) -> None:

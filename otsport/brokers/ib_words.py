@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'UNSET', 'MOST_DECIMALS', 'STATES', 'CODES', 'DELAYED', 'library', 'exact_number', 'instant', 'to_ib',
            'expiry_date', 'from_ib', 'to_ib_order', 'order_state', 'code_row', 'state_by_code', 'is_doubtful',
-           'in_words', 'to_fill', 'to_commission']
+           'cause_code', 'remark', 'in_words', 'to_fill', 'to_commission']
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c002
 import asyncio
@@ -319,9 +319,19 @@ def is_doubtful(row: BrokerCode, acknowledged: bool) -> bool:
     return row.meaning in (_M.DOUBT, _M.CANCEL) or (row.meaning is _M.REFUSED and acknowledged)
 
 
+def cause_code(row: BrokerCode) -> str:
+    "The code of a remark on an order, as it is kept."
+    return f"IB_{row.code}"
+
+
+def remark(row: BrokerCode, text: str) -> str:
+    "The broker's own words; cause and next step where something is to be done."
+    return text + (f" ({row.cause}; {row.step})" if row.step else "")
+
+
 def in_words(row: BrokerCode, text: str) -> str:
-    "The code and the broker's own words; cause and next step where something is to be done."
-    return f"{row.code}: {text}" + (f" ({row.cause}; {row.step})" if row.step else "")
+    "The code and the remark, where both must stand in one text."
+    return f"{row.code}: {remark(row, text)}"
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c032
 _SIDES = {"BOT": Side.BUY, "SLD": Side.SELL}

@@ -56,11 +56,12 @@ class OrderState(StrEnum):
 
 _DONE = {OrderState.DENIED, OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED}
 
-
+# %% ../../nbs/core/06_orders.ipynb #c005b
 def _check_words(order: "Order") -> None:
-    "Read what users have as what an order holds: integers as exact quantities, words as sides; another kind is refused by name."
+    "Read what users have as what an order holds: integers as quantities, words as sides; another kind is refused by name."
     if not isinstance(order.contract, Contract):
-        raise InputError(f"order {order.order_ref}: {order.contract!r} is no contract: give stock('ACME') or option(symbol, expiry, strike, right)")
+        raise InputError(f"order {order.order_ref}: {order.contract!r} is no contract: "
+                         "give stock('ACME') or option(symbol, expiry, strike, right)")
     try:
         for name, kind in (("side", Side), ("order_type", OrderType)):
             object.__setattr__(order, name, kind(getattr(order, name)))
@@ -77,13 +78,14 @@ def _check_words(order: "Order") -> None:
 def _amount(ref: str, name: str, value: object) -> Decimal:
     "An exact amount; a float is refused, for it may not be the number that it looks like."
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
-        raise InputError(f"order {ref}: {name} is {value!r}, a {type(value).__name__}: give a Decimal, an integer or text, for example '62.70'")
+        raise InputError(f"order {ref}: {name} is {value!r}, a {type(value).__name__}: "
+                         "give a Decimal, an integer or text, for example '62.70'")
     try:
         return exact(value)
     except ArithmeticError as error:
         raise InputError(f"order {ref}: {name} is {value!r}, which is no number") from error
 
-
+# %% ../../nbs/core/06_orders.ipynb #c005c
 @dataclass(frozen=True, slots=True)
 class Order:
     "An order as it is wished; what became of it stands in its events and fills."
@@ -122,7 +124,7 @@ class Order:
         price = "at market" if self.limit_price is None else f"at {self.limit_price}"
         return f"{self.side} {self.qty:f} {self.contract} {price} [{self.account}]"
 
-
+# %% ../../nbs/core/06_orders.ipynb #c005d
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
     "What a broker said of an order, translated; may come late, twice or out of order."
@@ -131,7 +133,8 @@ class OrderEvent:
     ts: datetime
     filled_qty: Decimal | None = None  # cumulative, where the broker said it
     perm_id: int = 0
-    message: str = ""
+    message: str = ""  # for people
+    code: str = ""  # what the message says, for programs: a reason of the gate, the broker's number as IB_201; blank: nothing in particular
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +184,19 @@ class OrderRecord:
     state: OrderState
     filled_qty: Decimal = Decimal(0)
     perm_id: int = 0
-    message: str = ""
-    version: int = field(default=0, compare=False)  # of the stored row that was read: the audit row that wrote it last; 0 before it is stored
+    message: str = ""  # the newest remark that counts, for people
+    code: str = ""  # the same for programs; blank where nothing in particular was said, and in rows of 0.1.0
+    version: int = field(default=0, compare=False)  # audit row that wrote what was read; 0 before it is stored
+
+    @property
+    def said(self) -> str:
+        "The newest remark with its code, in one text."
+        return ": ".join(filter(None, (self.code, self.message)))
 
 # %% ../../nbs/core/06_orders.ipynb #c010
 _S = OrderState
-_LINE = (_S.CREATED, _S.SENT, _S.ACCEPTED, _S.WORKING, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL, _S.CANCELLED, _S.EXPIRED, _S.REJECTED, _S.FILLED)
+_LINE = (_S.CREATED, _S.SENT, _S.ACCEPTED, _S.WORKING, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL,
+         _S.CANCELLED, _S.EXPIRED, _S.REJECTED, _S.FILLED)
 
 
 def _transitions() -> dict[OrderState, frozenset[OrderState]]:
@@ -213,11 +223,14 @@ def _check_event(record: OrderRecord, event: OrderEvent) -> None:
     "Refuse what no order of messages can explain."
     ref = record.order.order_ref
     if record.state is _S.DENIED and event.state is not _S.DENIED:
-        raise IllegalTransition(f"order {ref} was denied by our own gate, yet the broker says {event.state}: it left without leave; stop and look at the broker's orders")
+        raise IllegalTransition(f"order {ref} was denied by our own gate, yet the broker says {event.state}: "
+                                "it left without leave; stop and look at the broker's orders")
     if event.state is _S.DENIED and record.state not in (_S.CREATED, _S.DENIED):
-        raise IllegalTransition(f"order {ref} is {record.state} and cannot be denied any more: only a created order has not left yet; cancel it instead")
+        raise IllegalTransition(f"order {ref} is {record.state} and cannot be denied any more: "
+                                "only a created order has not left yet; cancel it instead")
     if event.perm_id and record.perm_id and event.perm_id != record.perm_id:
-        raise IllegalTransition(f"order {ref} is known to the broker under two numbers, {record.perm_id} and {event.perm_id}: it was sent twice; cancel one of them by hand")
+        raise IllegalTransition(f"order {ref} is known to the broker under two numbers, {record.perm_id} and {event.perm_id}: "
+                                "it was sent twice; cancel one of them by hand")
 
 
 def _after_event(record: OrderRecord, event: OrderEvent) -> OrderRecord:
@@ -225,8 +238,10 @@ def _after_event(record: OrderRecord, event: OrderEvent) -> OrderRecord:
     state = _further(record.state, event.state)
     if record.filled_qty > 0 or (event.filled_qty or 0) > 0:
         state = state if state is _S.UNKNOWN else _further(state, _S.PARTIALLY_FILLED)
-    heard = event.message and (state is not record.state or not record.state.done or not record.message)
-    return replace(record, state=state, perm_id=record.perm_id or event.perm_id, message=event.message if heard else record.message)
+    remark = event.message or event.code
+    heard = remark and (state is not record.state or not record.state.done or not record.said)
+    said = {"message": event.message, "code": event.code} if heard else {}
+    return replace(record, state=state, perm_id=record.perm_id or event.perm_id, **said)
 
 # %% ../../nbs/core/06_orders.ipynb #c018
 def next_state(record: OrderRecord, message: OrderEvent | Fill) -> OrderRecord:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'SHAPES', 'UPCASTS', 'PortfolioAdded', 'PlanAdded', 'OrderAdded', 'OrderMoved', 'Booked', 'SnapshotTaken',
-           'HaltSet', 'Acknowledged', 'HolderChanged', 'payload_of', 'event_of', 'Change', 'changes', 'balance_change',
-           'booking_changes']
+           'HaltSet', 'Acknowledged', 'HolderChanged', 'Requested', 'Answered', 'payload_of', 'event_of', 'Change',
+           'changes', 'balance_change', 'booking_changes']
 
 # %% ../../nbs/data/07_events.ipynb #c002
 import json
@@ -20,10 +20,12 @@ from sqlalchemy import Table
 from ..core.books import Leg, Position, Snapshot, Transaction
 from ..core.calendars import NEW_YORK
 from ..core.errors import InputError, StoreError
+from ..core.intent import Verdict
 from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from .plain import canonical, plain, revive
 from otsport.data.tables import (
-    ACKNOWLEDGED, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, row_of,
+    ACKNOWLEDGED, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDER_EVENTS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, REQUESTS,
+    SNAPSHOTS, TRANSACTIONS, row_of,
 )
 
 # %% ../../nbs/data/07_events.ipynb #c005
@@ -62,6 +64,7 @@ class OrderMoved:
     perm_id: int
     message: str
     follows: int = 0  # audit row that wrote the order before, which the writer had read; 0.1.0 did not say it
+    code: str = ""  # what the message says, for programs; 0.1.0 did not say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Booked:
     after: Position | None
     version: int  # of the position, after the booking
 
-
+# %% ../../nbs/data/07_events.ipynb #c005a
 @dataclass(frozen=True, slots=True)
 class SnapshotTaken:
     "The portfolio was valued."
@@ -110,10 +113,32 @@ class HolderChanged:
     epoch: int
     after_a_death: bool  # the holder before ended without giving the book back
 
+# %% ../../nbs/data/07_events.ipynb #c005b2
+@dataclass(frozen=True, slots=True)
+class Requested:
+    "Somebody asked the desk that holds a book for something."
+
+    portfolio: str
+    what: str
+    subject: str
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    "The holder of a book has answered a request."
+
+    seq: int  # audit row of the request
+    verdict: Verdict
+    code: str
+    message: str
+
 
 EVENTS: dict[str, type] = {  # by the action in the audit
-    "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked, "snapshot": SnapshotTaken, "holder": HolderChanged,
-    "halt": HaltSet, "acknowledged": Acknowledged,
+    "portfolio": PortfolioAdded, "plan": PlanAdded, "order": OrderAdded, "order state": OrderMoved, "booking": Booked,
+    "snapshot": SnapshotTaken, "holder": HolderChanged,
+    "halt": HaltSet, "acknowledged": Acknowledged, "request": Requested, "answer": Answered,
 }  # fmt: skip
 
 # %% ../../nbs/data/07_events.ipynb #c005c
@@ -138,7 +163,8 @@ def event_of(action: str, payload: str) -> Any:
     value = json.loads(payload)
     shape, newest = value.pop("v", 1), SHAPES.get(action, 1)
     if shape > newest:
-        raise StoreError(f"the audit holds an event {action!r} of shape {shape}, this otsport knows {newest}: it was made by a newer otsport, so upgrade otsport")
+        raise StoreError(f"the audit holds an event {action!r} of shape {shape}, this otsport knows {newest}: "
+                         "it was made by a newer otsport, so upgrade otsport")
     for version in range(shape, newest):
         value = UPCASTS[action, version](value)
     return revive(EVENTS[action], value)
@@ -167,6 +193,10 @@ def changes(happened: Any, seq: int, ts: datetime) -> list[Change]:
             return [Change(PORTFOLIOS, row_of(PORTFOLIOS, happened), existing=True)]
         case Acknowledged():
             return [Change(ACKNOWLEDGED, row_of(ACKNOWLEDGED, happened, ts=ts))]
+        case Requested():
+            return [Change(REQUESTS, row_of(REQUESTS, happened, seq=seq, ts=ts, verdict=None, code="", message=""))]
+        case Answered():
+            return [Change(REQUESTS, row_of(REQUESTS, happened), existing=True)]
         case PlanAdded():
             return [Change(PLANS, row_of(PLANS, happened, ts=ts))]
         case OrderAdded(order, session):
@@ -184,7 +214,7 @@ def changes(happened: Any, seq: int, ts: datetime) -> list[Change]:
             return [Change(HOLDERS, row_of(HOLDERS, happened), existing=happened.epoch > 1)]
     raise InputError(f"{type(happened).__name__} is not an event of the store")
 
-
+# %% ../../nbs/data/07_events.ipynb #c007b
 def balance_change(moved: Transaction, leg: Leg, seq: int) -> Change:
     "The running balance of the account of the books that a leg moves; all positions at cost are one."
     row = {"portfolio": moved.portfolio, "account": moved.account, "name": leg.account.partition(":")[0], "currency": leg.currency}

@@ -17,11 +17,13 @@ from sqlalchemy import Connection, Engine, Select, Table, func, or_, select
 
 from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction
 from ..core.errors import StoreError
+from ..core.intent import Request
 from ..core.orders import Commission, Fill, OrderRecord, OrderState
 from .events import HolderChanged
 from .sqlite import store_errors
 from otsport.data.tables import (
-    ACKNOWLEDGED, AUDIT, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made, order_record,
+    ACKNOWLEDGED, AUDIT, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, REQUESTS, SNAPSHOTS,
+    TRANSACTIONS, made, order_record,
 )
 
 # %% ../../nbs/data/09_reads.ipynb #c004
@@ -65,7 +67,18 @@ class Reads:
 
     def acknowledged(self, portfolio: str) -> frozenset[str]:
         "Messages of the broker that belong to nobody here and that a person has looked at."
-        return frozenset(row["subject"] for row in self._rows(ACKNOWLEDGED, ACKNOWLEDGED.c.portfolio == portfolio, order_by=ACKNOWLEDGED.c.subject))
+        rows = self._rows(ACKNOWLEDGED, ACKNOWLEDGED.c.portfolio == portfolio, order_by=ACKNOWLEDGED.c.subject)
+        return frozenset(row["subject"] for row in rows)
+
+    def requests(self, portfolio: str) -> list[Request]:
+        "What was asked of the holder of the book and is not answered yet, oldest first."
+        where = (REQUESTS.c.portfolio == portfolio, REQUESTS.c.verdict.is_(None))
+        return [made(Request, row) for row in self._rows(REQUESTS, *where, order_by=REQUESTS.c.seq)]
+
+    def request(self, seq: int) -> Request | None:
+        "One request with its answer, None when there is none of that number."
+        rows = self._rows(REQUESTS, REQUESTS.c.seq == seq, order_by=REQUESTS.c.seq)
+        return made(Request, rows[0]) if rows else None
 
     def plan(self, portfolio: str, session: date) -> dict | None:
         "The plan of a session, None when there is none."
@@ -100,14 +113,16 @@ class Reads:
 
     def unfinished_sessions(self, portfolio: str, before: date) -> list[date]:
         "Sessions before a date that have orders and no snapshot, oldest first."
-        closed = select(SNAPSHOTS.c.session).where(SNAPSHOTS.c.portfolio == portfolio, SNAPSHOTS.c.session == ORDERS.c.session).exists()
+        same = (SNAPSHOTS.c.portfolio == portfolio, SNAPSHOTS.c.session == ORDERS.c.session)
+        closed = select(SNAPSHOTS.c.session).where(*same).exists()
         begun = select(ORDERS.c.session).where(ORDERS.c.portfolio == portfolio, ORDERS.c.session < before, ~closed)
         return [row["session"] for row in self._fetch(begun.distinct().order_by(ORDERS.c.session))]
 
     def counts(self, portfolio: str) -> dict[str, int]:
         "How many sessions are finished, orders and fills there are, without reading them."
         columns = {"sessions": SNAPSHOTS.c.session, "orders": ORDERS.c.order_ref, "fills": FILLS.c.exec_id}
-        numbers = [select(func.count(c.distinct())).where(c.table.c.portfolio == portfolio).scalar_subquery().label(n) for n, c in columns.items()]
+        asked = {n: select(func.count(c.distinct())).where(c.table.c.portfolio == portfolio) for n, c in columns.items()}
+        numbers = [query.scalar_subquery().label(n) for n, query in asked.items()]
         return dict(self._fetch(select(*numbers))[0])
 
 # %% ../../nbs/data/09_reads.ipynb #c006
@@ -133,7 +148,8 @@ class LedgerReads(Reads):
 
     def first_deposit(self, portfolio: str) -> Decimal:
         "Dollars that the portfolio began with; 0 before it has any."
-        cash = select(LEGS.c.amount).join(TRANSACTIONS).where(TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == "deposit", LEGS.c.account == "cash")
+        where = (TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == "deposit", LEGS.c.account == "cash")
+        cash = select(LEGS.c.amount).join(TRANSACTIONS).where(*where)
         rows = self._fetch(cash.order_by(LEGS.c.seq).limit(1))
         return rows[0]["amount"] if rows else Decimal(0)
 
@@ -148,17 +164,19 @@ class LedgerReads(Reads):
         where = (SNAPSHOTS.c.portfolio == snapshot.portfolio, SNAPSHOTS.c.ts == snapshot.ts)
         rows = self._fetch(select(SNAPSHOTS.c.seq).where(*where))
         if not rows:
-            raise StoreError(f"no snapshot of portfolio {snapshot.portfolio} at {snapshot.ts.isoformat()} is in the store: give one that was read from it")
+            raise StoreError(f"no snapshot of portfolio {snapshot.portfolio} at {snapshot.ts.isoformat()} is in the store: "
+                             "give one that was read from it")
         return rows[0]["seq"]
 
     def positions(self, portfolio: str, open_only: bool = False, also: Collection[str] = ()) -> dict[str, Position]:
         "Positions by contract key; closed ones stay, with what they realized. `open_only` leaves them out, but for the keys in `also`."
-        held = or_(POSITIONS.c.qty < Decimal(0), POSITIONS.c.qty > Decimal(0), POSITIONS.c.key.in_(also))  # as text in SQLite too: '-' < '0' < '1'
+        moved = (POSITIONS.c.qty < Decimal(0), POSITIONS.c.qty > Decimal(0))  # as text in SQLite too: '-' < '0' < '1'
+        held = or_(*moved, POSITIONS.c.key.in_(also))
         where = [POSITIONS.c.portfolio == portfolio] + ([held] if open_only else [])
         return {row["key"]: made(Position, row) for row in self._rows(POSITIONS, *where, order_by=POSITIONS.c.key)}
 
     def balances(self, portfolio: str, currency: str = "USD") -> dict[str, Decimal]:
-        "Running balance of each account of the books: cash, capital (deposits with their minus), commissions, realized (gains with their minus), position (at cost)."
+        "Running balance of each account of the books: cash, capital and realized (with their minus), commissions, position (at cost)."
         where = (BALANCES.c.portfolio == portfolio, BALANCES.c.currency == currency)
         return {row["name"]: row["amount"] for row in self._rows(BALANCES, *where, order_by=BALANCES.c.name)}
 

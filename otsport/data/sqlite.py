@@ -96,7 +96,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 # %% ../../nbs/data/08_sqlite.ipynb #c016
-REVISION = "0004"  # newest revision in otsport/data/migrations
+REVISION = "0005"  # newest revision in otsport/data/migrations
 
 
 def revision(conn: Connection, path: Path) -> str | None:
@@ -213,7 +213,8 @@ def book_lock(path: Path, portfolio: str, who: str, client_id: int, now: datetim
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BookHeld(f"portfolio {portfolio} is held by {holder_text(file.read())}: wait until it has finished, or end that process; nothing was sent") from error
+            raise BookHeld(f"portfolio {portfolio} is held by {holder_text(file.read())}: wait until it has finished, or end that process; "
+                           "otsport desk halt and otsport desk cancel reach it meanwhile; nothing was sent") from error
         died = bool(file.read().strip())
         mine = {"who": who, "pid": os.getpid(), "host": socket.gethostname(), "client_id": client_id, "since": now.isoformat()}
         _write_whole(file, json.dumps(mine))

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, Table, and_, func, insert, select, up
 
 from ..core.books import Booking, Position, Snapshot, Transaction
 from ..core.errors import AuditBroken, BookHeld, DiskFull, InputError, LostRace, StoreError
+from ..core.intent import Decision, Request
 from ..core.orders import Commission, Fill, Order, OrderRecord, OrderState
 from ..core.settings import heads_folder, home
 from ..core.units import utc
@@ -31,7 +32,8 @@ from otsport.data.audit import (
     GENESIS, Link, add_head, check_chain, check_row, heads_path, make_head, make_key, read_head, read_heads, read_key, signed_row, write_head,
 )
 from otsport.data.events import (
-    EVENTS, Acknowledged, Booked, Change, HaltSet, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded, SnapshotTaken, changes, event_of, payload_of,
+    EVENTS, Acknowledged, Answered, Booked, Change, HaltSet, HolderChanged, OrderAdded, OrderMoved, PlanAdded, PortfolioAdded,
+    Requested, SnapshotTaken, changes, event_of, payload_of,
 )
 from .plain import canonical, plain
 from .reads import LedgerReads
@@ -138,6 +140,15 @@ class Unit(Signing):
         "A person has looked at a message of the broker that belongs to nobody here."
         self._write("acknowledged", f"{portfolio} {subject}", Acknowledged(portfolio, subject, why))
 
+    def add_request(self, portfolio: str, what: str, subject: str, who: str, reason: str) -> Request:
+        "Something that the holder of the book is asked for."
+        self._write("request", portfolio, Requested(portfolio, what, subject, who, reason))
+        return Request(self.tail.seq, portfolio, what, subject, who, reason)
+
+    def answer(self, request: Request, decision: Decision) -> None:
+        "What came of a request."
+        self._write("answer", request.portfolio, Answered(request.seq, decision.verdict, decision.code, decision.message))
+
     def add_plan(self, portfolio: str, session: date, payload: dict) -> None:
         "The plan of a session: what was decided and why; it comes back in plain values."
         self._write("plan", f"{portfolio} {session}", PlanAdded(portfolio, session, payload))
@@ -151,7 +162,9 @@ class Unit(Signing):
         "Where an order stands now; `moved` descends from the record that was read (same version), and is returned with its new version."
         ref = moved.order.order_ref
         check_version(self._conn, moved)
-        self._write("order state", ref, OrderMoved(ref, OrderState(moved.state), moved.filled_qty, moved.perm_id, moved.message, moved.version))
+        state = OrderState(moved.state)
+        happened = OrderMoved(ref, state, moved.filled_qty, moved.perm_id, moved.message, moved.version, moved.code)
+        self._write("order state", ref, happened)
         return replace(moved, version=self.tail.seq)
 
     def book(self, booking: Booking, fill: Fill | None = None, commission: Commission | None = None) -> bool:
@@ -341,6 +354,10 @@ class Store(LedgerReads):
                 yield held
             finally:
                 self._held = None
+
+    def holds(self, portfolio: str) -> bool:
+        "Whether it is this store object that holds the book now."
+        return self._held is not None and self._held.portfolio == portfolio
 
     def _advance(self, tail: Link) -> None:
         if tail.seq <= self.head.seq:

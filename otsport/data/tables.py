@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['META', 'PORTFOLIOS', 'ACKNOWLEDGED', 'PLANS', 'ORDERS', 'ORDER_EVENTS', 'FILLS', 'COMMISSIONS', 'TRANSACTIONS',
-           'LEGS', 'POSITIONS', 'BALANCES', 'SNAPSHOTS', 'HOLDERS', 'AUDIT', 'Amount', 'Instant', 'Word', 'Plain',
-           'row_of', 'made', 'order_record']
+           'LEGS', 'POSITIONS', 'BALANCES', 'SNAPSHOTS', 'HOLDERS', 'REQUESTS', 'AUDIT', 'Amount', 'Instant', 'Word',
+           'Plain', 'row_of', 'made', 'order_record']
 
 # %% ../../nbs/data/05_tables.ipynb #c002
 import json
@@ -23,6 +23,7 @@ from sqlalchemy.types import TypeDecorator
 from ..core.errors import InputError
 from ..core.books import Lot, PositionMark, TransactionKind
 from ..core.contracts import Contract
+from ..core.intent import Verdict
 from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side
 from ..core.units import exact, utc
 from .plain import canonical, revive
@@ -128,7 +129,8 @@ ORDERS = Table(
     _text("tif"), _text("strategy"), _text("reason"),
     Column("waits_for", Plain(tuple[str, ...]), nullable=False), Column("not_before", Instant), _text("parent"), _text("group"),
     Column("session", Date, nullable=False), Column("state", Word(OrderState), nullable=False), _amount("filled_qty"),
-    Column("perm_id", Integer, nullable=False), _text("message"), Column("version", Integer, nullable=False),
+    Column("perm_id", Integer, nullable=False), _text("message"), _text("code"),
+    Column("version", Integer, nullable=False),
     _owner(), Index("orders_by_session", "portfolio", "session"), Index("orders_by_state", "portfolio", "state"),
 )  # fmt: skip
 
@@ -136,7 +138,8 @@ ORDER_EVENTS = Table(
     "order_events", META,
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("order_ref", Text, ForeignKey("orders.order_ref"), nullable=False), Column("ts", Instant, nullable=False),
-    Column("state", Word(OrderState), nullable=False), _amount("filled_qty"), Column("perm_id", Integer, nullable=False), _text("message"),
+    Column("state", Word(OrderState), nullable=False), _amount("filled_qty"), Column("perm_id", Integer, nullable=False),
+    _text("message"), _text("code"),
     Index("order_events_by_order", "order_ref"),
 )  # fmt: skip
 
@@ -182,7 +185,8 @@ POSITIONS = Table(
 
 BALANCES = Table(
     "balances", META,
-    _text("portfolio", primary_key=True), _text("account", primary_key=True), _text("name", primary_key=True), _text("currency", primary_key=True),
+    _text("portfolio", primary_key=True), _text("account", primary_key=True),
+    _text("name", primary_key=True), _text("currency", primary_key=True),
     _amount("amount"), Column("version", Integer, nullable=False), _owner(),
 )  # fmt: skip
 
@@ -198,8 +202,19 @@ SNAPSHOTS = Table(
 # %% ../../nbs/data/05_tables.ipynb #c013c
 HOLDERS = Table(
     "holders", META,
-    _text("portfolio", primary_key=True), _text("who"), Column("client_id", Integer, nullable=False), Column("since", Instant, nullable=False),
+    _text("portfolio", primary_key=True), _text("who"), Column("client_id", Integer, nullable=False),
+    Column("since", Instant, nullable=False),
     Column("epoch", Integer, nullable=False), Column("after_a_death", Boolean, nullable=False),
+)  # fmt: skip
+
+# %% ../../nbs/data/05_tables.ipynb #c013e
+REQUESTS = Table(
+    "requests", META,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("portfolio", Text, ForeignKey("portfolios.portfolio"), nullable=False), Column("ts", Instant, nullable=False),
+    _text("what"), _text("subject"), _text("who"), _text("reason"),
+    Column("verdict", Word(Verdict)), _text("code"), _text("message"),  # no verdict: not answered yet
+    Index("requests_by_verdict", "portfolio", "verdict"),
 )  # fmt: skip
 
 # %% ../../nbs/data/05_tables.ipynb #c015

@@ -37,6 +37,7 @@ class Book:
     halted: str = ""  # why nothing may leave; blank: it may
     acknowledged: frozenset[str] = frozenset()  # executions and references of nobody here that a person has looked at
     written: frozenset[str] = frozenset()  # overlays whose wishes of the session have become orders
+    requested: frozenset[int] = frozenset()  # requests of others that were begun
 
     def in_session(self, session: date | None = None) -> list[OrderRecord]:
         "The orders of a session (default: the present one), by reference."

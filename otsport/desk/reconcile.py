@@ -108,4 +108,5 @@ def resent(decision: Decision, book: Book) -> OrderEvent:
     "What becomes of an order that never arrived: sent again, or ended with the gate's reason."
     if decision.accepted:
         return OrderEvent(decision.subject, OrderState.SENT, book.now, message="never arrived at the broker: sent again")
-    return OrderEvent(decision.subject, OrderState.EXPIRED, book.now, message=f"never arrived at the broker, not sent again: {decision.code}: {decision.message}")
+    why = f"never arrived at the broker, not sent again: {decision.message}"
+    return OrderEvent(decision.subject, OrderState.EXPIRED, book.now, message=why, code=decision.code)

@@ -27,6 +27,7 @@ from .book import Book, Desk
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
+from .requests import carry_out
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
 from ..portfolio.rebalance import covered_call_orders
@@ -173,7 +174,7 @@ async def follow_session(desk: Desk, book: Book) -> Book:
         book = await write_wishes(desk, await let_leave(desk, book), wishes)
         desk.progress(max(0.0, (book.now - opened) / (closed - opened)), f"{book.session} {book.now.astimezone(NEW_YORK):%H:%M} New York, {len(book.fills)} fills")
         before = book.now
-        book = await beat(desk, book)
+        book = await carry_out(desk, await beat(desk, book))
         await desk.pause(before, book.now)
     return book
 
@@ -206,7 +207,7 @@ async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
 async def close_day(desk: Desk, book: Book) -> Book:
     "Expire, value, check, and commit the finished day."
     m, session = desk.mandate, book.session
-    book = await await_stragglers(desk, book)
+    book = await carry_out(desk, await await_stragglers(desk, book))
     expiries = expire_due(book.positions, await official_closes(desk, book), session, book.now)
     positions = book.positions | {b.after.contract.key: b.after for b in expiries}
     cash = book.cash + sum(b.transaction.cash for b in expiries)

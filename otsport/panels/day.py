@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..show.text import dollars, percent, signed
-from ..show.fills import order_counts
+from ..show.fills import state_counts
 from ..core.errors import InputError
 from ..data.market import History
 from ..data.samples import history
@@ -39,13 +39,12 @@ def band_html(account: str) -> str:
 def cards_frame(day: Day) -> list[tuple[str, str, str]]:  # label, value, second line
     "The numbers on top of the panel."
     f = day_facts([day])
-    states = order_counts(f.orders).partition(": ")[2]
     return [
         ("session", f"{f.session}", f"{f.session:%A}"),
         ("NAV", dollars(f.nav, 2), f"cash {dollars(f.cash)}"),
         ("day P&L", signed(f.day_pnl, 2), f"{percent(f.day_return)}, S&P 500 {percent(f.index_return)}"),
         ("VaR 95%, one day", dollars(f.var_95), f"99%: {dollars(f.var_99)}"),
-        ("orders", str(len(f.orders)), states or "none sent"),
+        ("orders", str(len(f.orders)), state_counts(f.orders) or "none sent"),
     ]
 
 
