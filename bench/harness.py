@@ -124,7 +124,7 @@ def _medians(runs: dict[str, Run], seconds: float) -> dict[str, float]:
 
 
 def measure(job: Job, seconds: float = 3.0) -> dict:
-    """`{"ours_ms", "error", "ratio": {peer: times}, "floor": {peer: times}, "peer_ms": {peer: ms}, "size"}` of a job."""
+    """`{"ours_ms", "error", "ratio": {peer: times}, "floor": {peer: times}, "peer_ms": {peer: ms}, "size", "limits": {limit: numbers}}`."""
     others = {**job.peers, **job.faster}
     error = _checked_error(job, job.ours(), {name: run() for name, run in others.items()})  # the first calls compile and warm up
     took = _medians({"": job.ours, **others}, seconds)
@@ -132,11 +132,10 @@ def measure(job: Job, seconds: float = 3.0) -> dict:
     scale = {name: run.times if isinstance(run, Part) else 1.0 for name, run in others.items()}
     peer_ms = {name: 1e3 * t * scale[name] for name, t in took.items()}
     ratio = {name: ours * 1e3 / ms if name in job.faster else ms / (ours * 1e3) for name, ms in peer_ms.items()}
-    for name, limit in job.limits.items():
-        promised, measured = limit()
-        ratio[name] = promised / measured
+    limits = {name: limit() for name, limit in job.limits.items()}
+    ratio |= {name: promised / measured for name, (promised, measured) in limits.items()}
     floors = job.floors | dict.fromkeys(job.limits, 1.0)
-    return {"ours_ms": 1e3 * ours, "error": error, "ratio": ratio, "floor": floors, "peer_ms": peer_ms, "size": job.size}
+    return {"ours_ms": 1e3 * ours, "error": error, "ratio": ratio, "floor": floors, "peer_ms": peer_ms, "size": job.size, "limits": limits}
 
 
 def plain(results: dict[str, dict]) -> dict[str, dict]:
@@ -160,7 +159,9 @@ def rows(results: dict[str, dict]) -> list[tuple[str, ...]]:
         for peer, times in r["ratio"].items():
             floor = r["floor"].get(peer)
             at_least = "" if floor is None else f"{floor:g}x {'reached' if times >= floor else 'MISSED'}"
-            found.append((f"   {peer}", time_text(r["peer_ms"][peer]) if peer in r["peer_ms"] else "", times_text(times), at_least, ""))
+            of = r["limits"].get(peer, (0, 0))
+            took = time_text(r["peer_ms"][peer]) if peer in r["peer_ms"] else f"{of[1]:,.6g} of {of[0]:,.6g}"
+            found.append((f"   {peer}", took, times_text(times), at_least, ""))
     return found
 
 

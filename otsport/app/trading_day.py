@@ -144,7 +144,7 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
         stored = {"account": store.portfolios()[name], "capital": f"{paid:.2f}"}
         if wrong := _differences(stored, {"account": params.account, "capital": f"{params.capital:.2f}"}):
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
-    finished = {s.session for s in store.nav_series(name)}
+    finished = store.finished_sessions(name, params.days[0], params.days[-1])
     for day in params.days:
         if day in finished and (wrong := _differences(dict(read_plan(store.plan(name, day)).rules), dict(params.rules))):
             raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")

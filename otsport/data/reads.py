@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, Table, func, or_, select
 
-from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction
+from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction, TransactionKind
 from ..core.errors import StoreError
 from ..core.intent import Request
 from ..core.orders import Commission, Fill, OrderRecord, OrderState
@@ -140,11 +140,20 @@ class LedgerReads(Reads):
         where = [TRANSACTIONS.c.portfolio == portfolio]
         where += [TRANSACTIONS.c.seq > self._row_of(since)] if since is not None else []
         where += [TRANSACTIONS.c.seq < self._row_of(until)] if until is not None else []
+        return self._transactions(*where)
+
+    def transactions_of(self, fills: Collection[Fill]) -> list[Transaction]:
+        "Transactions that executions made: the trade and its charge, as they were booked."
+        kinds, accounts = (TransactionKind.BUY, TransactionKind.SELL, TransactionKind.COMMISSION), {f.account for f in fills}
+        where = (TRANSACTIONS.c.kind.in_(kinds), TRANSACTIONS.c.account.in_(accounts), TRANSACTIONS.c.ref.in_({f.exec_id for f in fills}))
+        return self._transactions(*where)
+
+    def _transactions(self, *where: Any) -> list[Transaction]:
         legs: dict[int, list[Leg]] = {}
         for row in self._fetch(select(LEGS).join(TRANSACTIONS).where(*where).order_by(LEGS.c.seq, LEGS.c.n)):
             legs.setdefault(row["seq"], []).append(made(Leg, row))
         rows = self._rows(TRANSACTIONS, *where, order_by=TRANSACTIONS.c.seq)
-        return [made(Transaction, row, legs=tuple(legs[row["seq"]])) for row in rows]
+        return [made(Transaction, row, legs=tuple(legs.get(row["seq"], ()))) for row in rows]
 
     def first_deposit(self, portfolio: str) -> Decimal:
         "Dollars that the portfolio began with; 0 before it has any."
@@ -170,10 +179,12 @@ class LedgerReads(Reads):
 
     def positions(self, portfolio: str, open_only: bool = False, also: Collection[str] = ()) -> dict[str, Position]:
         "Positions by contract key; closed ones stay, with what they realized. `open_only` leaves them out, but for the keys in `also`."
-        moved = (POSITIONS.c.qty < Decimal(0), POSITIONS.c.qty > Decimal(0))  # as text in SQLite too: '-' < '0' < '1'
-        held = or_(*moved, POSITIONS.c.key.in_(also))
-        where = [POSITIONS.c.portfolio == portfolio] + ([held] if open_only else [])
-        return {row["key"]: made(Position, row) for row in self._rows(POSITIONS, *where, order_by=POSITIONS.c.key)}
+        held = or_(POSITIONS.c.qty < Decimal(0), POSITIONS.c.qty > Decimal(0))  # as text in SQLite too: '-' < '0' < '1'
+        found = self._rows(POSITIONS, POSITIONS.c.portfolio == portfolio, *([held] if open_only else []), order_by=POSITIONS.c.key)
+        if open_only and (more := set(also) - {row["key"] for row in found}):
+            account = select(PORTFOLIOS.c.account).where(PORTFOLIOS.c.portfolio == portfolio).scalar_subquery()  # then the primary key finds them
+            found += self._rows(POSITIONS, POSITIONS.c.portfolio == portfolio, POSITIONS.c.account == account, POSITIONS.c.key.in_(more), order_by=POSITIONS.c.key)
+        return {row["key"]: made(Position, row) for row in sorted(found, key=lambda row: row["key"])}
 
     def balances(self, portfolio: str, currency: str = "USD") -> dict[str, Decimal]:
         "Running balance of each account of the books: cash, capital and realized (with their minus), commissions, position (at cost)."
@@ -199,6 +210,11 @@ class LedgerReads(Reads):
     def _newest(self, *where: Any) -> Snapshot | None:
         rows = self._fetch(select(SNAPSHOTS).where(*where).order_by(SNAPSHOTS.c.ts.desc()).limit(1))
         return made(Snapshot, rows[0]) if rows else None
+
+    def finished_sessions(self, portfolio: str, first: date, last: date) -> set[date]:
+        "Sessions of two dates and between that have a snapshot."
+        where = (SNAPSHOTS.c.portfolio == portfolio, SNAPSHOTS.c.session.between(first, last))
+        return {row["session"] for row in self._fetch(select(SNAPSHOTS.c.session).where(*where).distinct())}
 
     def nav_series(self, portfolio: str) -> list[NavPoint]:
         "NAV, day P&L and flows of every finished session, oldest first."

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def greeks_frame(snapshot: Snapshot, risk: BookRisk) -> pd.DataFrame:  # a row a
     return pd.DataFrame(rows, columns=["contract", "symbol", "days", "vol", "moneyness", "delta_shares", "vega_point"])
 
 # %% ../../nbs/desk/84_day.ipynb #c009
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Day:
     "A finished session of a portfolio."
     snapshot: Snapshot
@@ -97,12 +98,17 @@ class Day:
     commissions: Mapping[str, Decimal]  # dollars, by execution id
     closes: pd.DataFrame  # closes of the bundled stocks, this session and the one before, dollars
     index: pd.Series  # S&P 500 from the session before the first snapshot on, points
-    risk: BookRisk
+    prices: History
     expiries: tuple[Transaction, ...] = ()  # of options, and of the shares that they became, booked in this session
 
     @property
     def session(self) -> date:
         return self.snapshot.session
+
+    @cached_property
+    def risk(self) -> BookRisk:
+        "What the book may lose in a day, computed when it is first asked for: a report of many days shows that of the last."
+        return book_risk(self.snapshot, self.prices)
 
     def refused(self) -> list[OrderRecord]:
         "Orders that our gate denied or the broker rejected."
@@ -136,7 +142,7 @@ def read_one(store: Store, history: History, snapshot: Snapshot, before: Snapsho
     return Day(
         snapshot, past, read_plan(store.plan(portfolio, session)), tuple(store.orders(portfolio, session)), tuple(store.fills(portfolio, session)),
         {key: charge.amount for key, charge in charges.items()}, history.closes(as_of, sessions=2),
-        history.index(as_of).loc[str(previous_session(past[0].session)):], book_risk(snapshot, history),
+        history.index(as_of).loc[str(previous_session(past[0].session)):], history,
         tuple(e for e in booked if e.kind in (TransactionKind.EXPIRY, TransactionKind.ASSIGNMENT) and e.ts <= snapshot.ts),
     )
 
@@ -223,6 +229,6 @@ def example_days(prices: History, last: date, sessions: int = 10, symbols: Seque
         days.append(Day(
             snapshot=snapshot, history=tuple(book.snapshots[:number]), plan=plan, orders=own, fills=fills,
             commissions={f.exec_id: book.commissions[f.exec_id].amount for f in fills}, closes=prices.closes(as_of, sessions=2),
-            index=prices.index(as_of).loc[start:], risk=book_risk(snapshot, prices),
+            index=prices.index(as_of).loc[start:], prices=prices,
         ))  # fmt: skip
     return tuple(days)

@@ -1,0 +1,158 @@
+"""A session and the report of its day cost the same however many sessions lie before: rows read, steps of SQLite, prices of risk."""
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from otsport.bench.jobs_scale import report_day, sections
+from otsport.bench.long_book import FIRST_NEXT, PORTFOLIO, trading, write_book
+from otsport.data.samples import history
+from otsport.data.store import Store, open_store
+from otsport.desk import book, day, report
+from otsport.desk.day import day_facts, read_days
+
+FEW, MANY = 5, 200
+STEPS = 10  # of SQLite's machine between two counts
+
+
+@contextmanager
+def counted_steps():
+    """A list whose one number counts what SQLite does, in steps of its machine: searches that read many rows to give one are seen."""
+    total = [0]
+
+    def count() -> int:
+        total[0] += STEPS
+        return 0
+
+    def watch(connection, _):
+        connection.set_progress_handler(count, STEPS)
+
+    event.listen(Engine, "connect", watch)
+    try:
+        yield total
+    finally:
+        event.remove(Engine, "connect", watch)
+
+
+def costs(path: Path) -> dict:
+    """The next session of a book and its report: what they came to, rows read, steps of SQLite."""
+    with trading(path) as desk, counted_steps() as steps:
+        desk.trade(FIRST_NEXT)
+        session = {"session_rows": desk.rows, "session_steps": steps[0]}
+        *came_to, rows = report_day(path, history())
+    return session | {"came_to": came_to, "report_rows": rows, "report_steps": steps[0] - session["session_steps"]}
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory) -> dict[int, Path]:
+    """Books with few and with many earlier sessions, to be copied."""
+    return {n: write_book(tmp_path_factory.mktemp(f"book{n}") / "otsport.db", n) for n in (FEW, MANY)}
+
+
+def copied(books, n: int, folder: Path) -> Path:
+    """A copy of a book in a folder of its own."""
+    to = folder / f"{n}"
+    to.mkdir(parents=True)
+    for name in ("otsport.db", "audit.key", "audit.head"):
+        (to / name).write_bytes((books[n].parent / name).read_bytes())
+    (to / "audit.key").chmod(0o600)
+    return to / "otsport.db"
+
+
+def compared(books, folder: Path) -> tuple[dict, dict]:
+    """Costs after few and after many sessions."""
+    few, many = (costs(copied(books, n, folder)) for n in (FEW, MANY))
+    assert few["came_to"] == many["came_to"]  # the same day to the cent, else its cost would mean nothing
+    return few, many
+
+
+def growth(few: dict, many: dict) -> list[str]:
+    """What costs more after many sessions; the NAV curve of a report reads a row a session."""
+    found = []
+    if many["session_rows"] != few["session_rows"]:
+        found.append(f"session: {few['session_rows']} rows, then {many['session_rows']}")
+    if many["session_steps"] > 1.03 * few["session_steps"]:
+        found.append(f"session: {few['session_steps']} steps, then {many['session_steps']}")
+    if many["report_rows"] - few["report_rows"] != MANY - FEW:
+        found.append(f"report: {few['report_rows']} rows, then {many['report_rows']}")
+    if many["report_steps"] - few["report_steps"] > 40 * (MANY - FEW):
+        found.append(f"report: {few['report_steps']} steps, then {many['report_steps']}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(books, tmp_path_factory):
+    return compared(books, tmp_path_factory.mktemp("measured"))
+
+
+def test_a_made_book_is_a_real_one(books):
+    with open_store(books[MANY]) as store:
+        assert store.verify() > 30 * MANY and store.counts(PORTFOLIO)["sessions"] == MANY
+        assert len(store.positions(PORTFOLIO)) > MANY > len(store.positions(PORTFOLIO, open_only=True))
+
+
+def test_a_session_and_its_report_cost_the_same_after_many(measured):
+    few, many = measured
+    assert growth(few, many) == [] and few["session_rows"] > 100 and few["session_steps"] > 10_000, (few, many)
+
+
+def reread_positions(monkeypatch):
+    monkeypatch.setattr(book, "touched_positions", lambda store, portfolio, records: store.positions(portfolio))
+
+
+def reread_audit(monkeypatch):
+    monkeypatch.setattr(Store, "verify_day", lambda self, snapshot, before: self.verify())
+
+
+def search_all(monkeypatch):
+    halted = Store.halted
+    monkeypatch.setattr(Store, "halted", lambda self, portfolio: str(self.counts(portfolio)["orders"] and "") or halted(self, portfolio))
+
+
+def write_keys_again(monkeypatch):
+    from otsport.data import store as module
+
+    class Once:
+        """An update that sets the key of an order to itself."""
+
+        def __init__(self, table):
+            self.table, self.of = table, module_update(table)
+
+        def where(self, *where):
+            self.of = self.of.where(*where)
+            return self
+
+        def values(self, row):
+            return self.of.values(row | ({"order_ref": self.table.c.order_ref} if "order_ref" in self.table.c else {}))
+
+    module_update = module.update
+    monkeypatch.setattr(module, "update", Once)
+
+
+@pytest.mark.parametrize("mutant, words", [
+    (reread_positions, ["session: ", "rows"]), (reread_audit, ["report: ", "rows"]), (search_all, ["session: ", "steps"]), (write_keys_again, ["session: ", "steps"]),
+])
+def test_history_that_is_read_again_is_seen(books, tmp_path, monkeypatch, mutant, words):
+    mutant(monkeypatch)
+    found = growth(*compared(books, tmp_path))
+    assert any(all(word in text for word in words) for text in found), found
+
+
+def test_the_measured_report_is_that_of_the_paper():
+    cells = json.loads((Path(__file__).parents[1] / "papers" / "20_trading_day.ipynb").read_text())["cells"]
+    source = "".join("".join(c["source"]) + "\n" for c in cells)
+    of_many = {"days_table", "sources_table"}  # shown for more sessions than one
+    used = {line.split("report.")[1].split("(")[0] for line in source.splitlines() if "report." in line and "(day" in line} - of_many
+    assert used - {"vol_note", "check_day", "summary"} == {section.__name__ for section in sections(report)}
+
+
+def test_risk_is_priced_for_the_day_that_shows_it(books, monkeypatch):
+    priced, book_risk = [], day.book_risk
+    monkeypatch.setattr(day, "book_risk", lambda snapshot, prices: priced.append(snapshot.session) or book_risk(snapshot, prices))
+    with open_store(books[MANY]) as store:
+        days = read_days(store, history(), PORTFOLIO, 30)
+    assert priced == [] and day_facts(days).var_95 > 0
+    assert priced == [days[-1].session] and days[-1].risk is days[-1].risk and len(priced) == 1
