@@ -164,6 +164,7 @@ class Limits(_Checked):
     max_gross: float = Field(default=1.0, gt=0)
     max_order_weight: float = Field(default=0.20, gt=0, le=1)  # value of one order
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0)  # dollars, value of one order
+    max_premium: float = Field(default=0.01, gt=0, le=1)  # cost of the options that one wish buys
     max_quote_age_seconds: float = Field(default=60.0, gt=0)  # an older quote is stale
 
 

@@ -64,9 +64,10 @@ def _later_than(error: BaseException, known: Known | None) -> bool:
     return bool(found) and found[0] > str(known.past.session)
 
 
-def _failure(path: Path, error: BaseException, seconds: float, known: Known | None) -> tuple[str, str, str]:
-    "Code, place and words of what ended a strategy."
+def _failure(path: Path, error: BaseException, seconds: float, known: Known | None, found: Found | None) -> tuple[str, str, str]:
+    "Code, place and words of what ended a strategy; what is wrong with an answer is told at the definition."
     place = where(path, error)
+    place = found.at if found is not None and place == path.name else place
     if isinstance(error, TookTooLong):
         return "STRATEGY_TIME", place, f"it did not answer within {seconds:g} s: make it faster, or set strategy_seconds in book.yaml"
     if _later_than(error, known):
@@ -120,7 +121,7 @@ def serve(fd: int) -> None:
             found = found or find(Path(path), name, given)
             said = (True, _answer(found, question, known, tag))
         except BaseException as error:  # whatever ends it is told
-            said = (False, _failure(Path(path), error, seconds, known))
+            said = (False, _failure(Path(path), error, seconds, known, found))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout.flush()
@@ -212,8 +213,11 @@ class OwnStrategy:
 
     @cached_property
     def timing(self) -> Timing:
-        "When its orders may leave; asked once, and a file that cannot be run is told here."
-        return self.child.ask("find")
+        "When its orders may leave; of a file that cannot be run, before the open, where it is told."
+        try:
+            return self.child.ask("find")
+        except StrategyError:
+            return BEFORE_OPEN
 
     def chains(self, known: Known) -> tuple[str, ...]:
         return self.child.ask("chains", cut_off(known)) if self.timing != BEFORE_OPEN else ()

@@ -16,7 +16,7 @@ from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType, TracebackType
 
-from ..core.errors import InputError, LookAhead
+from ..core.errors import InputError
 from .protocol import BEFORE_OPEN, Timing
 
 # %% ../../nbs/strategy/33_own.ipynb #c005
