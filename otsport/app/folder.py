@@ -29,6 +29,7 @@ from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, Limits, Setting
 from ..data import samples
 from ..data.market import History, stamped
 from ..strategy.apart import OwnStrategy
+from ..strategy.by_word import OptionWords
 from ..strategy.own import sources
 from ..strategy.protocol import Known, Strategy
 from ..strategy.strategies import CoveredCalls, Momentum
@@ -133,7 +134,8 @@ class Folder:
         for entry in self.book.strategies:
             if ":" in entry.use:
                 file, _, name = entry.use.rpartition(":")
-                found.append(OwnStrategy(self.path / file, name, strategy_name(entry), entry.given, self.book.strategy_seconds))
+                own = OwnStrategy(self.path / file, name, strategy_name(entry), entry.given, self.book.strategy_seconds)
+                found += [own, OptionWords(own)]
             else:
                 found.append(STRATEGIES[entry.use](**entry.given | ({"name": entry.name} if entry.name else {})))
         return tuple(found)

@@ -23,7 +23,7 @@ from ..core.constraints import WeightCap, coverable_calls, weight_caps
 from ..core.contracts import Contract
 from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Signal, SignalOutcome, Target, Verdict, View
-from ..core.orders import Order
+from ..core.orders import Order, Side
 from ..core.settings import Settings
 from ..core.units import from_float
 from ..core.venues import stock_tick
@@ -31,7 +31,8 @@ from ..data.market import Past
 from ..data.plain import revive
 from ..portfolio.limits import apply_limits
 from ..portfolio.optimize import optimize_targets
-from ..portfolio.rebalance import TradeRules, call_limit, plan_orders
+from ..portfolio.rebalance import TradeRules, plan_orders
+from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
 from ..strategy.coordinator import coordinate
 from ..strategy.protocol import Known, Strategy
@@ -68,13 +69,15 @@ class Mandate:
 # %% ../../nbs/desk/76_plan.ipynb #c007
 @dataclass(frozen=True, slots=True)
 class Wish:
-    "A call to be sold at `limit_price` or better, as often as free shares cover it."
+    "An option to be traded at `limit_price` or better: a call sold as often as free shares cover it, a put against free cash, or one that is bought."
     contract: Contract
-    limit_price: Decimal  # dollars per share, from the bid before the open
+    limit_price: Decimal  # dollars per share, from the quote before the open
     reason: str
     strategy: str
     waits_for: tuple[str, ...] = ()  # references of orders that are to be done first
     at_latest: datetime | None = None  # UTC, when it is written even if they are not
+    side: Side = Side.SELL
+    qty: Decimal | None = None  # contracts, at most; None: as many as are covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +235,24 @@ def plan_overlay(
     plan: Plan,
     overlay: Strategy,
     known: Known,  # with the chains and quotes that it asked for
+    settings: Settings = Settings(),
+    positions: Mapping[str, Position] | None = None,  # by contract key
 ) -> Plan:
     "The plan with the wishes of an overlay."
     signals, refused = overlay.signals(known)
     views, outcomes = coordinate(signals, plan.as_of)
-    reasons = {s.contract.key: s.reason for s in signals}
+    said = {s.contract.key: s for s in signals}
     timing, refs = overlay.timing, tuple(order.order_ref for order in plan.orders)
     latest = None if timing.at_latest is None else session_open(plan.session) + timing.at_latest
-    wishes = tuple(Wish(v.contract, call_limit(known.quotes[v.contract.key]), reasons[v.contract.key], overlay.name, refs, latest) for v in views)
+    wishes, sized = [], []
+    for contract in (v.contract for v in views):
+        signal = said[contract.key]
+        side = Side.BUY if signal.signal_type.direction > 0 else Side.SELL
+        limit = option_limit(known.quotes[contract.key], side)
+        qty, decision = planned_contracts(contract, side, limit, signal.contracts, plan.nav, positions or {}, settings.limits, settings.sizing)
+        sized += [decision] if decision else []
+        if qty != 0:
+            wishes.append(Wish(contract, limit, signal.reason, overlay.name, refs, latest, side, qty))
     return replace(plan, signals=plan.signals + signals, outcomes=plan.outcomes + outcomes, views=plan.views + views,
-                   decisions=plan.decisions + refused, wishes=plan.wishes + wishes)
+                   decisions=(*plan.decisions, *refused, *sized), wishes=(*plan.wishes, *wishes))
+

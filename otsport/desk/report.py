@@ -33,7 +33,9 @@ from ..core.books import Snapshot, Transaction, TransactionKind
 from ..show.fills import fills_frame, order_counts, orders_frame, refusals
 from ..show.tables import Table, table
 from ..core.errors import CheckFailed
+from ..core.contracts import Right
 from ..core.intent import Verdict
+from ..core.orders import Side
 from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import History
@@ -170,9 +172,13 @@ def rules_table(day: Day) -> Table:
 
 
 def calls_table(day: Day) -> Table:
-    "The covered calls that were planned."
-    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.wishes]
-    return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+    "The options that were planned."
+    wishes = day.plan.wishes
+    if all(w.side is Side.SELL and w.contract.right is Right.CALL for w in wishes):
+        rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in wishes]
+        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+    rows = [(w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", w.contract.key, f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
+    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), "Options, sent once the stock orders are done (quotes modelled)", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016
 def orders_table(day: Day) -> Table:
