@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, checked_file, nearest
+from .gateway_process import gateways
 from ..core.calendars import next_session, session_close
 from ..core.errors import DataError, FolderError, InputError
 from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, Limits, Settings, Sizing, desk_folder
@@ -161,6 +162,11 @@ class Folder:
         sizing = self.book.sizing.model_dump() | {"base_size": base_size, "max_portfolio_risk": max_portfolio_risk}
         return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing))
 
+    def own_settings(self, broker: BrokerProfile) -> Settings:
+        "The settings as the files say."
+        b = self.book
+        return self.settings(broker, b.sizing.base_size, b.sizing.max_portfolio_risk, b.limits.max_sector_weight or 1.0, b.limits.max_order_value)
+
     def broker(self, account: str = "", host: str = "", port: int = 0, simulated: bool | None = None) -> BrokerProfile:
         "The connection that accounts.yaml describes, with what a run was given."
         p, port = self.profile, port or self.profile.port
@@ -297,9 +303,13 @@ def new_folder(path: Path, from_state: Path | None = None) -> Folder:
             (draft / name).write_text(text, encoding="utf-8")
         (draft / "prices").mkdir()
         (draft / "chains").mkdir()
+        read_folder(draft)
         if path.exists():
             path.rmdir()
         draft.rename(path)
+    except FolderError:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise FolderError(f"{path} cannot be made ({error.strerror}): give a folder in a place that you may write") from error
@@ -320,6 +330,20 @@ def _written(path: Path, old: Mapping[str, str]) -> dict[str, str]:
     return texts
 
 
+def _check_idle(state: Path) -> None:
+    "Refuse to move what a run or a gateway works on."
+    import fcntl
+
+    if running := [g for g in gateways() if g.owner == state]:
+        raise FolderError(f"{state} is in use by {running[0]}: end it first, nothing was moved")
+    with (state / "desk.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise FolderError(f"{state} is in use by {lock.read().strip() or 'another process'}: wait until that has ended, nothing was moved") from error
+
+
 def _old_state(state: Path) -> dict[str, str]:
     "Portfolio, account and capital of a state folder; refused while something works on it."
     from otsport.data.store import open_store
@@ -327,6 +351,7 @@ def _old_state(state: Path) -> dict[str, str]:
     state = Path(state).expanduser().resolve()
     if not (state / "otsport.db").is_file():
         raise FolderError(f"{state} is no state folder, it holds no otsport.db: give the folder that OTSPORT_HOME named")
+    _check_idle(state)
     with open_store(state / "otsport.db") as store:
         books = store.portfolios()
         if len(books) > 1:
