@@ -591,6 +591,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'otsport.app.runs.Run.finish': ('app/runs.html#run.finish', 'otsport/app/runs.py'),
                                   'otsport.app.runs.Run.progress': ('app/runs.html#run.progress', 'otsport/app/runs.py'),
                                   'otsport.app.runs._disk_errors': ('app/runs.html#_disk_errors', 'otsport/app/runs.py'),
+                                  'otsport.app.runs._folder_told': ('app/runs.html#_folder_told', 'otsport/app/runs.py'),
                                   'otsport.app.runs._leave_failed': ('app/runs.html#_leave_failed', 'otsport/app/runs.py'),
                                   'otsport.app.runs._progress_bar': ('app/runs.html#_progress_bar', 'otsport/app/runs.py'),
                                   'otsport.app.runs._result': ('app/runs.html#_result', 'otsport/app/runs.py'),

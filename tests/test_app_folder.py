@@ -225,7 +225,7 @@ def old_state(folder, account="DU7654321"):
     folder.mkdir(mode=0o700)
     with open_store(folder / "otsport.db") as store, store.unit(ts) as unit:
         unit.add_portfolio("mine", account)
-        unit.book(deposit(account, "mine", Decimal(50_000), ts))
+        unit.book(deposit(account, "mine", Decimal(50_000), ts, "capital of mine"))
     return folder
 
 

@@ -1,8 +1,6 @@
 """A strategy of the user's own: fifteen lines to a traded day, options by words, and every way in which it can fail named with its line."""
 import asyncio
 import json
-import time
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -99,6 +97,8 @@ FAILING = [  # what the user writes, the code, and the place and words that name
     (f"def mine(known):\n    return [buy({LATER}.iloc[-1].idxmax())]", "LOOK_AHEAD", f"line 5: return [buy({LATER}.iloc[-1].idxmax())]: prices as of 2022-12-15"),
     ("from otsport.data.samples import history\ndef mine(known):\n    p = history()\n    return [buy(p.closes(known.as_of + timedelta(1)).iloc[-1].idxmax())]", "LOOK_AHEAD", "mine.py, line 7: return [buy(p.closes("),
     ("def mine(known):\n    return [buy('KO')] if known.closes().loc['2022-12-15', 'KO'] > 1 else []", "LOOK_AHEAD", "line 5: return [buy('KO')] if known.closes().loc['2022-12-15'"),
+    ("from otsport.data.samples import history\nFUTURE = history().closes(known_from := __import__('datetime').datetime(2022, 12, 20, tzinfo=__import__('datetime').timezone.utc))\ndef mine(known):\n    return []",
+     "LOOK_AHEAD", "it read prices while its file was loaded"),
     ("def mine(known):\n    while True:\n        pass", "STRATEGY_TIME", "it did not answer within 1 s"),
     ("def mine(known):\n    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass", "STRATEGY_TIME", "mine.py, line 7: it did not answer within 1 s"),
 ]
@@ -120,21 +120,26 @@ def test_the_future_is_not_in_the_process():
 
 
 def test_a_strategy_that_never_ends_leaves_no_process_and_the_next_question_a_new_one(tmp_path):
-    path, mine = tmp_path / "stop", own(tmp_path, "def mine(known):\n    while os.path.exists('stop'):\n        pass\n    return [buy('KO')]", seconds=1.0)
-    path.touch()
-    mine.child._start()
-    pid, began = mine.child.process.pid, time.monotonic()
-    mine.child.process, fresh = None, mine.child.process
-    fresh.kill()
-    fresh.wait()
-    with pytest.raises(StrategyError):
+    """Its own process and the one that it started are gone; asked again, it answers."""
+    (tmp_path / "stop").touch()
+    body = "import subprocess\ndef mine(known):\n    if os.path.exists('stop'):\n        open('pid', 'w').write(str(subprocess.Popen(['sleep', '600']).pid))\n" \
+           "        while True:\n            pass\n    return [buy('KO')]"
+    mine, before = own(tmp_path, body, seconds=1.5), set(psutil.Process().children(recursive=True))
+    with pytest.raises(StrategyError, match="STRATEGY_TIME"):
         mine.signals(known())
-    assert time.monotonic() - began < 60 and not psutil.pid_exists(pid)
-    path.unlink()
+    assert set(psutil.Process().children(recursive=True)) <= before and not running(int((tmp_path / "pid").read_text()))
+    (tmp_path / "stop").unlink()
     assert len(mine.signals(known())[0]) == 1
     pid = mine.child.process.pid
     mine.stop()
     assert not psutil.pid_exists(pid)
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_day_goes_on_without_a_strategy_that_fails(tmp_path):

@@ -19,7 +19,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from .gateway_process import check_port, served, stop_own_gateways
-from .folder import Folder, this_folder
+from .folder import SAMPLE, Folder, this_folder
 from .params import Day, RunParams, checked
 from .runs import Run, locked
 from ..brokers.ib import IBBroker
@@ -148,7 +148,8 @@ def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
 def check_book(store: Store, params: TradingDay) -> list[date]:
     "The unfinished sessions, begun ones first; an `InputError` when the book belongs to other parameters or is past them."
     name = params.portfolio
-    other = "another OTSPORT_HOME" if params.start_gateway else "another portfolio and another account"
+    place = "another OTSPORT_HOME" if this_folder().path == SAMPLE else "another desk folder (otsport new FOLDER)"
+    other = place if params.start_gateway else "another portfolio and another account"
     fresh = f"ask for the same, or begin another book, with {other}"
     if name in store.portfolios():
         paid = store.first_deposit(name)

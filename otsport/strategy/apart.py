@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 from ..core.contracts import Contract
 from ..core.errors import InputError, LookAhead, StrategyError
 from ..core.intent import Decision, Signal
-from ..data.market import History, Past, Stamped, known_rows, see_no_later
+from ..data.market import EPOCH, Past, Stamped, known_rows, see_no_later
 from .own import Found, find, where
 from .protocol import BEFORE_OPEN, Known, Timing
 from .words import Wanted, checked_words, signals_of
@@ -70,8 +70,10 @@ def _failure(path: Path, error: BaseException, seconds: float, known: Known | No
     place = found.at if found is not None and place == path.name else place
     if isinstance(error, TookTooLong):
         return "STRATEGY_TIME", place, f"it did not answer within {seconds:g} s: make it faster, or set strategy_seconds in book.yaml"
+    if known is None and isinstance(error, LookAhead):
+        return "LOOK_AHEAD", place, "it read prices while its file was loaded: read them in the function, from `known`"
     if _later_than(error, known):
-        return "LOOK_AHEAD", place, f"{error}; what is known ends at the close of {known.past.session if known else 'the session before'}"
+        return "LOOK_AHEAD", place, f"{error}; what is known ends at the close of {known.past.session}"
     if isinstance(error, InputError):
         return "STRATEGY_ANSWER", place, str(error)
     return "STRATEGY_RAISED", place, f"it raised {type(error).__name__}: {error}"
@@ -116,12 +118,12 @@ def serve(fd: int) -> None:
         try:
             faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True)
             signal.setitimer(signal.ITIMER_REAL, seconds)
-            if known is not None:
-                see_no_later(known.as_of)
+            see_no_later(EPOCH)
             found = found or find(Path(path), name, given)
+            see_no_later(known.as_of if known is not None else EPOCH)
             said = (True, _answer(found, question, known, tag))
         except BaseException as error:  # whatever ends it is told
-            said = (False, _failure(Path(path), error, seconds, known, found))
+            said = (False, _failure(Path(path), error, seconds, known if found is not None else None, found))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout.flush()
