@@ -1522,6 +1522,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'otsport.desk.day.day_facts': ('desk/day.html#day_facts', 'otsport/desk/day.py'),
                                   'otsport.desk.day.example_days': ('desk/day.html#example_days', 'otsport/desk/day.py'),
                                   'otsport.desk.day.greeks_frame': ('desk/day.html#greeks_frame', 'otsport/desk/day.py'),
+                                  'otsport.desk.day.index_levels': ('desk/day.html#index_levels', 'otsport/desk/day.py'),
                                   'otsport.desk.day.option_vols': ('desk/day.html#option_vols', 'otsport/desk/day.py'),
                                   'otsport.desk.day.read_day': ('desk/day.html#read_day', 'otsport/desk/day.py'),
                                   'otsport.desk.day.read_days': ('desk/day.html#read_days', 'otsport/desk/day.py'),

@@ -202,6 +202,14 @@ def test_calls_and_puts_are_bought_within_the_premium_budget(tmp_path):
     assert paid <= Decimal("0.01") * plan.nav and all(p.qty > 0 for p in held.values())
 
 
+def test_a_put_fills_the_rest_of_the_position_limit(tmp_path):
+    """30,000 dollars of KO are held on the second day: 35 % of NAV leave no room for a put of 5,500."""
+    body = "def mine(known):\n    return [buy('KO', confidence=.9)] + [sell_put('KO', delta=.25, days=30)] * bool(known.held)"
+    plans, orders, held = traded(tmp_path, with_options(tmp_path, body), (THURSDAY, NEXT_DAY), limits=replace_limits(max_position_weight=0.35))
+    assert [d.code for d in plans[1].decisions if "P 55" in d.subject] == ["MAX_POSITION"] and all(r.state is not OrderState.DENIED for r in orders)
+    assert {k: int(p.qty) for k, p in held.items()} == {"KO": 500}
+
+
 def test_a_call_is_never_sold_naked(tmp_path):
     (plan,), orders, _ = traded(tmp_path, with_options(tmp_path, "def mine(known):\n    return [sell_call('KO', delta=.2, days=30)]"))
     assert orders == [] and [(d.subject, d.code) for d in plan.decisions] == [("KO SELL_CALL", "UNCOVERED")]

@@ -36,7 +36,7 @@ from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
 from ..strategy.coordinator import coordinate
 from ..strategy.protocol import Known, Strategy
-from ..strategy.strategies import OVERLAY_AFTER, CoveredCalls, Momentum
+from ..strategy.strategies import OVERLAY_AFTER
 
 # %% ../../nbs/desk/76_plan.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Mandate:
     portfolio: str
     capital: Decimal  # dollars, deposited when the portfolio begins
     settings: Settings
-    strategies: tuple[Strategy, ...] = (Momentum(), CoveredCalls())
+    strategies: tuple[Strategy, ...] = ()  # as the desk folder names them
     rules: tuple[tuple[str, str], ...] = ()  # names and values that a finished day must have been traded with
     allocations: tuple[tuple[str, float], ...] = ()  # share of NAV that the stocks of a strategy may have together
     objective: str = "max_sharpe"  # or "sizes": the weights of sizing as they are

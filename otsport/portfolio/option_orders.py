@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 
 from ..core.books import Position
-from ..core.constraints import put_value
+from ..core.constraints import book_weights, put_value
 from ..core.contracts import Contract, Quote, Right
 from ..core.intent import Decision, Verdict
 from ..core.orders import Order, OrderType, Side
@@ -59,7 +59,8 @@ def planned_contracts(
     if held := _held_like(contract, side, positions):
         kind = "sold" if side is Side.SELL else "bought"
         return Decimal(0), Decision(contract.key, Verdict.REFUSED, "HELD", f"{held:f} {contract.right.name.lower()}s on {contract.symbol} are {kind} already: the wish is fulfilled")
-    bounds = [(limits.max_premium, "PREMIUM", "premium budget")] if side is Side.BUY else [(sizing.base_size, "SIZE", "base size"), (limits.max_position_weight, "MAX_POSITION", "position limit")]
+    used = book_weights(positions, (), {}, nav).get(contract.symbol, 0.0)  # at cost: the gate measures again at the price of its moment
+    bounds = [(limits.max_premium, "PREMIUM", "premium budget")] if side is Side.BUY else [(sizing.base_size, "SIZE", "base size"), (max(limits.max_position_weight - used, 0.0), "MAX_POSITION", "rest of the position limit")]
     bounds += [(limits.max_order_weight, "ORDER_WEIGHT", "order limit"), (float(limits.max_order_value / nav), "ORDER_VALUE", "order value")]
     share, code, name = min(bounds)
     cost, allowed = unit_cost(contract, side, limit_price), Decimal(repr(share)) * nav
