@@ -280,3 +280,8 @@ def test_rate_in_percent_is_warned_of():
             max_sharpe([0.1, 0.2], np.eye(2) * 0.04, Bounds(("A", "B"), (0.5, 0.5)), rate=4.0)
         except (InputError, SolverError):
             pass  # nothing earns that much
+
+
+def test_bound_in_percent_is_warned_of():
+    with pytest.warns(UnitWarning, match="the upper bound of A is 15, that is 1,500 % of NAV"):
+        Bounds(("A", "B"), (15.0, 0.5))
