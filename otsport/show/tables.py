@@ -47,7 +47,7 @@ def cell_text(column: str, value: object) -> str:
     if value is None or value != value:
         return "–"
     write = COLUMNS.get(column, ("", None))[1]
-    return write(value) if write else str(value)
+    return write(value) if write and not isinstance(value, str) else str(value)  # a text is written already
 
 NUMBER = re.compile(r"[-+]?\$?[\d,]+(\.\d+)?%?")  # a text that is a number
 
