@@ -23,7 +23,7 @@ setup(
     python_requires=f">={meta['min_python']},<{meta['max_python']}",
     packages=find_packages(include=["otsport", "otsport.*"]) + ["otsport.kernels", "otsport.bench", "otsport.papers"],
     package_dir={"otsport": "otsport", "otsport.kernels": "kernels", "otsport.bench": "bench", "otsport.papers": "papers"},
-    package_data={"otsport.papers": ["*.ipynb"], "otsport.data": ["samples/*", "migrations/*.mako"]},
+    package_data={"otsport.papers": ["*.ipynb"], "otsport.data": ["samples/*", "migrations/*.mako"], "otsport.app": ["sample/*"]},
     install_requires=meta["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": ["otsport=otsport.app.cli:main"], "nbdev": ["otsport=otsport._modidx:d"]},

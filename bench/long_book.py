@@ -33,6 +33,7 @@ from otsport.gateway.exchange import Exchange
 from otsport.gateway.journal import CommissionNote, Execution
 from otsport.gateway.market import Market
 from otsport.gateway.sockets import serve
+from otsport.strategy.strategies import CoveredCalls, Momentum
 
 ACCOUNT, PORTFOLIO, CAPITAL, SEED = "DU123456", "main", Decimal(1_000_000), 7
 FEE = Decimal("1.00")  # of each execution, dollars
@@ -155,7 +156,7 @@ class Trading:
         self.loop, self.exchange = asyncio.new_event_loop(), broker(self.prices, following)
         self.server = self.loop.run_until_complete(serve(self.exchange, clock="heartbeat"))
         profile = BrokerProfile(port=self.server.port, accounts=(ACCOUNT,), timeout_seconds=30.0, requests_per_second=0)
-        self.mandate = Mandate(ACCOUNT, PORTFOLIO, CAPITAL, Settings(broker=profile))
+        self.mandate = Mandate(ACCOUNT, PORTFOLIO, CAPITAL, Settings(broker=profile), (Momentum(), CoveredCalls()))
         self.rows = 0  # that the last session read
 
     def trade(self, day: date) -> Snapshot:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otsport.brokers import ib_ears
-from otsport.brokers.ib_ears import Link, Market, Names, Orders, Ticks, conclude, hear_order_error, read_execution_time
+from otsport.brokers.ib_ears import EXEC_ID, Link, Market, Names, Orders, Ticks, conclude, hear_order_error, read_execution_time
 from otsport.core.contracts import option, stock
 from otsport.core.errors import AccountNotServed, DataError
 from otsport.core.orders import Commission, Fill, Order, OrderEvent, OrderRecord, OrderState, Side, fold
@@ -358,7 +358,9 @@ def test_execution_time_is_brought_to_utc(time, zone):
 def test_execution_time_without_a_zone_is_refused_by_name():
     with pytest.raises(DataError, match="execution 0000e1a7.0001.01 of account DU1 is not booked: .* set tws_zone"):
         read_execution_time(orders(), fields("20221228  15:00:00"))
-    assert not read_execution_time(orders(), fields("20221228  15:00:00", "DU2"))
+    others = orders()
+    assert not read_execution_time(others, fields("20221228  15:00:00", "DU2"))
+    assert others.skipped == {fields("20221228  15:00:00", "DU2")[EXEC_ID]}  # its commission is nobody's here either
 
 
 # ---------------------------------------------------------------- quotes

@@ -257,7 +257,7 @@ def test_order_takes_words_and_integers_for_what_they_say():
 
 @pytest.mark.parametrize("change, words", [
     ({"contract": "KO"}, "is no contract"), ({"side": "HOLD"}, "sides are BUY and SELL"), ({"order_type": "STOP"}, "types MKT, LMT"), ({"qty": True}, "a bool"), ({"qty": 1.0}, "a float"),
-    ({"qty": "many"}, "is no number"), ({"qty": 0}, "not a positive whole number"), ({"qty": -1}, "not a positive whole number"), ({"qty": "1.5"}, "not a positive whole number"),
+    ({"qty": "many"}, "is no finite number"), ({"qty": 0}, "not a positive whole number"), ({"qty": -1}, "not a positive whole number"), ({"qty": "1.5"}, "not a positive whole number"),
     ({"limit_price": 5}, "MKT with limit price 5"), ({"order_type": "LMT"}, "LMT with limit price None"), ({"account": ""}, "account is blank"), ({"waits_for": ["x"]}, "waits for itself"),
     ({"not_before": datetime(2022, 12, 28)}, "no time zone"),
 ])

@@ -169,3 +169,11 @@ def test_a_half_written_lock_file_still_names_somebody(content):
 def test_lock_file_is_private(place):
     with place.open() as store, store.hold("main", "a", 1, TS):
         assert oct(lock_path(place.path, "main").stat().st_mode & 0o777) == "0o600"
+
+
+def test_store_holds_the_book_that_it_took_and_no_other(place):
+    with place.open() as store:
+        assert not store.holds("main")
+        with store.hold("main", "trading_day", 7, TS):
+            assert store.holds("main") and not store.holds("other")
+        assert not store.holds("main")

@@ -8,6 +8,7 @@ from store_support import DAY, TS, D, Place, a_day, bought, charged, deposit, fi
 from otsport.core.books import Booking, Leg, NavPoint, Transaction, TransactionKind
 from otsport.core.contracts import stock
 from otsport.core.errors import StoreError
+from otsport.core.intent import Decision, Verdict
 from otsport.core.orders import Commission, OrderState, Side
 
 
@@ -247,3 +248,40 @@ def test_first_deposit_is_that_of_the_portfolio(place):
             for ref, amount in (("a", "5.00"), ("b", "3.00")):
                 unit.book(deposit(ref, amount))
         assert [store.first_deposit(p) for p in ("main", "other", "none")] == [5, 7, 0]
+
+
+def test_finished_sessions_are_those_of_the_portfolio_between_two_dates(place):
+    with place.open() as store:
+        a_day(store)
+        with store.unit(TS) as unit:
+            unit.add_portfolio("other", "DU2")
+            unit.add_snapshot(replace(snapshot(DAY - timedelta(days=1)), portfolio="other", account="DU2"))
+        around = DAY - timedelta(days=5), DAY + timedelta(days=5)
+        assert store.finished_sessions("main", *around) == {DAY} == store.finished_sessions("main", DAY, DAY)
+        assert store.finished_sessions("other", *around) == {DAY - timedelta(days=1)}
+        assert store.finished_sessions("main", DAY + timedelta(days=1), around[1]) == set() == store.finished_sessions("none", *around)
+
+
+def test_request_is_open_until_it_is_answered_and_both_survive_a_restart(place):
+    with place.open() as store:
+        a_day(store)
+        with store.unit(TS) as unit:
+            first, second = (unit.add_request("main", "cancel", f"20221228-main-00{n}", "ana", "why") for n in (1, 2))
+        assert store.requests("main") == [first, second] and store.requests("other") == []
+        with store.unit(TS) as unit:
+            unit.answer(first, Decision(first.subject, Verdict.REFUSED, "FILLED", "too late"))
+    with place.open() as store:
+        told = store.request(first.seq)
+        assert (told.verdict, told.code, told.message, told.who) == (Verdict.REFUSED, "FILLED", "too late", "ana")
+        assert store.requests("main") == [second] and store.request(10_000) is None and store.verify()
+
+
+def test_halt_and_what_was_looked_at_are_of_one_portfolio(place):
+    with place.open() as store:
+        a_day(store)
+        with store.unit(TS) as unit:
+            unit.add_portfolio("other", "DU2")
+            unit.set_halt("other", "ana: why")
+            unit.acknowledge("other", "e9", "ana: seen")
+        assert (store.halted("main"), store.halted("other"), store.halted("none")) == ("", "ana: why", "")
+        assert (store.acknowledged("main"), store.acknowledged("other")) == (frozenset(), {"e9"})

@@ -304,6 +304,8 @@ def test_modify_denies_the_rest_when_the_old_order_moved_meanwhile(tmp_path):
 def test_modify_to_less_than_has_filled_sends_nothing(tmp_path):
     decision, bought, book, first, left = modified_while_it_fills(tmp_path, qty=150)
     assert (decision.accepted, decision.code) == (False, "FILLED") and left == [first] and bought >= 200
+    decision, same, _, first, left = modified_while_it_fills(tmp_path / "just", qty=bought)  # nor to just what has filled
+    assert (decision.accepted, decision.code) == (False, "FILLED") and left == [first] and same == bought
 
 
 def test_modify_to_what_no_order_can_be_leaves_the_old_one_working(tmp_path):

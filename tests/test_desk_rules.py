@@ -18,6 +18,7 @@ from otsport.core.orders import BrokerReport, Order, OrderEvent, OrderRecord, Or
 from otsport.desk import session
 from otsport.desk.book import HEARTBEAT_SECONDS, Book, Desk
 from otsport.desk.outbox import absorb, enqueue
+from otsport.desk.past import check_nothing_missing
 from otsport.desk.plan import Plan, Wish, check_known, covariance, net_value, plan_overlay, shares_after
 from otsport.strategy.protocol import Known, StockStrategy, Timing
 from store_support import fresh_place
@@ -269,3 +270,10 @@ def test_order_whose_end_does_not_come_stops_the_close_and_says_what_to_do(tmp_p
         assert on.broker.beats == session.PATIENCE and naps == [0.25] * session.PATIENCE
         ended = absorb(on.store, on.load(THURSDAY, CLOSE), [OrderEvent("20221215-main-001", OrderState.CANCELLED, CLOSE)], CLOSE)
         assert asyncio.run(session.await_stragglers(on, ended)) == ended
+
+
+def test_passed_day_with_an_open_end_is_not_closed_and_says_what_to_do(tmp_path):
+    with desk(tmp_path, CLOSE) as (on, _):
+        working = loaded(on, OPEN, record(1, OrderState.CREATED).order, state=OrderState.SENT)
+        with pytest.raises(CheckFailed, match="20221215-main-001 is sent. Its executions can no longer be asked for.*otsport desk settle.*otsport desk adjust"):
+            asyncio.run(check_nothing_missing(on, replace(working, now=CLOSE)))

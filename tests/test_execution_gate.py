@@ -114,6 +114,7 @@ CASES = [
                    "positions": held((KO, 299))},
      {"order": replace(SOLD_CALL, contract=replace(CALL, deliverable=150)), "quote": replace(CALL_QUOTE, contract=replace(CALL, deliverable=150)), "positions": held((KO, 300))}),
     ("PLEDGED", {"order": replace(SALE, qty=Decimal(101)), "positions": held((KO, 300), (CALL, -2))}, {"order": SALE, "positions": held((KO, 300), (CALL, -2))}),
+    ("PLEDGED", {"order": replace(SALE, qty=Decimal(300)), "positions": held((KO, 300), (CALL, -2))}, {"order": SALE, "positions": held((KO, 300), (CALL, -2))}),
     ("PLEDGED", {"order": replace(SALE, qty=Decimal(201)), "orders": book((replace(SALE, order_ref="s"), "unknown", 0))},
      {"order": replace(SALE, qty=Decimal(200)), "orders": book((replace(SALE, order_ref="s"), "unknown", 0))}),
     ("NO_SHORT", {"order": replace(SALE, qty=Decimal(301))}, {"order": replace(SALE, qty=Decimal(300))}),

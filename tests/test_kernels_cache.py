@@ -40,7 +40,7 @@ print(time.process_time() - start)
 
 
 def run(code, cwd, **env):
-    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [float(word) for word in done.stdout.split()]
 

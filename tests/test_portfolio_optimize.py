@@ -12,6 +12,7 @@ from otsport.core.errors import InputError, SolverError
 from otsport.core.contracts import stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
+from otsport.analytics.options import UnitWarning
 from otsport.portfolio.optimize import Bounds, _trusted, best_return, clashes, largest_gross, max_sharpe, min_variance, optimize_targets
 
 
@@ -271,3 +272,16 @@ def test_bounds_below_nothing_are_refused(change):
 def test_covariance_of_nothing_is_refused_as_such():
     with pytest.raises(InputError, match="not positive semidefinite"):
         max_sharpe([0.1, 0.1], np.zeros((2, 2)), Bounds(("A", "B"), (0.5, 0.5)))
+
+
+def test_rate_in_percent_is_warned_of():
+    with pytest.warns(UnitWarning, match="rate is 4"):
+        try:
+            max_sharpe([0.1, 0.2], np.eye(2) * 0.04, Bounds(("A", "B"), (0.5, 0.5)), rate=4.0)
+        except (InputError, SolverError):
+            pass  # nothing earns that much
+
+
+def test_bound_in_percent_is_warned_of():
+    with pytest.warns(UnitWarning, match="the upper bound of A is 15, that is 1,500 % of NAV"):
+        Bounds(("A", "B"), (15.0, 0.5))

@@ -78,6 +78,16 @@ def test_plan_orders_hold_their_promises(wishes, owned, cash, prices, lot):
 def test_plan_orders_from_cash_reaches_targets():
     _, orders, decisions = plan({"KO": 0.10, "XOM": 0.15}, {}, Decimal(1_000_000))
     assert [str(o) for o in orders] == ["BUY 1574 KO at 64.77 [DU123456]", "BUY 1376 XOM at 111.18 [DU123456]"] and decisions == ()
+    assert orders[0].reason == "target 10.00% of NAV is 1574 shares, 0 held"
+
+
+def test_plan_orders_say_why_they_are_less_than_wished():
+    _, (order,), _ = plan({"KO": 0.50}, book({"XOM": (1000, 10)}), Decimal(20_000))
+    assert order.reason == f"target 50.00% of NAV is 1015 shares, 0 held; cash pays for {order.qty:f}"
+    _, (order,), _ = plan({}, book({"KO": (1000, 4)}), Decimal(0))
+    assert order.reason == "target 0.00% of NAV is 0 shares, 1000 held; 600 are free to sell"
+    _, (order,), _ = plan({"KO": 0.10}, book({"KO": (1000, 0)}), Decimal(100_000))
+    assert order.reason.endswith(" shares, 1000 held")  # all that was wished
 
 
 def test_plan_orders_at_target_trades_nothing():

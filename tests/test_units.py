@@ -63,6 +63,9 @@ FREE = {  # (function, argument): why another unit cannot be told
     **{(f"surface.{name}", "tau"): PART for name in ("implied_forward", "fit_svi", "fit_mixture", "fit_smile")}, ("surface.implied_forward", "rate"): PART, **{("options.warn_on_strike", name): "a part of the Greeks, which name the unit" for name in ("vol", "tau", "rate", "div_yield")}, ("surface.inside_share", "vol"): "of three vols in one unit",
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",
     ("revaluation.book_tail", "levels"): "tested below",
+    **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
+        "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield",
+        "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
     ("optimize.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
 }
 

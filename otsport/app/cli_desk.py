@@ -21,10 +21,31 @@ from ..core.errors import BookHeld, InputError
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c004
 desk = typer.Typer(help="Act on a book: each command says who, why and what came of it.", no_args_is_help=True)
-Portfolio = Annotated[str, typer.Option(help="Whose book.")]
+
+
+def _own_portfolio(given: str) -> str:
+    "The book that was named, else that of the desk folder; its name is read alone, so that a halt works beside a mistake in another line."
+    from otsport.app.folder import BOOK_FILE, SAMPLE, Text, desk_folder
+
+    return given or str(Text((desk_folder() or SAMPLE) / BOOK_FILE).tree.get("portfolio", "main"))
+
+
+def _own_host(given: str) -> str:
+    from otsport.app.folder import this_folder
+
+    return given or this_folder().profile.host
+
+
+def _own_port(given: int) -> int:
+    from otsport.app.folder import this_folder
+
+    return given or this_folder().profile.port
+
+
+Portfolio = Annotated[str, typer.Option(help="Whose book; that of the desk folder when not given.", callback=_own_portfolio)]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
-Host = Annotated[str, typer.Option(help="Where the broker answers.")]
-Port = Annotated[int, typer.Option(help="Where the broker answers.", min=1, max=65535)]
+Host = Annotated[str, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", callback=_own_host)]
+Port = Annotated[int, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", min=0, max=65535, callback=_own_port)]
 
 
 def amount(text: str, name: str) -> Decimal:
@@ -64,14 +85,14 @@ def _account(store, portfolio: str) -> str:
 
 
 def _client_id(store, portfolio: str) -> int:
-    from otsport.core.settings import BrokerProfile
+    from otsport.app.folder import this_folder
 
     held = store.holder(portfolio)
-    return held.client_id if held is not None else BrokerProfile().client_id
+    return held.client_id if held is not None else this_folder().profile.client_id
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c008
 @desk.command()
-def halt(reason: Reason, portfolio: Portfolio = "main") -> None:
+def halt(reason: Reason, portfolio: Portfolio = "") -> None:
     "Let nothing leave a book until it is resumed; a run that trades it sees it at its next heartbeat."
     from otsport.data.store import open_store
     from otsport.desk import commands
@@ -82,7 +103,7 @@ def halt(reason: Reason, portfolio: Portfolio = "main") -> None:
 
 
 @desk.command()
-def resume(reason: Reason, portfolio: Portfolio = "main") -> None:
+def resume(reason: Reason, portfolio: Portfolio = "") -> None:
     "Let a halted book send again."
     from otsport.data.store import open_store
     from otsport.desk import commands
@@ -96,7 +117,7 @@ def resume(reason: Reason, portfolio: Portfolio = "main") -> None:
 def acknowledge(
     subject: Annotated[str, typer.Argument(help="Execution id or order reference, as the message named it.")],
     reason: Reason,
-    portfolio: Portfolio = "main",
+    portfolio: Portfolio = "",
 ) -> None:
     "Say that you have looked at an execution or order that is not of this book; it no longer stops it."
     from otsport.data.store import open_store
@@ -124,7 +145,7 @@ def settle(
     order_ref: Annotated[str, typer.Argument(help="Reference of the order.")],
     state: Annotated[str, typer.Argument(help="What became of it: cancelled, expired or rejected.")],
     reason: Reason,
-    portfolio: Portfolio = "main",
+    portfolio: Portfolio = "",
 ) -> None:
     "End an order whose fate the broker does not tell, in the state that you have found."
     from otsport.desk import commands
@@ -141,7 +162,7 @@ def adjust(
     qty: Annotated[str, typer.Option(help="Units that came, or (negative) went.")] = "0",
     price: Annotated[str, typer.Option(help="Dollars per unit of underlying.")] = "0",
     reference: Annotated[str, typer.Option(help="Tells two movements of the same figures on one day apart.")] = "",
-    portfolio: Portfolio = "main",
+    portfolio: Portfolio = "",
 ) -> None:
     "Book what moved the account and this version has no booking for: dollars, or units at a price."
     from otsport.core.contracts import from_key
@@ -155,10 +176,10 @@ def adjust(
 # %% ../../nbs/app/98_cli_desk.ipynb #c012
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
+    from otsport.app.folder import this_folder
     from otsport.brokers.ib import IBBroker
     from otsport.core.calendars import NEW_YORK
-    from otsport.core.settings import BrokerProfile, Settings
-    from otsport.data.samples import history
+    from otsport.core.settings import BrokerProfile
     from otsport.data.store import open_store
     from otsport.desk.book import Desk
     from otsport.desk.plan import Mandate
@@ -172,7 +193,7 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
             broker = IBBroker(profile)
             await broker.connect()
             try:
-                traded = Desk(store, broker, history(), Mandate(account, portfolio, Decimal(0), Settings(broker=profile)))
+                traded = Desk(store, broker, this_folder().history, Mandate(account, portfolio, Decimal(0), this_folder().own_settings(profile)))
                 now = await broker.heartbeat()
                 book = await beat(traded, traded.load(now.astimezone(NEW_YORK).date(), now))
                 _, decision = await act(traded, await resume(traded, book))
@@ -191,9 +212,9 @@ def place(
     contract: Annotated[str, typer.Argument(help="Symbol, or key of an option: 'KO 20230120 C 65'.")],
     limit: Annotated[str, typer.Option(help="Limit in dollars per unit of underlying.")],
     reason: Reason,
-    portfolio: Portfolio = "main",
-    host: Host = "127.0.0.1",
-    port: Port = 4010,
+    portfolio: Portfolio = "",
+    host: Host = "",
+    port: Port = 0,
 ) -> None:
     "Send an order of your own through the gate."
     from otsport.core.contracts import from_key
@@ -233,9 +254,9 @@ def _ask_holder(portfolio: str, order_ref: str, reason: str, held: BookHeld) -> 
 def cancel(
     order_ref: Annotated[str, typer.Argument(help="Reference of the order.")],
     reason: Reason,
-    portfolio: Portfolio = "main",
-    host: Host = "127.0.0.1",
-    port: Port = 4010,
+    portfolio: Portfolio = "",
+    host: Host = "",
+    port: Port = 0,
 ) -> None:
     "End an order: here when it has not left, else by asking the broker; where a run holds the book, by asking that run."
     from otsport.desk import commands
@@ -253,9 +274,9 @@ def modify(
     reason: Reason,
     qty: Annotated[str, typer.Option(help="New quantity of the whole order.")] = "",
     limit: Annotated[str, typer.Option(help="New limit in dollars.")] = "",
-    portfolio: Portfolio = "main",
-    host: Host = "127.0.0.1",
-    port: Port = 4010,
+    portfolio: Portfolio = "",
+    host: Host = "",
+    port: Port = 0,
 ) -> None:
     "Replace what is left of an order, once the broker has confirmed its cancel."
     from otsport.desk import commands
@@ -269,9 +290,9 @@ def modify(
 def close_day(
     session: Annotated[str, typer.Argument(help="The session, YYYY-MM-DD.")],
     reason: Reason,
-    portfolio: Portfolio = "main",
-    host: Host = "127.0.0.1",
-    port: Port = 4010,
+    portfolio: Portfolio = "",
+    host: Host = "",
+    port: Port = 0,
 ) -> None:
     "Close a session that has passed at the broker, from what was booked."
     from otsport.core.contracts import day_of

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from ..core.errors import BrokerError, BrokerUnreachable, OtsportError, ParameterError, all_errors
-from ..core.settings import home
+from ..core.settings import desk_folder, home
 
 # %% ../../nbs/app/91_gateway_process.ipynb #c005
 def listens(host: str, port: int) -> bool:
@@ -115,7 +115,7 @@ GATEWAY_STOP_SECONDS = 10.0
 def gateway_command(host: str, port: int, session: date, account: str, cash: Decimal, seed: int) -> list[str]:
     "The command line that serves `session` and those after it, with a clock that its client moves, for this state folder."
     return [sys.executable, "-m", "otsport", "gateway", "--host", host, "--port", str(port), "--session", str(session),
-            "--account", f"{account}={cash}", "--seed", str(seed), "--clock", "heartbeat", "--owner", str(home())]
+            "--account", f"{account}={cash}", "--seed", str(seed), "--clock", "heartbeat", "--owner", str(home()), *(["--folder", str(folder)] if (folder := desk_folder()) else [])]
 
 
 def stop(g: GatewayProcess) -> None:

@@ -53,6 +53,11 @@ class RunParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     run_dir: str = ""  # set by `otsport run`: where the paper may leave files; empty in the Lab
 
+    @classmethod
+    def defaults(cls) -> dict[str, object]:
+        "What stands in the place of the notebook's own defaults, by name, because the desk folder says so."
+        return {}
+
     def before_run(self) -> None:
         "Look whether the run may begin; what is raised here ends it before anything is started."
 
@@ -237,7 +242,7 @@ def resolve(paper: Paper, given: Mapping[str, str], run_dir: str = "") -> RunPar
             near = difflib.get_close_matches(name, paper.given, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ParameterError(f"{paper.path.name} has no parameter {name!r}{hint} It has {', '.join(paper.given) or 'none'}")
-    values = {name: paper.parameters[name].default for name in paper.given}
+    values = {name: paper.parameters[name].default for name in paper.given} | {n: v for n, v in paper.model.defaults().items() if n not in given}
     values |= {name: _literal(paper, name, text) for name, text in given.items()}
     return checked(paper.model, values | {"run_dir": run_dir})
 
@@ -283,5 +288,5 @@ def rule_words(model: type[RunParams], name: str) -> str:
 
 def parameter_rows(paper: Paper) -> list[tuple[str, str, str, str]]:
     "Name, default, rule and meaning of each parameter that a user may give."
-    lines = [paper.parameters[name] for name in paper.given]
-    return [(p.name, str(p.default), rule_words(paper.model, p.name), p.meaning) for p in lines]
+    lines, said = [paper.parameters[name] for name in paper.given], paper.model.defaults()
+    return [(p.name, str(said.get(p.name, p.default)), rule_words(paper.model, p.name), p.meaning) for p in lines]

@@ -24,7 +24,7 @@ from .notebooks import NO_ROOM, execute, write_json, write_report
 from .params import Paper, RunParams, find_paper, notebook_cells, read_paper, resolve
 from .signals import Signalled, interrupted
 from ..core.errors import DataError, DiskFull, InputError, Interrupted, RunLocked
-from ..core.settings import home
+from ..core.settings import desk_folder, home
 
 # %% ../../nbs/app/92_runs.ipynb #c005
 def run_id(paper: Paper, params: RunParams) -> str:
@@ -123,11 +123,25 @@ def run(
     params = resolve(paper, given)
     runs = home() / "runs"
     final = runs / paper.name / run_id(paper, params)
-    with _disk_errors(final), locked(runs / f"{paper.name}.lock", paper.name):
+    with _folder_told(), _disk_errors(final), locked(runs / f"{paper.name}.lock", paper.name):
         if final.exists():
             return finished_summary(final), final, True
         params.before_run()
         return _run_into(paper, params, final, watch), final, False
+
+
+@contextmanager
+def _folder_told() -> Iterator[None]:
+    "Tell the desk folder that we stand in to every process that is started meanwhile, wherever that stands."
+    folder, before = desk_folder(), os.environ.get("OTSPORT_FOLDER")
+    if folder is None or before:
+        yield
+        return
+    os.environ["OTSPORT_FOLDER"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("OTSPORT_FOLDER", None)
 
 
 def finished_summary(folder: Path) -> dict:

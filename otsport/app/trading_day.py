@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HISTORY_SESSIONS', 'NAMES', 'KERNEL_END_SECONDS', 'ROOM', 'TradingDay', 'check_account', 'check_dates', 'check_book',
-           'held_desk', 'journal_disk', 'trade', 'begin']
+           'held_desk', 'journal_disk', 'mandate_of', 'trade', 'begin']
 
 # %% ../../nbs/app/94_trading_day.ipynb #c002
 import re
@@ -13,19 +13,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from .gateway_process import check_port, served, stop_own_gateways
+from .folder import SAMPLE, Folder, this_folder
 from .params import Day, RunParams, checked
 from .runs import Run, locked
 from ..brokers.ib import IBBroker
 from ..core.books import Snapshot
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
-from ..core.settings import TWS_PORTS, BrokerProfile, Limits, Settings, Sizing, account_mode, home
-from ..data.samples import history
+from ..core.settings import Settings, account_mode, home
 from ..data.store import Store, open_store
 from ..desk.book import Desk
 from ..desk.plan import COVARIANCE_SESSIONS, Mandate, read_plan
@@ -77,14 +78,18 @@ class TradingDay(RunParams):
     def rules(self) -> tuple[tuple[str, str], ...]:
         "What a day is decided and modelled by; a finished day answers only to the same."
         names = ("seed", "base_size", "max_portfolio_risk", "max_sector_weight", "max_order_value")
-        return tuple((name, str(getattr(self, name))) for name in names)
+        return tuple((name, str(getattr(self, name))) for name in names) + this_folder().rules
 
     def settings(self) -> Settings:
         "The settings that these parameters ask for."
-        simulated = {"requests_per_second": 0, "timeout_seconds": 30.0} if self.start_gateway and self.port not in TWS_PORTS else {}  # one that TWS may serve is paced
-        broker = BrokerProfile(host=self.host, port=self.port, accounts=(self.account,), **simulated)
-        return Settings(broker=broker, limits=Limits(max_sector_weight=self.max_sector_weight, max_order_value=self.max_order_value),
-                        sizing=Sizing(base_size=self.base_size, max_portfolio_risk=self.max_portfolio_risk))
+        folder = this_folder()
+        broker = folder.broker(self.account, self.host, self.port, self.start_gateway)
+        return folder.settings(broker, self.base_size, self.max_portfolio_risk, self.max_sector_weight, self.max_order_value)
+
+    @classmethod
+    def defaults(cls) -> dict[str, object]:
+        "What the desk folder says, or the bundled sample."
+        return this_folder().defaults()
 
     def before_run(self) -> None:
         "Refuse a book that others hold or that belongs to other parameters, and a port that is another's, before a kernel is started."
@@ -120,12 +125,18 @@ def check_account(account: str) -> None:
 
 def check_dates(run_date: date, sessions: int) -> None:
     "`NoPrices` where a session lies outside the prices or has too few before it, `NotASession` on a holiday; each names dates that work."
-    prices = history()
-    first = sessions_between(prices.first, prices.last)[sessions + HISTORY_SESSIONS - 1]
+    folder = this_folder()
+    prices = folder.history
+    priced = sessions_between(prices.first, prices.last)
+    more = "" if folder.book.prices == "sample" else f"; add later or earlier ones with `otsport data add FILE --as {Path(folder.book.prices).stem} --replace`"
+    if len(priced) < sessions + HISTORY_SESSIONS:
+        raise NoPrices(f"sessions = {sessions}: {prices.stock_table.name} have {len(priced)} sessions, from {prices.first} to {prices.last}, and "
+                       f"{HISTORY_SESSIONS} must lie before the first that is traded{more}")
+    first = priced[sessions + HISTORY_SESSIONS - 1]
     if not first <= run_date <= prices.last:
         raise NoPrices(f"run_date {run_date} with sessions = {sessions}: prices run from {prices.first} to {prices.last}, and "
                        f"{HISTORY_SESSIONS} sessions of them must lie before the first that is traded; "
-                       f"choose a run_date from {first} to {prices.last}")
+                       f"choose a run_date from {first} to {prices.last}{more}")
     prices.check_day(run_date)
 
 # %% ../../nbs/app/94_trading_day.ipynb #c010
@@ -137,7 +148,8 @@ def _differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> str:
 def check_book(store: Store, params: TradingDay) -> list[date]:
     "The unfinished sessions, begun ones first; an `InputError` when the book belongs to other parameters or is past them."
     name = params.portfolio
-    other = "another OTSPORT_HOME" if params.start_gateway else "another portfolio and another account"
+    place = "another OTSPORT_HOME" if this_folder().path == SAMPLE else "another desk folder (otsport new FOLDER)"
+    other = place if params.start_gateway else "another portfolio and another account"
     fresh = f"ask for the same, or begin another book, with {other}"
     if name in store.portfolios():
         paid = store.first_deposit(name)
@@ -180,10 +192,16 @@ def journal_disk(params: TradingDay) -> Iterator[None]:
         raise DiskFull(f"no room left in {folder} for the journal of the simulated gateway ({error}): free space and run again") from error
 
 # %% ../../nbs/app/94_trading_day.ipynb #c017
+def mandate_of(params: TradingDay, folder: Folder) -> Mandate:
+    "What the folder and the parameters ask of the desk."
+    return Mandate(params.account, params.portfolio, params.capital, params.settings(), folder.strategies(), params.rules, folder.allocations,
+                   folder.book.objective, folder.book.on_strategy_error)
+
+
 async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:
     "Trade the sessions one after the other."
-    params, prices = run.params, history()
-    mandate = Mandate(params.account, params.portfolio, params.capital, params.settings(), rules=params.rules)
+    params, folder = run.params, this_folder()
+    prices, mandate = folder.history, mandate_of(params, folder)
     broker = IBBroker(mandate.settings.broker)
     await broker.connect()
     try:
@@ -191,6 +209,8 @@ async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:
             desk = Desk(store, broker, prices, mandate, lambda share, text, i=i: run.progress((i + share) / len(pending), text))
             await trade_day(desk, day)
     finally:
+        for strategy in mandate.strategies:
+            getattr(strategy, "stop", lambda: None)()
         await broker.disconnect()
 
 

@@ -402,7 +402,6 @@ async def renew_subscriptions(line: Line) -> None:
 # %% ../../nbs/brokers/54_ib_line.ipynb #c018
 async def send_order(line: Line, order: Order) -> None:
     "Hand an order to the line; without waiting when its contract is known."
-    check_may_trade(line.profile, line.served, order.account)
     [theirs] = await qualify(line, [order.contract])
     ib, names, made = line.ready(), line.orders.names, to_ib_order(line.lib, order)
     check_may_trade(line.profile, line.served, order.account)

@@ -63,6 +63,7 @@ class Signal:
     ttl_seconds: float = 86_400.0
     intent: Intent = Intent.OPEN
     reason: str = ""
+    contracts: int = 0  # of an option, at most; 0: as the rules of the book size it
 
     def __post_init__(self):
         utc(self.ts)

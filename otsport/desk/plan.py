@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COVARIANCE_SESSIONS', 'TRADING', 'Mandate', 'Wish', 'Plan', 'read_plan', 'check_known', 'closing_prices',
-           'covariance', 'net_value', 'speak', 'plan_stocks', 'shares_after', 'known_after', 'plan_overlay']
+           'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'without_failed', 'plan_stocks', 'shares_after',
+           'known_after', 'plan_overlay']
 
 # %% ../../nbs/desk/76_plan.ipynb #c002
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 
 from ..analytics.covariance import shrunk_covariance
@@ -19,9 +21,9 @@ from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
 from ..core.constraints import WeightCap, coverable_calls, weight_caps
 from ..core.contracts import Contract
-from ..core.errors import LookAhead
-from ..core.intent import Decision, Signal, SignalOutcome, Target, View
-from ..core.orders import Order
+from ..core.errors import LookAhead, StrategyError
+from ..core.intent import Decision, Signal, SignalOutcome, Target, Verdict, View
+from ..core.orders import Order, Side
 from ..core.settings import Settings
 from ..core.units import from_float
 from ..core.venues import stock_tick
@@ -29,11 +31,12 @@ from ..data.market import Past
 from ..data.plain import revive
 from ..portfolio.limits import apply_limits
 from ..portfolio.optimize import optimize_targets
-from ..portfolio.rebalance import TradeRules, call_limit, plan_orders
-from ..portfolio.sizing import size_all
+from ..portfolio.rebalance import TradeRules, plan_orders
+from ..portfolio.option_orders import option_limit, planned_contracts
+from ..portfolio.sizing import size_all, within_allocations
 from ..strategy.coordinator import coordinate
 from ..strategy.protocol import Known, Strategy
-from ..strategy.strategies import OVERLAY_AFTER, CoveredCalls, Momentum
+from ..strategy.strategies import OVERLAY_AFTER
 
 # %% ../../nbs/desk/76_plan.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,11 @@ class Mandate:
     portfolio: str
     capital: Decimal  # dollars, deposited when the portfolio begins
     settings: Settings
-    strategies: tuple[Strategy, ...] = (Momentum(), CoveredCalls())
+    strategies: tuple[Strategy, ...] = ()  # as the desk folder names them
     rules: tuple[tuple[str, str], ...] = ()  # names and values that a finished day must have been traded with
+    allocations: tuple[tuple[str, float], ...] = ()  # share of NAV that the stocks of a strategy may have together
+    objective: str = "max_sharpe"  # or "sizes": the weights of sizing as they are
+    on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
 
     @property
     def leaders(self) -> tuple[Strategy, ...]:
@@ -63,13 +69,15 @@ class Mandate:
 # %% ../../nbs/desk/76_plan.ipynb #c007
 @dataclass(frozen=True, slots=True)
 class Wish:
-    "A call to be sold at `limit_price` or better, as often as free shares cover it."
+    "An option to be traded at `limit_price` or better: a call sold as often as free shares cover it, a put against free cash, or one that is bought."
     contract: Contract
-    limit_price: Decimal  # dollars per share, from the bid before the open
+    limit_price: Decimal  # dollars per share, from the quote before the open
     reason: str
     strategy: str
     waits_for: tuple[str, ...] = ()  # references of orders that are to be done first
     at_latest: datetime | None = None  # UTC, when it is written even if they are not
+    side: Side = Side.SELL
+    qty: Decimal | None = None  # contracts, at most; None: as many as are covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +147,47 @@ def net_value(cash: Decimal, positions: Mapping[str, Position], marks: Mapping[s
     return cash + sum((p.qty * marks[key] * p.contract.multiplier for key, p in positions.items() if p.qty), Decimal(0))
 
 
-def speak(strategies: Sequence[Strategy], known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
+def speak(
+    strategies: Sequence[Strategy], known: Known, on_error: str = "stop"
+) -> tuple[tuple[Signal, ...], tuple[Decision, ...], frozenset[str]]:  # signals, refusals, names of strategies that failed
     "What several strategies wish for, in their order, and what they refused themselves."
-    spoken = [strategy.signals(known) for strategy in strategies]
-    return tuple(s for signals, _ in spoken for s in signals), tuple(d for _, refused in spoken for d in refused)
+    signals, refused, failed = [], [], set()
+    for strategy in strategies:
+        try:
+            said, declined = strategy.signals(known)
+            signals += said
+            refused += declined
+        except StrategyError as error:
+            if on_error != "go_on":
+                raise
+            failed.add(strategy.name)
+            refused.append(stopped(strategy.name, error))
+    return tuple(signals), tuple(refused), frozenset(failed)
+
+
+def stopped(name: str, error: StrategyError) -> Decision:
+    "The decision that a strategy was stopped."
+    code, _, words = str(error).partition(": ")
+    return Decision(name, Verdict.REFUSED, code, words)
+
+
+def weigh(
+    caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
+) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
+    "The weights that the objective asks for below the caps."
+    if mandate.objective == "sizes":
+        w, mu = np.array([c.weight for c in caps]), np.array([expected[c.contract.symbol] for c in caps])
+        return tuple(caps), float(w @ mu) if caps else 0.0, float(np.sqrt(w @ cov.to_numpy() @ w)) if caps else 0.0
+    wished, best = optimize_targets(caps, expected, cov, sectors, mandate.settings.limits)
+    return wished, *((best.expected_return, best.vol) if best else (0.0, 0.0))
+
+
+def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) -> tuple[dict[str, Position], tuple[Decision, ...]]:
+    "The positions but the stocks of strategies that failed, which stay as they are: silence is no wish to sell."
+    kept = {k: p for k, p in positions.items() if not (p.qty and not p.contract.is_option and p.strategy in failed)}
+    why = "its strategy was stopped: what it holds stays as it is"
+    return kept, tuple(Decision(k, Verdict.CLIPPED, "STRATEGY_STOPPED", why) for k in sorted(positions.keys() - kept.keys()))
+
 
 # %% ../../nbs/desk/76_plan.ipynb #c014
 def plan_stocks(
@@ -155,16 +200,20 @@ def plan_stocks(
 ) -> Plan:  # without the wishes of overlays
     "From the strategies before the open to orders: signals, views, caps, weights, limits, whole lots."
     settings, prices, nav, sectors = mandate.settings, closing_prices(past), net_value(cash, positions, marks), past.sectors
-    signals, declined = speak(mandate.leaders, Known(session, past, {s: float(p) for s, p in prices.items()}, {}))
+    held = {p.contract.symbol: float(p.qty) for p in positions.values() if p.qty and not p.contract.is_option}
+    known = Known(session, past, {s: float(p) for s, p in prices.items()}, {}, held=held)
+    signals, declined, failed = speak(mandate.leaders, known, mandate.on_strategy_error)
     views, outcomes = coordinate(signals, past.as_of)
     caps, sized = size_all(views, settings.sizing)
+    caps, allotted = within_allocations(caps, views, dict(mandate.allocations))
     expected = {view.contract.symbol: view.expected_return for view in views}
-    wished, best = optimize_targets(caps, expected, covariance(past, [cap.contract.symbol for cap in caps]), sectors, settings.limits)
+    wished, earned, vol = weigh(caps, expected, covariance(past, [cap.contract.symbol for cap in caps]), sectors, mandate)
     targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav)
     tags = {v.contract.symbol: v.sources[0][0] for v in views}
-    orders, traded = plan_orders(targets, positions, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
-    earned, vol = (best.expected_return, best.vol) if best else (0.0, 0.0)
-    return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *limited, *traded), earned, vol, orders,
+    free, stays = without_failed(positions, failed)
+    targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
+    orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
+    return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
                 rules=mandate.rules)
 
 # %% ../../nbs/desk/76_plan.ipynb #c021
@@ -186,13 +235,24 @@ def plan_overlay(
     plan: Plan,
     overlay: Strategy,
     known: Known,  # with the chains and quotes that it asked for
+    settings: Settings = Settings(),
+    positions: Mapping[str, Position] | None = None,  # by contract key
 ) -> Plan:
     "The plan with the wishes of an overlay."
     signals, refused = overlay.signals(known)
     views, outcomes = coordinate(signals, plan.as_of)
-    reasons = {s.contract.key: s.reason for s in signals}
+    said = {s.contract.key: s for s in signals}
     timing, refs = overlay.timing, tuple(order.order_ref for order in plan.orders)
     latest = None if timing.at_latest is None else session_open(plan.session) + timing.at_latest
-    wishes = tuple(Wish(v.contract, call_limit(known.quotes[v.contract.key]), reasons[v.contract.key], overlay.name, refs, latest) for v in views)
+    wishes, sized = [], []
+    for contract in (v.contract for v in views):
+        signal = said[contract.key]
+        side = Side.BUY if signal.signal_type.direction > 0 else Side.SELL
+        limit = option_limit(known.quotes[contract.key], side)
+        qty, decision = planned_contracts(contract, side, limit, signal.contracts, plan.nav, positions or {}, settings.limits, settings.sizing)
+        sized += [decision] if decision else []
+        if qty != 0:
+            wishes.append(Wish(contract, limit, signal.reason, overlay.name, refs, latest, side, qty))
     return replace(plan, signals=plan.signals + signals, outcomes=plan.outcomes + outcomes, views=plan.views + views,
-                   decisions=plan.decisions + refused, wishes=plan.wishes + wishes)
+                   decisions=(*plan.decisions, *refused, *sized), wishes=(*plan.wishes, *wishes))
+

@@ -33,7 +33,9 @@ from ..core.books import Snapshot, Transaction, TransactionKind
 from ..show.fills import fills_frame, order_counts, orders_frame, refusals
 from ..show.tables import Table, table
 from ..core.errors import CheckFailed
+from ..core.contracts import Right
 from ..core.intent import Verdict
+from ..core.orders import Side
 from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import History
@@ -114,13 +116,14 @@ def measures_table(day: Day) -> Table:
     grown = performance(day)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShortHistory)  # its words are in the note
-        ours, index = metrics(grown["daily_return"].iloc[1:]), metrics(grown["index_growth"].add(1).pct_change().iloc[1:])
+        ours, level = metrics(grown["daily_return"].iloc[1:]), grown["index_growth"].add(1).pct_change(fill_method=None).iloc[1:]
+        index = metrics(level) if level.notna().all() else None
     number = lambda write: lambda x: "–" if x != x else write(x)
     shown = {
         "total return": ("total_return", percent), "return a year": ("annual_return", percent), "vol a year": ("vol", lambda x: f"{x:.1%}"),
         "Sharpe ratio a year (rate 0)": ("sharpe", lambda x: f"{x:.2f}"), "largest drawdown": ("max_drawdown", lambda x: f"{x:.2%}"),
     }
-    rows = [(name, *(number(write)(getattr(m, field)) for m in (ours, index))) for name, (field, write) in shown.items()]
+    rows = [(name, *(number(write)(getattr(m, field)) if m else "–" for m in (ours, index))) for name, (field, write) in shown.items()]
     note = f": {ours.note}" if ours.note else ""
     return table(pd.DataFrame(rows, columns=["measure", "portfolio", "S&P 500"]), f"Measures of {ours.sessions} sessions since inception{note}")
 
@@ -172,9 +175,13 @@ def rules_table(day: Day) -> Table:
 
 
 def calls_table(day: Day) -> Table:
-    "The covered calls that were planned."
-    rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in day.plan.wishes]
-    return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+    "The options that were planned."
+    wishes = day.plan.wishes
+    if all(w.side is Side.SELL and w.contract.right is Right.CALL for w in wishes):
+        rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in wishes]
+        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+    rows = [(w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", w.contract.key, f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
+    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), "Options, sent once the stock orders are done (quotes modelled)", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016
 def orders_table(day: Day) -> Table:
@@ -366,6 +373,8 @@ def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and th
         ("Refused", refusals(f.refused)), ("Not filled", shown(unfilled)), ("Options that ended", f"{f.options_ended}" if f.options_ended else "none"),
         ("VaR, one day", f"95% {dollars(f.var_95)}, 99% {dollars(f.var_99)} (losses); {f.positions} positions"),
     ]
+    stopped = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "LOOK_AHEAD" or d.code.startswith("STRATEGY_") and d.verdict is Verdict.REFUSED]
+    rows += [("Strategies stopped", shown(stopped))] if stopped else []
     numbers = {"session": str(f.session), "nav": str(f.nav), "day_pnl": str(f.day_pnl), "var_95": round(f.var_95, 2),
                "orders": len(f.orders), "fills": f.fills, "refused": len(f.refused), "unfilled": len(unfilled)}
     return {"title": f"Trading day {f.session}", "rows": rows, "numbers": numbers}

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MOST_STANDING', 'PATIENCE', 'STEPS', 'beat', 'reach_session', 'check_sequence', 'unfinished_sessions', 'stored_plan',
            'nav_before', 'circumstances', 'resume', 'check_before_open', 'decide', 'plan_session', 'let_leave', 'due',
-           'write_wishes', 'follow_session', 'await_stragglers', 'official_closes', 'close_day', 'trade_day']
+           'wish_orders', 'write_wishes', 'follow_session', 'await_stragglers', 'official_closes', 'close_day',
+           'trade_day']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
 from dataclasses import replace
@@ -17,21 +18,24 @@ from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
 from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
-from ..core.constraints import book_weights, free_shares
-from ..core.contracts import stock
-from ..core.errors import BrokerError, CheckFailed, InputError
-from ..core.orders import OrderState
+from ..core.constraints import book_weights, free_shares, leaving_cash, secured_cash
+from ..core.contracts import Right, stock
+from ..core.errors import BrokerError, CheckFailed, InputError, StrategyError
+from ..core.intent import Decision
+from ..core.orders import Order, OrderState, Side
 from ..core.venues import exact_mark
 from ..data.store import Store
 from .book import Book, Desk
 from .marks import marks
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
-from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan
+from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
 from .requests import carry_out
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
+from ..portfolio.option_orders import OptionWish, option_orders
 from ..portfolio.rebalance import covered_call_orders
+from ..strategy.protocol import Known, Strategy
 
 # %% ../../nbs/desk/82_session.ipynb #c004
 async def beat(desk: Desk, book: Book) -> Book:
@@ -122,11 +126,21 @@ async def decide(desk: Desk, book: Book) -> Plan:
     plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth)
     known = known_after(plan, past, book.positions)
     for overlay in desk.mandate.overlays:
-        listed = replace(known, chains={symbol: await desk.broker.chain(symbol) for symbol in overlay.chains(known)})
-        candidates = overlay.candidates(listed)
-        quotes = await desk.broker.quotes(candidates) if candidates else {}
-        plan = plan_overlay(plan, overlay, replace(listed, quotes=quotes))
+        try:
+            plan = await _with_overlay(desk, book, plan, overlay, known)
+        except StrategyError as error:
+            if desk.mandate.on_strategy_error != "go_on":
+                raise
+            plan = replace(plan, decisions=(*plan.decisions, stopped(overlay.name, error)))
     return plan
+
+
+async def _with_overlay(desk: Desk, book: Book, plan: Plan, overlay: Strategy, known: Known) -> Plan:
+    "The plan with an overlay, which is given the chains and quotes that it asks for."
+    listed = replace(known, chains={symbol: await desk.broker.chain(symbol) for symbol in overlay.chains(known)})
+    candidates = overlay.candidates(listed)
+    quotes = await desk.broker.quotes(candidates) if candidates else {}
+    return plan_overlay(plan, overlay, replace(listed, quotes=quotes), desk.mandate.settings, book.positions)
 
 
 async def plan_session(desk: Desk, book: Book) -> Book:
@@ -162,13 +176,30 @@ def due(book: Book, wishes: tuple[Wish, ...]) -> dict[str, list[Wish]]:
     return {name: group for name, group in groups.items() if opened and name not in begun and all(map(time, group))}
 
 
+def wish_orders(desk: Desk, book: Book, strategy: str, group: list[Wish]) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:
+    "Orders for the wishes of a strategy, from the shares and the cash that are free now; what was clipped or refused."
+    m, number = desk.mandate, len(book.in_session()) + 1
+    calls = [w for w in group if w.side is Side.SELL and w.contract.right is Right.CALL]
+    orders, declined = covered_call_orders({w.contract: w.limit_price for w in calls}, free_shares(book.positions, book.open_orders()), m.account, m.portfolio,
+                                           book.session, number, strategy, {w.contract: w.qty for w in calls if w.qty is not None})
+    rest = [OptionWish(w.contract, w.side, w.limit_price, w.qty) for w in group if w not in calls and w.qty]
+    if not rest:
+        return orders, declined
+    leaving = leaving_cash(book.open_orders(), book.positions)
+    free = Decimal(0) if leaving is None else book.cash - secured_cash(book.positions) - leaving
+    more, refused = option_orders(rest, free, m.account, m.portfolio, book.session, number + len(orders), strategy)
+    return orders + more, declined + refused
+
+
 async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
     "Make the wishes that are due durable as orders, and let them leave."
     for strategy, group in due(book, wishes).items():
-        m, prices = desk.mandate, {wish.contract: wish.limit_price for wish in group}
-        free = free_shares(book.positions, book.open_orders())
-        orders, _ = covered_call_orders(prices, free, m.account, m.portfolio, book.session, len(book.in_session()) + 1, strategy)
+        orders, declined = wish_orders(desk, book, strategy, group)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
+        if told := [d for d in declined if d.code in ("UNSECURED", "CASH")]:
+            with desk.store.unit(book.now) as unit:
+                for d in told:
+                    unit.note("wish cut", f"{book.portfolio} {d.subject}", {"verdict": d.verdict.value, "code": d.code, "message": d.message})
         book = await let_leave(desk, book)
     return book
 

@@ -18,6 +18,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 
 from ..core.errors import InputError
+from ..data.market import History
 from .exchange import Exchange
 from .sockets import listen, serve
 
@@ -58,15 +59,15 @@ def until_stopped() -> Iterator[None]:
             signal.signal(number, handler)
 
 # %% ../../nbs/gateway/73_serve.ipynb #c009
-def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: str = "simulated") -> Exchange:
-    "The exchange on the bundled prices, with its journal in the state folder."
+def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: str = "simulated", prices: History | None = None) -> Exchange:
+    "The exchange on these prices (None: the bundled ones), with its journal in the state folder."
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise InputError(f"{name[:40]!r} is no name of a journal: give up to 64 letters, digits, - and _")
     from otsport.core.settings import home
     from otsport.data.samples import history
     from otsport.gateway.market import Market
 
-    return Exchange(Market(history(), seed), accounts, session, home() / "gateway" / f"{name}.jsonl")
+    return Exchange(Market(prices or history(), seed), accounts, session, home() / "gateway" / f"{name}.jsonl")
 
 # %% ../../nbs/gateway/73_serve.ipynb #c010
 async def run_server(exchange: Exchange, listener: socket.socket, clock: str, seconds_per_step: float) -> None:
@@ -99,10 +100,11 @@ def run_gateway(
     seconds_per_step: float = 1.0,
     host: str = "127.0.0.1",
     name: str = "simulated",  # of the journal
+    prices: History | None = None,  # None: the bundled ones
 ) -> None:
     "Run the simulated gateway until it is stopped."
     with until_stopped(), listen(host, port) as listener:  # first of all: a busy port is said at once, before the journal is touched
-        exchange = open_exchange(session, accounts, seed, name)
+        exchange = open_exchange(session, accounts, seed, name, prices)
         try:
             asyncio.run(run_server(exchange, listener, clock, seconds_per_step))
         finally:

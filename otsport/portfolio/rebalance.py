@@ -192,6 +192,7 @@ def covered_call_orders(
     session: date,
     first_number: int,  # of the first reference; the stock orders of the session come before
     strategy: str = "covered_call",
+    most: Mapping[Contract, Decimal] | None = None,  # contracts at most, where there is a bound of its own
 ) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:  # by contract key; refusals
     "Orders to sell calls, as many as the free shares cover; one call contract a symbol."
     left, orders, refused = dict(free), [], []
@@ -199,7 +200,7 @@ def covered_call_orders(
         if contract.right is not Right.CALL:
             raise InputError(f"{contract} is no call and cannot be covered by shares")
         shares = left.pop(contract.symbol, Decimal(0))
-        count = int(shares // contract.shares)
+        count = min(int(shares // contract.shares), int((most or {}).get(contract, shares)))
         if count < 1:
             refused.append(Decision(contract.key, Verdict.REFUSED, "UNCOVERED", f"{shares:f} free shares of {contract.symbol}, {contract.shares} cover a call"))
             continue

@@ -24,9 +24,11 @@ def orders_frame(
     commissions: Mapping[str, Decimal],  # dollars, by execution id
 ) -> pd.DataFrame:  # by order reference
     "Orders with fills, average price and commission."
-    rows = []
+    rows, fills_of = [], {}
+    for fill in fills:
+        fills_of.setdefault(fill.order_ref, []).append(fill)
     for record in sorted(orders, key=lambda r: r.order.order_ref):
-        order, own = record.order, [f for f in fills if f.order_ref == record.order.order_ref]
+        order, own = record.order, fills_of.get(record.order.order_ref, [])
         filled = sum((f.qty for f in own), Decimal(0))
         price = sum((f.qty * f.price for f in own), Decimal(0)) / filled if filled else None
         fee = sum((commissions.get(f.exec_id, Decimal(0)) for f in own), Decimal(0))

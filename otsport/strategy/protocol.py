@@ -6,11 +6,13 @@
 __all__ = ['BEFORE_OPEN', 'Timing', 'Known', 'Strategy', 'StockStrategy']
 
 # %% ../../nbs/strategy/29_protocol.ipynb #c002
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
+
+import pandas as pd
 
 from ..core.contracts import Contract, OptionChain, Quote
 from ..core.intent import Decision, Signal
@@ -36,11 +38,33 @@ class Known:
     coverable: Mapping[str, int]  # calls that the shares held or being bought can still cover, by symbol
     chains: Mapping[str, OptionChain] = field(default_factory=dict)  # by symbol
     quotes: Mapping[str, Quote] = field(default_factory=dict)  # before the open, by contract key
+    held: Mapping[str, float] = field(default_factory=dict)  # shares held, by symbol
 
     @property
     def as_of(self) -> datetime:
         "The instant up to which everything was known, UTC."
         return self.past.as_of
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        "What may be wished for."
+        return self.past.symbols
+
+    def closes(self, symbols: str | Sequence[str] | None = None, sessions: int | None = None) -> pd.DataFrame | pd.Series:
+        "Adjusted closes in dollars, oldest first; one symbol gives a Series."
+        return _one(self.past.closes(_several(symbols), sessions), symbols)
+
+    def returns(self, symbols: str | Sequence[str] | None = None, sessions: int | None = None) -> pd.DataFrame | pd.Series:
+        "Simple daily returns, decimal, oldest first; one symbol gives a Series."
+        return _one(self.past.returns(_several(symbols), sessions), symbols)
+
+
+def _several(symbols: str | Sequence[str] | None) -> Sequence[str] | None:
+    return [symbols] if isinstance(symbols, str) else symbols
+
+
+def _one(frame: pd.DataFrame, symbols: object) -> pd.DataFrame | pd.Series:
+    return frame[symbols] if isinstance(symbols, str) else frame
 
 
 class Strategy(Protocol):
