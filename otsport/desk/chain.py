@@ -80,22 +80,22 @@ class ChosenOption:
 
     def __repr__(self) -> str:
         said = {n: cell_text(n, getattr(self, n)) for n in ("bid", "ask", "delta", "vol")}
-        return (f"{self.contract.key}: bid {said['bid']}, ask {said['ask']}, delta {said['delta']}, vol {said['vol']}, {self.days} days "
-                f"(quoted {self.as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York)")
+        when = f"quoted {self.as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
+        return f"{self.contract.key}: bid {said['bid']}, ask {said['ask']}, delta {said['delta']}, vol {said['vol']}, {self.days} days ({when})"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"
 
 
 class Chain(UnitFrame):
-    "Options on one underlying with bid, ask, own vol, Greeks, spread and size; a DataFrame that finds one by delta. `attrs` holds symbol, spot and as_of."
+    "Options on one underlying, a DataFrame that finds one by delta; `attrs` holds symbol, spot and as_of."
 
     @property
     def _constructor(self):
         return Chain
 
     def nearest(self, delta: float, right: str | None = None, days: int | None = None) -> ChosenOption:
-        "The option whose delta is nearest to the given one (its size counts: 0.25 is a put of -0.25); `right` where the chain has both."
+        "The option whose delta is nearest in size (0.25 is a put of -0.25, too); `right` where the chain has both."
         wanted = abs(_number(delta, "delta", "a delta between -1 and 1, for example 0.25"))
         if wanted > 1:
             raise InputError(f"delta is {delta!r}: give one between -1 and 1; a quarter is 0.25")
@@ -115,13 +115,21 @@ class Chain(UnitFrame):
         return ChosenOption(from_key(row["contract"]), self.attrs["as_of"], *map(float, row[["bid", "ask", "mid", "vol", "delta"]]), int(row["days"]))
 
 
-def chain_of(symbol: str, quotes: Sequence[Quote], spot: float, as_of: datetime, rate: float = 0.0, div_yield: float = 0.0, unasked: Sequence[tuple[Contract, str]] = ()) -> Chain:
+def chain_of(
+    symbol: str,
+    quotes: Sequence[Quote],
+    spot: float,  # dollars
+    as_of: datetime,  # UTC
+    rate: float = 0.0,  # annual, continuous, decimal
+    div_yield: float = 0.0,  # annual, continuous, decimal
+    unasked: Sequence[tuple[Contract, str]] = (),  # options without a quote, and why
+) -> Chain:
     "A chain from quotes; options that could not be quoted are rows with their reason."
     bare = [Quote(contract, as_of) for contract, _ in unasked]
     frame = quoted_chain([*quotes, *bare], spot, as_of, rate, div_yield)
     said = {contract.key: word for contract, word in unasked}
     frame["reason"] = [said.get(key, reason) for key, reason in zip(frame["contract"], frame["reason"])]
     found = Chain(frame)
-    when = f"{as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
-    found.attrs |= {"symbol": symbol, "spot": spot, "as_of": as_of, "caption": f"{symbol} at {spot:,.2f} dollars, {when}; rate {rate:.2%}, dividend yield {div_yield:.2%}"}
+    said = f"{symbol} at {spot:,.2f} dollars, {as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York; rate {rate:.2%}, dividend yield {div_yield:.2%}"
+    found.attrs |= {"symbol": symbol, "spot": spot, "as_of": as_of, "caption": said}
     return found

@@ -70,10 +70,12 @@ def here(portfolio: str, account: str | None, capital: object, host: str | None,
     given = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
     wanted = known.get(portfolio) or account or BrokerProfile().accounts[0]
     if account is not None and account != wanted:
-        raise InputError(f"account is {account!r}, and portfolio {portfolio!r} belongs to {wanted}: leave account out, or open another portfolio")
+        raise InputError(f"account is {account!r}, and portfolio {portfolio!r} belongs to {wanted}: "
+                         "leave account out, or open another portfolio")
     if portfolio not in known and capital is None:
-        raise InputError(f"no portfolio {portfolio!r} in this store: it has {', '.join(known) or 'none'}{near(portfolio, list(known))}. Begin one with `otsport run trading_day`, "
-                         "or with open_book(capital=1_000_000) and a paper account that holds just these dollars")
+        raise InputError(f"no portfolio {portfolio!r} in this store: it has {', '.join(known) or 'none'}{near(portfolio, list(known))}. "
+                         "Begin one with `otsport run trading_day`, or with open_book(capital=1_000_000) "
+                         "and a paper account that holds just these dollars")
     money = None if capital is None else amount(capital, "capital")
     return Place(portfolio, wanted, settings(broker={"accounts": (wanted,)} | given), history, money)
 
@@ -93,7 +95,8 @@ def amount(value: object, name: str) -> Decimal:
     "An exact number of a user: text, an integer, a Decimal, or a float of at most six digits."
     value = value.item() if hasattr(value, "item") else value
     try:
-        given = exact(repr(value) if isinstance(value, float) else int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value)
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        given = exact(repr(value) if isinstance(value, float) else int(value) if whole else value)
     except (InputError, TypeError) as error:
         raise InputError(f"{name} is {value!r}: give a number, for example 100 or '60.50'") from error
     if not isinstance(value, float):
@@ -198,10 +201,11 @@ class ReadBook:
             return f"{p.portfolio} of {p.account}: not begun; `await book.connect()` begins it with {dollars(p.capital or Decimal(0), 2)}"
         worth, broker = self._marks(store), "no broker: read only, `await book.connect()` to trade"
         if self._desk is not None:
-            broker = "in hand, its broker is connected" if self._book is None else f"in hand, its broker is at {self._book.now.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
-        nav, halted = net_worth(store, p.portfolio, worth), store.halted(p.portfolio)
+            at = "connected" if self._book is None else f"at {self._book.now.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
+            broker = f"in hand, its broker is {at}"
+        nav, halted, count = net_worth(store, p.portfolio, worth), store.halted(p.portfolio), len(store.open_orders(p.portfolio))
         said = [f"NAV {'unknown, a mark is missing' if nav is None else dollars(nav, 2)}", f"cash {dollars(store.cash(p.portfolio), 2)}",
-                f"{len(store.open_orders(p.portfolio))} open orders", *([f"HALTED: {halted}"] if halted else []), f"{worth}{'; ' + worth.note if worth.note else ''}"]
+                f"{count} open order{'s' * (count != 1)}", *([f"HALTED: {halted}"] if halted else []), "; ".join(filter(None, (str(worth), worth.note)))]
         return f"{p.portfolio} of {p.account} ({broker}): {', '.join(said)}"
 
     def __repr__(self) -> str:
@@ -217,7 +221,8 @@ class ReadBook:
                 return head
             orders = orders_view(store, name)
             shown = orders[orders["state"].isin({str(s) for s in OrderState if not s.done})].drop(columns=["commission", "strategy"])
-            return head + positions_view(store, name, self._marks(store))._repr_html_() + table(shown, "Open orders", "no order is open").html
+            held = positions_view(store, name, self._marks(store))
+            return head + held._repr_html_() + table(shown, "Open orders", "no order is open").html
 
 # %% ../../nbs/desk/89_lab.ipynb #d7a4ed8f
 ANSWER_SECONDS = 15.0  # how long the answer of the process that holds a book is waited for
@@ -273,7 +278,8 @@ class HeldBook(ReadBook):
                 desk = await self._take(stack)
                 self._book = await _level(desk)
                 self._worth = await _valued(desk, self._book)
-                self._desk, self._stack, self._loop, self._seen = desk, stack.pop_all(), asyncio.get_running_loop(), frozenset(self._book.fills)
+                self._desk, self._stack, self._loop = desk, stack.pop_all(), asyncio.get_running_loop()
+                self._seen = frozenset(self._book.fills)
         _CONNECTED[str(self.place.file), self.place.portfolio] = self
         return self
 
@@ -282,7 +288,8 @@ class HeldBook(ReadBook):
         p, store = self.place, stack.enter_context(open_store(self.place.path))
         last = store.holder(p.portfolio)
         profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
-        stack.enter_context(in_hand(store, p.portfolio, Command("connect", _asked("opened in a notebook"), p.portfolio), _now(store), profile.client_id))
+        command = Command("connect", _asked("opened in a notebook"), p.portfolio)
+        stack.enter_context(in_hand(store, p.portfolio, command, _now(store), profile.client_id))
         broker = IBBroker(profile)
         stack.push_async_callback(broker.disconnect)
         await broker.connect()
@@ -321,21 +328,25 @@ def _touch(quote: Quote, side: Side) -> Decimal:
     "The price at which the other side of the market is met, dollars."
     price = quote.ask if side is Side.BUY else quote.bid
     if not price > 0:
-        raise InputError(f"nobody {'asks' if side is Side.BUY else 'bids'} for {quote.contract} (bid {quote.bid:g}, ask {quote.ask:g}): give limit, dollars per unit of underlying")
+        raise InputError(f"nobody {'asks' if side is Side.BUY else 'bids'} for {quote.contract} (bid {quote.bid:g}, ask {quote.ask:g}): "
+                         "give limit, dollars per unit of underlying")
     return from_float(price, tick_of(quote.contract, price), "up" if side is Side.BUY else "down")
 
 
-async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None, asked: Asked) -> tuple[Book, Decision]:
+async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
+                asked: Asked) -> tuple[Book, Decision]:
     "Place an order; one that an error kept from leaving is ended here."
     quote = (await desk.broker.quotes([contract]))[contract.key]
     price = _touch(quote, side) if limit is None else limit
-    wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price, strategy="by hand", reason=asked.reason)
+    wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
+                 strategy="by hand", reason=asked.reason)
     try:
         return await commands.place(desk, book, wish, asked)
     except BaseException:  # an interrupt, too
         record = desk.store.order(wish.order_ref)
         if wish.order_ref not in book.orders and record is not None and record.state is OrderState.CREATED:
-            await commands.cancel(desk, desk.load(book.session, book.now), wish.order_ref, Asked(asked.who, "placing it ended in an error"))
+            kept = desk.load(book.session, book.now)
+            await commands.cancel(desk, kept, wish.order_ref, Asked(asked.who, "placing it ended in an error"))
         raise
 
 
@@ -353,12 +364,14 @@ async def _each_quote(desk: Desk, wanted: list[Contract]) -> tuple[list[Quote], 
     return found, unasked
 
 
-async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object, rate: float, div_yield: float) -> Chain:
+async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object,
+                  rate: float, div_yield: float) -> Chain:
     "The options of one expiry around the spot, quoted at this heartbeat."
     listed, quote = await desk.broker.chain(symbol), (await desk.broker.quotes([stock(symbol)]))[symbol]
     spot = quote.mid if quote.two_sided else quote.last
     if not spot > 0:
-        raise DataError(f"{symbol} has no price (bid {quote.bid}, ask {quote.ask}, last {quote.last}): its options hold no vol; ask again when it is quoted")
+        raise DataError(f"{symbol} has no price (bid {quote.bid}, ask {quote.ask}, last {quote.last}): "
+                        "its options hold no vol; ask again when it is quoted")
     chosen = chosen_options(listed, spot, chosen_expiry(listed, book.now.astimezone(NEW_YORK).date(), days, expiry), width, right)
     quotes, unasked = await _each_quote(desk, chosen)
     return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked)
@@ -376,11 +389,13 @@ class OpenBook(HeldBook):
         return await self._order(Side.SELL, what, qty, limit, why)
 
     async def _order(self, side: Side, what: object, qty: object, limit: object, why: str) -> Ticket:
-        contract, units, price, asked = contract_of(what), amount(qty, "qty"), None if limit is None else amount(limit, "limit"), _asked(why)
+        contract, units, asked = contract_of(what), amount(qty, "qty"), _asked(why)
+        price = None if limit is None else amount(limit, "limit")
 
         async def doing(desk: Desk, book: Book) -> tuple[Book, Decision]:
-            if contract.symbol not in desk.history.symbols:
-                raise InputError(f"{contract.symbol} is not one of the {len(desk.history.symbols)} symbols that this book has prices of{near(contract.symbol, list(desk.history.symbols))}: nothing was sent")
+            if contract.symbol not in (known := list(desk.history.symbols)):
+                raise InputError(f"{contract.symbol} is not one of the {len(known)} symbols that this book has prices of"
+                                 f"{near(contract.symbol, known)}: nothing was sent")
             return await _send(desk, book, side, contract, units, price, asked)
 
         return Ticket.of(await self._act(doing))
@@ -402,8 +417,9 @@ class OpenBook(HeldBook):
             while request.verdict is None and time.monotonic() < end:
                 await asyncio.sleep(0.1)
                 request = store.request(request.seq)
-        return request.decision or done(ref, f"asked, not answered within {ANSWER_SECONDS:g} s: the request stands in the store, and who holds the book carries it out at its next "
-                                             f"heartbeat; ask again to see what came of it. {held}", "ASKED")
+        word = (f"asked, not answered within {ANSWER_SECONDS:g} s: the request stands in the store, and who holds the book "
+                f"carries it out at its next heartbeat; ask again to see what came of it. {held}")
+        return request.decision or done(ref, word, "ASKED")
 
     async def refresh(self) -> OpenBook:
         "Hear the broker, and mark what is held."
@@ -415,8 +431,9 @@ class OpenBook(HeldBook):
         return self
 
     async def fills_since(self, order: object = None, seconds: float = 0.0) -> UnitFrame:
-        "Hear the broker: the executions that are new since this was asked last, or all of an order, for which up to so many seconds are waited."
-        ref, end = None if order is None else reference_of(order), time.monotonic() + float(amount(seconds, "seconds"))
+        "Hear the broker: executions that are new since this was asked last, or all of an order, waiting for it up to so many seconds."
+        ref = None if order is None else reference_of(order)
+        end = time.monotonic() + float(amount(seconds, "seconds"))
         while True:
             await self.refresh()
             store, name, fills = self._desk.store, self.place.portfolio, self._book.fills
@@ -426,12 +443,22 @@ class OpenBook(HeldBook):
             if ref is None or record.state.done or time.monotonic() >= end:
                 break
             await asyncio.sleep(min(0.25, max(0.0, end - time.monotonic())))
-        new = [f for f in fills.values() if f.exec_id not in self._seen] if ref is None else [f for f in store.fills(name, record.session) if f.order_ref == ref]
+        new = [f for f in (fills.values() if ref is None else store.fills(name, record.session))
+               if (f.exec_id not in self._seen if ref is None else f.order_ref == ref)]
         self._seen |= {f.exec_id for f in new}
         return fills_view(store, name, new)
 
-    async def chain(self, symbol: str, days: object = 30, expiry: object = None, width: float = 0.2, right: str | None = None, rate: float = 0.0, div_yield: float = 0.0) -> Chain:
-        "Options of the expiry nearest to so many days (or of `expiry`), strikes within `width` of the spot: bid, ask, own vols, Greeks, and why a number is missing."
+    async def chain(
+        self,
+        symbol: str,
+        days: object = 30,  # calendar days to expiry: the nearest listed one
+        expiry: object = None,  # or this one
+        width: float = 0.2,  # strikes within this share of the spot
+        right: str | None = None,  # 'C' or 'P'; None: both
+        rate: float = 0.0,  # annual, continuous, decimal
+        div_yield: float = 0.0,  # annual, continuous, decimal
+    ) -> Chain:
+        "Options of one expiry around the spot: bid, ask, own vols, Greeks, spread and size, and the reason where there is no number."
         async def doing(desk: Desk, book: Book) -> tuple[Book, Chain]:
             return book, await _listed(desk, book, symbol, days, expiry, width, right, rate, div_yield)
 
