@@ -13,7 +13,8 @@ import pytest
 
 import otsport
 from house import ROOT
-from run_support import free_port
+from run_support import free_port, otsport as typed
+from run_support import gateway as gateway_process
 from trading_support import EXPIRY, Relay, gateway
 from otsport.analytics.american import american_greeks, american_vol
 from otsport.core.calendars import years_to_expiry
@@ -146,6 +147,32 @@ def test_book_that_another_holds_is_refused_by_name_and_a_cancel_reaches_the_hol
         assert asking.result().accepted and book.orders.loc[ticket.subject, "state"] == "cancelled"
         assert (await other.cancel("nobody")).code == "NOT_OPEN"
     in_lab(doing)
+
+
+def test_book_in_a_notebook_and_a_command_line_beside_it_share_one_gateway_process(home):
+    """The gateway of users, in a process of its own; what is typed elsewhere is refused by name, and a cancel reaches the notebook."""
+    port = free_port()
+
+    async def day():
+        async with otsport.open_book(capital=1_000_000, account="DU7", port=port) as book:
+            ticket = await book.buy("KO", 10, limit=50, why="to rest")
+            refused = await asyncio.to_thread(typed, home, "desk", "place", "BUY", "1", "KO", "--limit", "50", "--reason", "x", "--port", port)
+            assert refused.returncode == BookHeld.exit_code and "command connect" in refused.stderr
+            asking = asyncio.create_task(asyncio.to_thread(typed, home, "desk", "cancel", ticket.subject, "--reason", "x", "--port", port))
+            while not asking.done():
+                await book.refresh() if open_requests(book) else await asyncio.sleep(0.05)
+            assert asking.result().returncode == 0 and "is cancelled" in asking.result().stdout
+            assert list(book.orders["state"]) == ["cancelled"]
+            call = (await book.chain("KO")).nearest(0.25, "C")
+            assert call.contract.symbol == "KO" and 0.1 < call.vol < 0.4
+    home.mkdir()
+    with gateway_process(home, port, "DU7"):
+        asyncio.run(day())
+
+
+def open_requests(book) -> bool:
+    """Whether somebody waits for the holder of the book."""
+    return bool(book._desk.store.requests("main"))
 
 
 def test_cancel_that_the_holder_does_not_answer_stands_in_the_store(home, monkeypatch):

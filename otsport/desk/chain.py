@@ -63,7 +63,8 @@ def chosen_options(listed: OptionChain, spot: float, expiry: date, width: object
     if not strikes:
         raise InputError(f"no strike of {listed.symbol} lies within {share:.0%} of {spot:,.2f}: give a larger width")
     rights = (Right.CALL, Right.PUT) if right is None else (_right(right),)
-    return [Contract(listed.symbol, "OPT", expiry, k, r, listed.multiplier, trading_class=listed.trading_class) for r in rights for k in strikes]
+    more = {"multiplier": listed.multiplier, "trading_class": listed.trading_class}
+    return [Contract(listed.symbol, "OPT", expiry, k, r, **more) for r in rights for k in strikes]
 
 # %% ../../nbs/desk/87_chain.ipynb #fc2eeed8
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,7 +82,8 @@ class ChosenOption:
     def __repr__(self) -> str:
         said = {n: cell_text(n, getattr(self, n)) for n in ("bid", "ask", "delta", "vol")}
         when = f"quoted {self.as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
-        return f"{self.contract.key}: bid {said['bid']}, ask {said['ask']}, delta {said['delta']}, vol {said['vol']}, {self.days} days ({when})"
+        market = f"bid {said['bid']}, ask {said['ask']}, delta {said['delta']}, vol {said['vol']}"
+        return f"{self.contract.key}: {market}, {self.days} days ({when})"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>"
@@ -112,7 +114,8 @@ class Chain(UnitFrame):
             raise DataError(f"no option of the chain has a delta ({why}): ask for other days or a larger width")
         best = (known["delta"].abs() - wanted).abs().sort_values(kind="stable").index[0]
         row = known.loc[best]
-        return ChosenOption(from_key(row["contract"]), self.attrs["as_of"], *map(float, row[["bid", "ask", "mid", "vol", "delta"]]), int(row["days"]))
+        numbers = map(float, row[["bid", "ask", "mid", "vol", "delta"]])
+        return ChosenOption(from_key(row["contract"]), self.attrs["as_of"], *numbers, int(row["days"]))
 
 
 def chain_of(
@@ -130,6 +133,7 @@ def chain_of(
     said = {contract.key: word for contract, word in unasked}
     frame["reason"] = [said.get(key, reason) for key, reason in zip(frame["contract"], frame["reason"])]
     found = Chain(frame)
-    said = f"{symbol} at {spot:,.2f} dollars, {as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York; rate {rate:.2%}, dividend yield {div_yield:.2%}"
+    when = f"{as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
+    said = f"{symbol} at {spot:,.2f} dollars, {when}; rate {rate:.2%}, dividend yield {div_yield:.2%}"
     found.attrs |= {"symbol": symbol, "spot": spot, "as_of": as_of, "caption": said}
     return found

@@ -205,7 +205,8 @@ class ReadBook:
             broker = f"in hand, its broker is {at}"
         nav, halted, count = net_worth(store, p.portfolio, worth), store.halted(p.portfolio), len(store.open_orders(p.portfolio))
         said = [f"NAV {'unknown, a mark is missing' if nav is None else dollars(nav, 2)}", f"cash {dollars(store.cash(p.portfolio), 2)}",
-                f"{count} open order{'s' * (count != 1)}", *([f"HALTED: {halted}"] if halted else []), "; ".join(filter(None, (str(worth), worth.note)))]
+                f"{count} open order{'s' * (count != 1)}", *([f"HALTED: {halted}"] if halted else []),
+                "; ".join(filter(None, (str(worth), worth.note)))]
         return f"{p.portfolio} of {p.account} ({broker}): {', '.join(said)}"
 
     def __repr__(self) -> str:
