@@ -30,7 +30,8 @@ def _market(quote: Quote) -> tuple[float, float, float]:  # dollars, share of th
     return mid, spread, min(sizes) if len(sizes) == 2 else np.nan
 
 # %% ../../nbs/analytics/33_quoted_chain.ipynb #00ff9612
-COLUMNS = ("contract", "expiry", "days", "strike", "right", "bid", "ask", "mid", "vol", "delta", "gamma", "vega", "theta", "spread", "size", "reason")
+COLUMNS = ("contract", "expiry", "days", "strike", "right", "bid", "ask", "mid", "vol", "delta", "gamma", "vega", "theta",
+           "spread", "size", "reason")
 
 
 def _checked(quotes: Sequence[Quote], spot: float, as_of: datetime) -> list[HeldLeg]:
@@ -64,8 +65,8 @@ def quoted_chain(
 ) -> pd.DataFrame:  # a row an option: COLUMNS
     """Bid, ask, mid, own vol, Greeks, spread and size of each option, and the reason where there is no number.
 
-    spot in dollars; rate, div_yield annual decimals. Greeks per unit of underlying: vega per 1.00 of vol, theta per calendar day. spread as a share of the mid,
-    size in contracts: what trades at once on the thinner side.
+    spot in dollars; rate, div_yield annual decimals. Greeks per unit of underlying: vega per 1.00 of vol, theta per calendar day.
+    spread as a share of the mid, size in contracts: what trades at once on the thinner side.
     """
     ordered = sorted(quotes, key=lambda q: (q.contract.expiry or as_of.date(), q.contract.right or "", q.contract.strike or 0))
     legs = _checked(ordered, spot, as_of)
@@ -73,6 +74,7 @@ def quoted_chain(
     terms = terms_of(legs, as_of, {symbol: float(spot)}, {symbol: rate}, {symbol: div_yield}, style)
     vol, reasons = _vols(legs, terms) if legs else (np.array([]), [])
     greeks = unit_greeks(terms, vol)
-    rows = [(q.contract.key, q.contract.expiry, (q.contract.expiry - today).days, float(q.contract.strike), str(q.contract.right), q.bid, q.ask, *_market(q)) for q in ordered]
+    name = lambda c: (c.key, c.expiry, (c.expiry - today).days, float(c.strike), str(c.right))
+    rows = [(*name(q.contract), q.bid, q.ask, *_market(q)) for q in ordered]
     frame = pd.DataFrame(rows, columns=["contract", "expiry", "days", "strike", "right", "bid", "ask", "mid", "spread", "size"])
     return frame.assign(vol=vol, **{name: greeks[name] for name in GREEKS if name in COLUMNS}, reason=reasons)[list(COLUMNS)]
