@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from otsport.analytics.options import bsm_price
+from otsport.analytics.options import UnitWarning, bsm_price
 from otsport.analytics.risk import QUANTILES, component_es, component_var, expected_shortfall, historical_var, scenario_pnl
 from otsport.core.calendars import years_to_expiry
 from otsport.core.errors import DataError, InputError
@@ -199,3 +199,21 @@ def test_vol_may_be_shifted_down_to_nothing_and_not_below():
     assert down(0.2).iloc[1, 0] == pytest.approx(100 * (63.5 * 1.1 - 65 - bsm_price(63.5, 65, years_to_expiry(NOW, call.expiry), 0, 0, 0.2, "C")))
     with pytest.raises(DataError, match="below 0"):
         down(0.2001)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"spots": {}}, "no spot of KO, which is held: 3 KO"), ({"spots": {"KO": -1.0}}, "spot of KO is -1.0"), ({"spots": {"KO": np.inf}}, "spot of KO is inf"),
+    ({"quantities": {stock("KO"): np.nan}}, "quantity of KO is nan"), ({"quantities": {stock("KO"): np.inf}}, "quantity of KO is inf"),
+])
+def test_scenario_pnl_names_the_position_that_cannot_be_valued(change, words):
+    given = {"quantities": {stock("KO"): 3}, "spots": {"KO": 63.5}, "past_returns": pd.DataFrame({"KO": [0.01]}), "option_vols": {}, "as_of": NOW}
+    with pytest.raises(DataError, match=words):
+        scenario_pnl(**given | change)
+
+
+def test_returns_and_rates_in_percent_are_warned_of():
+    given = {"quantities": {stock("KO"): 3}, "spots": {"KO": 63.5}, "option_vols": {}, "as_of": NOW}
+    with pytest.warns(UnitWarning, match="returns are decimals"):
+        scenario_pnl(**given, past_returns=pd.DataFrame({"KO": [1.5, -0.9, 0.3]}))
+    with pytest.warns(UnitWarning, match="rate is 4"):
+        scenario_pnl(**given, past_returns=pd.DataFrame({"KO": [0.01]}), rate=4.0)

@@ -15,7 +15,7 @@ from otsport.core.contracts import Quote, option, stock
 from otsport.core.errors import BrokerError, CheckFailed, InputError, LookAhead
 from otsport.core.intent import Signal, SignalType
 from otsport.core.orders import BrokerReport, Order, OrderEvent, OrderRecord, OrderState, OrderType, Side
-from otsport.desk import session
+from otsport.desk import commands, session
 from otsport.desk.book import HEARTBEAT_SECONDS, Book, Desk
 from otsport.desk.outbox import absorb, enqueue
 from otsport.desk.past import check_nothing_missing
@@ -142,7 +142,7 @@ class Clock(IBBroker):
 
     def __init__(self, profile, *instants):
         super().__init__(profile)
-        self.instants, self.beats = list(instants), 0
+        self.instants, self.beats, self.told = list(instants), 0, ()  # `told`: what a report says of orders
 
     async def heartbeat(self):
         self.beats += 1
@@ -150,7 +150,7 @@ class Clock(IBBroker):
         return self.now
 
     async def report(self, account):
-        return BrokerReport((), (), ())
+        return BrokerReport(self.told, (), ())
 
 
 @contextmanager
@@ -277,3 +277,12 @@ def test_passed_day_with_an_open_end_is_not_closed_and_says_what_to_do(tmp_path)
         working = loaded(on, OPEN, record(1, OrderState.CREATED).order, state=OrderState.SENT)
         with pytest.raises(CheckFailed, match="20221215-main-001 is sent. Its executions can no longer be asked for.*otsport desk settle.*otsport desk adjust"):
             asyncio.run(check_nothing_missing(on, replace(working, now=CLOSE)))
+
+
+def test_most_that_a_report_calls_filled_counts(tmp_path):
+    ref = "20221215-main-001"
+    with desk(tmp_path, OPEN) as (on, _):
+        working = loaded(on, OPEN, record(1, OrderState.CREATED).order, state=OrderState.SENT)
+        assert asyncio.run(commands._all_fills(on, working, ref))[1] == 0
+        on.broker.told = tuple(OrderEvent(ref, OrderState.PARTIALLY_FILLED, OPEN, D(n)) for n in (2, 5, 3))
+        assert asyncio.run(commands._all_fills(on, working, ref))[1] == 5
