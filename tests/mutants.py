@@ -18,6 +18,7 @@ import io
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SURVIVORS = Path(__file__).with_name("mutants_survivors.json")
 WANTED = 0.95  # share of the changes that must be noticed
 SECONDS = 180  # after which a run of tests counts as hanging, which is noticed too
+MEMORY = 8 << 30  # bytes that a run of tests may ask for: a change can make a loop that gathers without end
 WATCH: dict[str, list[str]] = json.loads(Path(__file__).with_name("mutants_watch.json").read_text())
 
 
@@ -228,6 +230,7 @@ def run_apart(module: str, source: str | None, seconds: float = SECONDS) -> bool
         os.setsid()
         code = 1
         try:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             sink = open(os.devnull, "w")
             os.dup2(sink.fileno(), 1), os.dup2(sink.fileno(), 2)
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

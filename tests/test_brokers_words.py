@@ -289,3 +289,7 @@ def test_library_that_is_missing_or_broken_is_told_with_the_next_step(loaded, mo
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingsError, match="broken_library is installed but cannot be imported.*keep one of them"):
         loaded("broken_library")
+
+
+def test_commission_as_large_as_no_value_is_pending():
+    assert to_commission(SimpleNamespace(execId="e", commission=1e300, realizedPNL=0.0, currency="USD")) is None

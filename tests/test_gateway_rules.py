@@ -688,6 +688,7 @@ def test_number_of_the_128th_symbol_s_options_is_hashed():
     symbols = tuple(f"S{n}" for n in range(128))
     numbers = [contract_number(option(symbol, EXPIRY, 60, "C"), symbols) for symbol in symbols[126:]]
     assert numbers[0] < HASHED <= numbers[1] < 2**31 and symbol_of(numbers[0], symbols) == "S126"
+    assert numbers[1] - numbers[0] != 1 << 23  # where the next place would be
 
 
 def test_mark_of_nothing_is_a_mark_and_a_missing_one_is_none():
