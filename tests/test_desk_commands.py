@@ -12,7 +12,7 @@ from desk_support import ACCOUNT, PORTFOLIO, THURSDAY, desk_on, gateway, sent
 from otsport.brokers.ib import IBBroker
 from otsport.core.calendars import session_open
 from otsport.core.contracts import stock
-from otsport.core.errors import CheckFailed, InputError
+from otsport.core.errors import BrokerError, CheckFailed, InputError
 from otsport.core.orders import Order, OrderEvent, OrderState, OrderType, Side
 from otsport.desk import commands, outbox
 from otsport.desk.commands import Asked
@@ -63,6 +63,36 @@ def test_order_that_has_not_left_is_cancelled_here(tmp_path):
         o = buy(book)
         book, ended = await commands.cancel(desk, outbox.enqueue(desk.store, book, [o], THURSDAY, book.now), o.order_ref, ANA)
         assert ended.accepted and desk.store.order(o.order_ref).state is OrderState.CANCELLED and sent(exchange) == []
+    on_desk(tmp_path, doing)
+
+
+@pytest.mark.parametrize("error", [BrokerError("the line is lost"), KeyboardInterrupt()])
+def test_order_that_an_error_keeps_from_leaving_never_leaves_later(tmp_path, error):
+    """Who saw the error asks again: had the first order stayed in the book, a later run would have sent both."""
+    async def doing(desk, book, exchange):
+        async def fails(contracts):
+            raise error
+        desk.broker.quotes, real = fails, desk.broker.quotes
+        with pytest.raises(type(error)):
+            await commands.place(desk, book, buy(book), ANA)
+        desk.broker.quotes = real
+        (kept,) = desk.store.orders(PORTFOLIO)
+        assert (kept.state, kept.code) == (OrderState.CANCELLED, "CANCELLED_HERE") and "nothing was sent" in kept.message
+        book, placed = await commands.place(desk, desk.load(THURSDAY, book.now), buy(desk.load(THURSDAY, book.now)), ANA)
+        await commands.beat(desk, book)
+        assert sent(exchange) == [placed.subject] != [kept.order.order_ref]
+    on_desk(tmp_path, doing)
+
+
+def test_order_whose_sending_ended_in_an_error_is_not_taken_for_one_that_stayed(tmp_path):
+    """Its departure was committed: it may be at the broker, and only the broker's word ends it."""
+    async def doing(desk, book, exchange):
+        async def fails(order):
+            raise BrokerError("the line is lost")
+        desk.broker.place = fails
+        with pytest.raises(BrokerError):
+            await commands.place(desk, book, buy(book), ANA)
+        assert [r.state for r in desk.store.orders(PORTFOLIO)] == [OrderState.SENT]
     on_desk(tmp_path, doing)
 
 

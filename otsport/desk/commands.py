@@ -7,6 +7,8 @@ __all__ = ['SETTLED', 'BY_HAND', 'halt', 'resume_book', 'acknowledge', 'adjust',
            'cancel', 'modify']
 
 # %% ../../nbs/desk/83_commands.ipynb #c002
+from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,14 +17,14 @@ from ..book.ledger import book_move, deposit
 from ..core.books import Booking, Position, TransactionKind
 from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract
-from ..core.errors import InputError
+from ..core.errors import InputError, OtsportError
 from ..core.intent import Decision
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
 from ..data.store import Store
 from .book import Book, Desk
 from .outbox import absorb, commit_departure, enqueue, release
 from .past import close_past
-from .requests import Asked, Command, answer, begin_cancel, carried, done, outcome, refused, tell
+from .requests import CANCELLED_HERE, Asked, Command, answer, begin_cancel, carried, done, outcome, refused, tell
 from .session import PATIENCE, beat, circumstances
 from ..portfolio.rebalance import order_ref
 
@@ -144,6 +146,27 @@ async def place(desk: Desk, book: Book, order: Order, asked: Asked) -> tuple[Boo
 
 async def _place(desk: Desk, book: Book, order: Order, after: OrderRecord | None = None) -> tuple[Book, Decision]:
     "Let an order leave through the gate; one that succeeds another is denied when that one has moved since it was reckoned with."
+    with _none_kept(desk, book, order.order_ref):
+        return await _let_leave(desk, book, order, after)
+
+
+@contextmanager
+def _none_kept(desk: Desk, book: Book, ref: str) -> Iterator[None]:
+    "End an order that an error, or an interrupt, kept from leaving: who saw the error asks again, and no later run may send it as well."
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OtsportError):  # the first error is the one that counts
+            record = desk.store.order(ref)
+            if record is not None and record.state is OrderState.CREATED:
+                why = f"placing it ended in an error, nothing was sent: {error!r}"
+                absorb(desk.store, desk.load(book.session, book.now), [OrderEvent(ref, OrderState.CANCELLED, book.now, message=why, code=CANCELLED_HERE)],
+                       book.now)
+        raise
+
+
+async def _let_leave(desk: Desk, book: Book, order: Order, after: OrderRecord | None) -> tuple[Book, Decision]:
+    "Write the order down, ask the gate, send."
     ref = order.order_ref
     book = await beat(desk, enqueue(desk.store, book, [order], book.session, book.now))
     if after is not None and (now := desk.store.order(after.order.order_ref)).version != after.version:

@@ -336,19 +336,12 @@ def _touch(quote: Quote, side: Side) -> Decimal:
 
 async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
                 asked: Asked) -> tuple[Book, Decision]:
-    "Place an order; one that an error kept from leaving is ended here."
+    "Place an order at its limit, or at the price at which the other side is met."
     quote = (await desk.broker.quotes([contract]))[contract.key]
     price = _touch(quote, side) if limit is None else limit
     wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
                  strategy="by hand", reason=asked.reason)
-    try:
-        return await commands.place(desk, book, wish, asked)
-    except BaseException:  # an interrupt, too
-        record = desk.store.order(wish.order_ref)
-        if wish.order_ref not in book.orders and record is not None and record.state is OrderState.CREATED:
-            kept = desk.load(book.session, book.now)
-            await commands.cancel(desk, kept, wish.order_ref, Asked(asked.who, "placing it ended in an error"))
-        raise
+    return await commands.place(desk, book, wish, asked)
 
 
 async def _each_quote(desk: Desk, wanted: list[Contract]) -> tuple[list[Quote], list[tuple[Contract, str]]]:
