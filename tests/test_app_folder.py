@@ -13,10 +13,12 @@ from otsport.app.book_file import BookFile
 from otsport.app.folder import SAMPLE, new_folder, own_port, read_folder, this_folder
 from otsport.app.params import find_paper, read_paper, resolve
 from otsport.app.runs import locked
-from otsport.core.errors import FolderError, NoPrices, ParameterError, SettingsError
+from otsport.core.errors import DataError, FolderError, NoPrices, ParameterError, SettingsError
 from otsport.core.settings import desk_folder, home as state_folder
 from otsport.book.ledger import deposit
+from otsport.data.prices import read_prices
 from otsport.data.samples import history, sample
+from otsport.data.shelf import keep
 from otsport.data.store import open_store
 from run_support import FAULTLESS, command, left_behind, otsport, run_folder, status, verdict
 
@@ -152,7 +154,7 @@ def test_sectors_are_asked_for_where_a_rule_needs_them(folder):
 def own_prices(folder, days: int, last="2022-12-28"):
     """A table of closes of two names of the user's own, as `otsport data add` keeps it."""
     closes = sample("sp500_20_daily")[["KO", "PEP"]].loc[:last].tail(days).rename(columns={"KO": "COLA", "PEP": "FIZZ"})
-    closes.to_parquet(folder / "prices" / "mine.parquet")
+    keep(read_prices(closes, name="mine", adjusted="all"), folder)
     for old, new in (("prices: sample", "prices: prices/mine.parquet"), ("  max_sector_weight: 0.35    # one sector; leave it out and no sectors are needed\n", "")):
         change(folder / "book.yaml", old, new)
     text = (folder / "book.yaml").read_text()
@@ -172,6 +174,13 @@ def test_prices_that_are_too_short_name_what_is_needed(folder):
     own_prices(folder, 300)
     with pytest.raises(NoPrices, match="the closes in prices/mine.parquet have 300 sessions, .* 505 must lie before .*otsport data add"):
         resolve(read_paper(find_paper("trading_day")), {})
+
+
+def test_prices_that_nobody_has_looked_through_are_not_traded(folder):
+    own_prices(folder, 600)
+    sample("sp500_20_daily").to_parquet(folder / "prices" / "mine.parquet")
+    with pytest.raises(DataError, match="prices/mine.parquet was not written by `otsport data add`"):
+        this_folder().history
 
 
 def test_parameters_of_a_run_stay_strict(folder):

@@ -46,9 +46,9 @@ def listing(context: typer.Context, folder: Folder = None) -> None:
     "List the prices and option quotes of a desk folder."
     if context.invoked_subcommand:
         return
-    from otsport.data.shelf import desk_folder, shelf_frame
+    from otsport.data.shelf import chosen_folder, shelf_frame
 
-    frame = shelf_frame(desk_folder(folder))
+    frame = shelf_frame(chosen_folder(folder))
     if frame.empty:
         typer.echo("no prices and no option quotes yet: add some with `otsport data add FILE`")
     for row in frame.itertuples():
@@ -82,9 +82,9 @@ def add(
     from otsport.data.chains import is_quotes, read_quotes
     from otsport.data.columns import take_in
     from otsport.data.prices import read_prices
-    from otsport.data.shelf import desk_folder, keep
+    from otsport.data.shelf import chosen_folder, keep
 
-    place, raw = desk_folder(folder), take_in(file)
+    place, raw = chosen_folder(folder), take_in(file)
     said = dict(early=early, holidays=holidays, repeats=repeats, impossible=impossible, splits=split_words(splits),
                 stale=stale, gaps=gaps, ends=ends, expired=expired, crossed=crossed, below=below)
     said = {key: word for key, word in said.items() if word}
