@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
 from .columns import Raw, absent, as_days, check_zone, find_columns, instants, listed, numbers, plain_name, row_stamps, symbol_of, take_in
-from .findings import Decisions, Finding, check_decisions, check_settled, findings_frame, page_html, page_text, undecided
+from .findings import Decisions, Examined, Finding, check_decisions
 from .prices import bar_length, session_bounds, zoned
 
 # %% auto #0
@@ -232,8 +232,8 @@ def _quote_findings(frame: pd.DataFrame, said: Decisions) -> tuple[pd.DataFrame,
     return frame, found
 
 # %% ../../nbs/data/20_chains.ipynb #c013
-@dataclass(frozen=True, eq=False, slots=True)
-class QuoteTable:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class QuoteTable(Examined):
     "Option quotes as they were understood, with what is suspect in them and what was decided; shows itself."
     name: str
     frame: pd.DataFrame  # time (UTC, from when it is known), symbol, trading_class, expiry, strike, right, bid, ask, sizes, volume, open_interest, underlying
@@ -249,29 +249,11 @@ class QuoteTable:
     def symbols(self) -> tuple[str, ...]:
         return tuple(self.frame["symbol"].unique())
 
-    @property
-    def suspect(self) -> pd.DataFrame:
-        "A row a finding, with what was decided."
-        return findings_frame(self.findings, self.decisions)
-
-    @property
-    def open_findings(self) -> tuple[Finding, ...]:
-        "The findings that nobody has decided on."
-        return undecided(self.findings, self.decisions)
-
-    def check(self, folder: str = "") -> "QuoteTable":
-        "The table itself when it may be traded; otherwise a `DataError` with the command that decides."
-        check_settled(self.name, self.given or self.source, "otsport.read_quotes", self.findings, {**self.options, **self.decisions}, folder)
-        return self
-
     def _title(self) -> str:
         return f"{self.name}: {len(self.frame):,} quotes"
 
-    def __repr__(self) -> str:
-        return page_text(self._title(), self.understood, self.findings, self.decisions)
-
-    def _repr_html_(self) -> str:
-        return page_html(self._title(), self.understood, self.findings, self.decisions)
+    def _reader(self) -> str:
+        return "otsport.read_quotes"
 
 
 def read_quotes(

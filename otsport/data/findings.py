@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Decisions', 'RATIO', 'FRAME', 'COLUMNS', 'SHOWN', 'Finding', 'plain_finding', 'from_plain', 'check_decisions',
            'decided', 'undecided', 'wanted', 'option_words', 'call_words', 'check_settled', 'findings_frame',
-           'page_text', 'page_html']
+           'page_text', 'page_html', 'Examined']
 
 # %% ../../nbs/data/16_findings.ipynb #c002
 import re
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
@@ -181,3 +182,29 @@ def page_html(title: str, understood: Mapping[str, str], findings: Sequence[Find
     table = findings_frame(findings[:shown], decisions).to_html(index=False, border=0, justify="left")
     more = f"<p>... and {len(findings) - shown} more: <code>.suspect</code> has them all</p>" if len(findings) > shown else ""
     return f"{facts}<p><b>{len(findings)} findings, {len(undecided(findings, decisions))} of them open</b></p>{table}{more}"
+
+# %% ../../nbs/data/16_findings.ipynb #examined
+class Examined:
+    "A table with what was understood, found and decided of it; it shows itself."
+    __slots__ = ()
+
+    @property
+    def suspect(self) -> pd.DataFrame:
+        "A row a finding, with what was decided."
+        return findings_frame(self.findings, self.decisions)
+
+    @property
+    def open_findings(self) -> tuple[Finding, ...]:
+        "The findings that nobody has decided on."
+        return undecided(self.findings, self.decisions)
+
+    def check(self, folder: str = "") -> Self:
+        "The table itself when it may be traded; otherwise a `DataError` with the command that decides."
+        check_settled(self.name, self.given or self.source, self._reader(), self.findings, {**self.options, **self.decisions}, folder)
+        return self
+
+    def __repr__(self) -> str:
+        return page_text(self._title(), self.understood, self.findings, self.decisions)
+
+    def _repr_html_(self) -> str:
+        return page_html(self._title(), self.understood, self.findings, self.decisions)

@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
 from .columns import Raw, absent, as_days, check_zone, find_columns, listed, near, numbers, plain_name, row_stamps, symbol_of, take_in
-from .findings import Decisions, Finding, check_decisions, check_settled, findings_frame, page_html, page_text, undecided
+from .findings import Decisions, Examined, Finding, check_decisions
 from .suspects import adjusted_closes, end_findings, gap_findings, split_events, split_findings, stale_findings, without_stale
 
 # %% auto #0
@@ -171,8 +171,8 @@ def _regular_share(stamps: pd.Series, zone: str) -> float:
     return float(((micro >= opens[place]) & (micro <= closes[place])).mean()) if len(micro) else 0.0
 
 # %% ../../nbs/data/19_prices.ipynb #c014
-@dataclass(frozen=True, eq=False, slots=True)
-class PriceTable:
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class PriceTable(Examined):
     "Daily closes as they were understood, with what is suspect in them and what was decided; shows itself."
     name: str
     closes: pd.DataFrame  # float64 dollars by session, a column a symbol; NaN where a symbol has no price
@@ -189,29 +189,12 @@ class PriceTable:
     def symbols(self) -> tuple[str, ...]:
         return tuple(self.closes.columns)
 
-    @property
-    def suspect(self) -> pd.DataFrame:
-        "A row a finding, with what was decided."
-        return findings_frame(self.findings, self.decisions)
-
-    @property
-    def open_findings(self) -> tuple[Finding, ...]:
-        "The findings that nobody has decided on."
-        return undecided(self.findings, self.decisions)
-
-    def check(self, folder: str = "") -> "PriceTable":
-        "The table itself when it may be traded; otherwise a `DataError` with the command that decides."
-        check_settled(self.name, self.given or self.source, "otsport.read_prices", self.findings, {**self.options, **self.decisions}, folder)
-        return self
-
     def _title(self) -> str:
         return f"{self.name}: {len(self.symbols)} symbol{'s' * (len(self.symbols) != 1)}, {len(self.closes):,} sessions"
 
-    def __repr__(self) -> str:
-        return page_text(self._title(), self.understood, self.findings, self.decisions)
+    def _reader(self) -> str:
+        return "otsport.read_prices"
 
-    def _repr_html_(self) -> str:
-        return page_html(self._title(), self.understood, self.findings, self.decisions)
 
 # %% ../../nbs/data/19_prices.ipynb #c016
 def _row_findings(daily: pd.DataFrame, decisions: Decisions) -> tuple[pd.DataFrame, list[Finding]]:
