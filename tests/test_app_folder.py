@@ -1,4 +1,5 @@
 """The desk folder: what it says is traded, each mistake is told with file and line, and folders side by side know nothing of each other."""
+import asyncio
 import json
 import os
 import shutil
@@ -9,18 +10,20 @@ from decimal import Decimal
 
 import pytest
 
+import otsport
 from otsport.app.book_file import BookFile
 from otsport.app.folder import SAMPLE, new_folder, own_port, read_folder, this_folder
 from otsport.app.params import find_paper, read_paper, resolve
 from otsport.app.runs import locked
-from otsport.core.errors import DataError, FolderError, NoPrices, ParameterError, SettingsError
+from otsport.core.errors import DataError, FolderError, InputError, NoPrices, ParameterError, SettingsError
 from otsport.core.settings import desk_folder, home as state_folder
 from otsport.book.ledger import deposit
 from otsport.data.prices import read_prices
 from otsport.data.samples import history, sample
 from otsport.data.shelf import keep
 from otsport.data.store import open_store
-from run_support import FAULTLESS, command, left_behind, otsport, run_folder, status, verdict
+from otsport.gateway.journal import received_orders
+from run_support import FAULTLESS, command, free_port, gateway, left_behind, otsport as typed, run_folder, status, verdict
 
 
 @pytest.fixture
@@ -261,7 +264,7 @@ def test_a_state_that_fits_no_folder_is_not_moved(tmp_path):
 # Runs
 
 def run_in(folder, *arguments) -> subprocess.CompletedProcess:
-    return otsport(folder / "state", "run", "trading_day", *arguments, cwd=folder)
+    return typed(folder / "state", "run", "trading_day", *arguments, cwd=folder)
 
 
 def books(folder):
@@ -309,7 +312,28 @@ def test_a_port_that_another_folder_holds_is_refused(tmp_path):
 
 def test_a_broken_book_stops_a_run_before_anything_is_done(folder):
     line = change(folder / "book.yaml", "max_gross: 1.0", "max_gros: 1.0")
-    done = otsport(folder / "state", "run", "trading_day", cwd=folder)
+    done = typed(folder / "state", "run", "trading_day", cwd=folder)
     told = done.stderr.strip().splitlines()
     assert (done.returncode, len(told)) == (FolderError.exit_code, 1) and f"book.yaml, line {line}: limits.max_gros = 1.0: there is no such field here: did you mean max_gross?" in told[0]
     assert not (folder / "state").exists()
+
+
+def test_the_book_of_a_folder_opens_at_its_own_broker_with_its_own_rules(folder, tmp_path):
+    """Two accounts of one name at two gateways: an order goes to the folder's own, whatever listens elsewhere."""
+    async def session():
+        book = await otsport.open_book().connect()
+        ticket = await book.buy("KO", 10, limit=1)
+        ended = await book.cancel(ticket)
+        with pytest.raises(InputError, match="COLA is not one of the 20 symbols"):
+            await book.buy("COLA", 10, limit=1)
+        await book.disconnect()
+        return book, ticket, ended
+    with gateway(tmp_path / "theirs", own_port(folder), "DU123456"), gateway(tmp_path / "other", free_port(), "DU123456"):
+        book, ticket, ended = asyncio.run(session())
+    assert ticket.accepted and ended.accepted and list(book.orders["state"]) == ["cancelled"]
+    assert book.place.settings.limits.max_sector_weight == 0.35 and book.place.file == folder / "state" / "otsport.db"
+    sent = {name: [r.ticket.order_ref for r in received_orders(tmp_path / name / "gateway" / "simulated.jsonl")] for name in ("theirs", "other")}
+    assert sent == {"theirs": [ticket.subject], "other": []}
+    change(folder / "accounts.yaml", "DU123456", "DU654321")
+    with pytest.raises(InputError, match="belongs to account DU123456, not DU654321: name that account in accounts.yaml"):
+        otsport.open_book()

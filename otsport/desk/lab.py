@@ -46,7 +46,7 @@ from ..show.text import dollars
 
 # %% auto #0
 __all__ = ['FINEST', 'ANSWER_SECONDS', 'Place', 'here', 'stored_portfolios', 'amount', 'contract_of', 'reference_of', 'Ticket',
-           'ReadBook', 'HeldBook', 'OpenBook', 'open_book']
+           'ReadBook', 'HeldBook', 'OpenBook', 'book_at', 'open_book']
 
 # %% ../../nbs/desk/89_lab.ipynb #0cd78cb0
 @dataclass(frozen=True, slots=True)
@@ -459,6 +459,14 @@ class OpenBook(HeldBook):
         return await self._act(doing)
 
 # %% ../../nbs/desk/89_lab.ipynb #7ac04f73
+def book_at(place: Place) -> OpenBook:
+    "The book of a place; one that is in hand in this process is given again."
+    held = _CONNECTED.get((str(place.file), place.portfolio))
+    if held is not None and held._loop.is_running() and held.place.settings == place.settings:
+        return held
+    return OpenBook(place)
+
+
 def open_book(
     portfolio: str = "main",
     *,
@@ -468,8 +476,4 @@ def open_book(
     port: int | None = None,
 ) -> OpenBook:
     "The book of the state folder, read only until it is connected; one that is in hand in this process is given again."
-    place = here(portfolio, account, capital, host, port)
-    held = _CONNECTED.get((str(place.file), portfolio))
-    if held is not None and held._loop.is_running() and held.place.settings == place.settings:
-        return held
-    return OpenBook(place)
+    return book_at(here(portfolio, account, capital, host, port))
