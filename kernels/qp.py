@@ -1,0 +1,517 @@
+"""Portfolio programs: a quadratic risk, a few linear rows, bounds, and one bound on a sum of distances.
+
+    minimize 1/2 x'Px + (c0 + lam c1)'x    subject to    lo <= x <= hi,  A x <= b (some rows equal),  sum |x| <= budget
+
+Block principal pivoting on the optimality conditions (Judice and Pires 1994): guess which bounds and rows bind, solve the
+equations that are left, exchange what has the wrong sign, many at once while that helps, one by one where it does not. The
+equations are solved for x = alpha + lam beta, so that lam follows in closed form where it stands for a ratio (the largest
+c1'x / sqrt(x'Px), Markowitz 1956), a variance or a return. Cost follows the number of names between their bounds. Nothing is
+promised by the pivoting itself: `gap` bounds what the answer can lack, from the answer alone. Twins: Clarabel, PIQP.
+"""
+import math
+
+import numpy as np
+
+from ._jit import kernel
+
+LOW, HIGH, FREE, KINK = range(4)  # where a weight is
+FIXED, RATIO, VARIANCE, RETURN = range(4)  # what lam stands for
+OK, NO_CONVERGENCE, SINGULAR, NO_RATIO = range(4)  # status of an answer
+MAX_PIVOTS = 400
+PATIENCE = 10  # block exchanges without progress before single ones
+ADDED = 12  # weights freed at once, or as many as are free
+BLOCK = 48  # columns of a Cholesky panel
+DEPENDENT = 1e-11  # of a row's own size: rows nearer to the span of others count as the same
+SAME = 1e-13  # relative change of lam that ends the search for it
+PRIMAL, DUAL = 1e-13, 1e-12  # a bound or a sign is broken from here on, relative to its scale
+
+
+@kernel(reassoc=True)
+def _dot(x, y, n):
+    total = 0.0
+    for i in range(n):
+        total += x[i] * y[i]
+    return total
+
+
+@kernel
+def _panel(a, start, stop, n):
+    """Cholesky factor of columns start to stop, whose earlier columns were subtracted; False where it is not positive."""
+    for j in range(start, stop):
+        pivot = a[j, j] - _dot(a[j, start:], a[j, start:], j - start)
+        if not pivot > 0.0:
+            return False
+        root = math.sqrt(pivot)
+        a[j, j] = root
+        for i in range(j + 1, n):
+            a[i, j] = (a[i, j] - _dot(a[i, start:], a[j, start:], j - start)) / root
+    return True
+
+
+@kernel
+def cholesky(a):
+    """The lower Cholesky factor of `a` (n, n) in its own lower triangle; False where `a` is not positive definite."""
+    n = len(a)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        if not _panel(a, start, stop, n):
+            return False
+        if stop < n:
+            left = np.ascontiguousarray(a[stop:, start:stop])
+            for first in range(stop, n, 4 * BLOCK):  # by strips, of which only the lower part is needed
+                last = min(first + 4 * BLOCK, n)
+                a[first:last, stop:last] -= left[first - stop : last - stop] @ left[: last - stop].T
+    return True
+
+
+@kernel
+def _forward(a, rows):
+    """Solve L z = row in place for each row of `rows` (r, k)."""
+    for q in range(len(rows)):
+        z = rows[q]
+        for i in range(len(a)):
+            z[i] = (z[i] - _dot(a[i], z, i)) / a[i, i]
+
+
+@kernel
+def _back(a, z):
+    """Solve L' x = z in place."""
+    for i in range(len(a) - 1, -1, -1):
+        z[i] /= a[i, i]
+        for j in range(i):
+            z[j] -= a[i, j] * z[i]
+
+
+@kernel
+def _schur(s, rhs, kept):
+    """Solve s y = rhs (r, 2) by Cholesky in place; a row that depends on earlier ones is left out, `kept` says so."""
+    r = len(s)
+    for j in range(r):
+        size = s[j, j]
+        for i in range(j):
+            if kept[i]:
+                s[j, i] = (s[j, i] - _dot(s[j], s[i], i)) / s[i, i]
+            else:
+                s[j, i] = 0.0
+        pivot = s[j, j] - _dot(s[j], s[j], j)
+        kept[j] = pivot > DEPENDENT * size and size > 0.0
+        s[j, j] = math.sqrt(pivot) if kept[j] else 1.0
+    for column in range(2):
+        for j in range(r):
+            rhs[j, column] = (rhs[j, column] - _dot(s[j], rhs[:, column], j)) / s[j, j] if kept[j] else 0.0
+        for j in range(r - 1, -1, -1):
+            rhs[j, column] /= s[j, j]
+            for i in range(j):
+                rhs[i, column] -= s[j, i] * rhs[j, column]
+
+
+@kernel
+def _settle(where, side, lo, hi, bent, x):
+    """Values of the weights that are not free, and the side of zero that each of them is on."""
+    for i in range(len(x)):
+        x[i] = lo[i] if where[i] == LOW else hi[i] if where[i] == HIGH else 0.0
+        if bent and where[i] != FREE:
+            side[i] = np.sign(x[i])
+
+
+@kernel
+def _equations(p, c0, c1, a, b, active, bent, budget, side, free, fixed_x, x0, x1, nu):
+    """Weights alpha (x0), beta (x1) and row prices nu (m + 1, 2) for what is free and what binds; False where P is singular there.
+
+    A row that depends on others among the free weights is no longer active.
+    """
+    k, m = len(free), len(b)
+    rows = np.flatnonzero(active)
+    r = len(rows)
+    bound = np.zeros(len(x0))  # P times what is not free
+    for i in range(len(fixed_x)):
+        if fixed_x[i] != 0.0:
+            for j in range(k):
+                bound[free[j]] += p[i, free[j]] * fixed_x[i]
+    factor = np.empty((k, k))
+    for i in range(k):
+        line = p[free[i]]
+        for j in range(i + 1):
+            factor[i, j] = line[free[j]]
+    if not cholesky(factor):
+        return False
+    z = np.empty((r + 2, k))
+    for j in range(k):
+        i = free[j]
+        for q in range(r):
+            z[q, j] = a[rows[q], i] if rows[q] < m else side[i]
+        z[r, j] = -c0[i] - bound[i]
+        z[r + 1, j] = -c1[i]
+    _forward(factor, z)
+    s, rhs, kept = np.empty((r, r)), np.empty((r, 2)), np.ones(r, dtype=np.bool_)
+    for q in range(r):
+        for t in range(q + 1):
+            s[q, t] = s[t, q] = _dot(z[q], z[t], k)
+        left = 0.0
+        if rows[q] < m:
+            left = b[rows[q]] - _dot(a[rows[q]], fixed_x, len(fixed_x))
+        elif bent:
+            left = budget
+            for i in range(len(fixed_x)):
+                left -= abs(fixed_x[i])
+        rhs[q, 0], rhs[q, 1] = _dot(z[q], z[r], k) - left, _dot(z[q], z[r + 1], k)
+    _schur(s, rhs, kept)
+    nu[:] = 0.0
+    for q in range(r):
+        active[rows[q]] = kept[q]
+        nu[rows[q], 0], nu[rows[q], 1] = rhs[q, 0], rhs[q, 1]
+        for j in range(k):
+            z[r, j] -= rhs[q, 0] * z[q, j]
+            z[r + 1, j] -= rhs[q, 1] * z[q, j]
+    _back(factor, z[r])
+    _back(factor, z[r + 1])
+    x0[:], x1[:] = fixed_x, 0.0
+    for j in range(k):
+        x0[free[j]], x1[free[j]] = z[r, j], z[r + 1, j]
+    return True
+
+
+@kernel
+def _product(p, x, out):
+    """out = P x, reading only the rows of what is held."""
+    out[:] = 0.0
+    for i in range(len(x)):
+        if x[i] != 0.0:
+            w, line = x[i], p[i]
+            for j in range(len(x)):
+                out[j] += w * line[j]
+
+
+@kernel
+def _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
+    """The lam at which these equations meet the target."""
+    n = len(x0)
+    earned0, earned1 = -_dot(c1, x0, n), -_dot(c1, x1, n)
+    if kind == RETURN:
+        return (target - earned0) / earned1 if earned1 > 0.0 else lam
+    _product(p, x0, scratch)
+    least = _dot(scratch, x0, n) + (2.0 * _dot(c0, x0, n) if kind == VARIANCE else 0.0)
+    if kind == RATIO:
+        return least / earned0 if earned0 > 0.0 else 8.0 * lam
+    if earned1 <= 1e-14 * (abs(earned0) + 1e-300):
+        return lam * (4.0 if least < target else 0.25)
+    cross = 2.0 * (_dot(scratch, x1, n) + _dot(c0, x1, n))
+    _product(p, x1, scratch)
+    square = _dot(scratch, x1, n)
+    room = cross * cross - 4.0 * square * (least - target)
+    return (-cross + math.sqrt(room)) / (2.0 * square) if room > 0.0 and least < target else 0.25 * lam
+
+
+@kernel
+def _slopes(x, g, kappa):
+    """Slope of the objective on either side of a weight: as it rises, as it falls."""
+    up = g + (kappa if x >= 0.0 else -kappa)
+    down = g + (kappa if x > 0.0 else -kappa)
+    return up, down
+
+
+@kernel
+def _range(i, side, lo, hi, bent):
+    """Bounds of a free weight on its side of zero."""
+    low, high = lo[i], hi[i]
+    if bent and side[i] > 0.0 and low < 0.0:
+        low = 0.0
+    if bent and side[i] < 0.0 and high > 0.0:
+        high = 0.0
+    return low, high
+
+
+@kernel
+def _broken(where, side, x, lo, hi, bent, g, kappa, scale, wrong):
+    """By how much each weight is outside its range, or pulls away from where it is held; how many do."""
+    out = into = 0
+    for i in range(len(x)):
+        wrong[i] = 0.0
+        if where[i] == FREE:
+            low, high = _range(i, side, lo, hi, bent)
+            beyond = max(low - x[i], x[i] - high)
+            if beyond > PRIMAL * (1.0 + abs(x[i])):
+                wrong[i] = beyond
+                out += 1
+        else:
+            up, down = _slopes(x[i], g[i], kappa)
+            if up < -DUAL * scale and x[i] < hi[i]:
+                wrong[i] = -up
+                into += 1
+            elif down > DUAL * scale and x[i] > lo[i]:
+                wrong[i] = down
+                into += 1
+    return out, into
+
+
+@kernel
+def _release(i, where, side, x, g, kappa):
+    """Free a weight, to the side of zero that it is pulled to."""
+    up, _ = _slopes(x[i], g[i], kappa)
+    side[i] = 1.0 if x[i] > 0.0 or x[i] == 0.0 and up < 0.0 else -1.0
+    where[i] = FREE
+
+
+@kernel
+def _hold(i, where, side, x, lo, hi, bent):
+    """Hold a weight at the end of its range that it is beyond, or nearest to."""
+    low, high = _range(i, side, lo, hi, bent)
+    if x[i] - low < high - x[i]:
+        where[i] = LOW if low == lo[i] else KINK
+    else:
+        where[i] = HIGH if high == hi[i] else KINK
+
+
+@kernel
+def _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over):
+    """By how much rows are beyond their bound, which is infinite where a price has the wrong sign; 0 where a row holds."""
+    count, m = 0, len(b)
+    for q in range(m + 1 if bent else m):
+        over[q] = 0.0
+        bound = b[q] if q < m else budget
+        beyond = (_dot(a[q], x, len(x)) if q < m else np.abs(x).sum()) - bound
+        tol = 10 * PRIMAL * (1.0 + abs(bound))
+        if q < m and equal[q]:
+            if not active[q] and abs(beyond) > tol:
+                over[q] = beyond
+        elif active[q] and nu_at[q] < -DUAL * size:
+            over[q] = np.inf
+        elif not active[q] and beyond > tol:
+            over[q] = beyond
+        count += over[q] != 0.0
+    return count
+
+
+@kernel
+def _make_room(where, side, x, lo, hi, g, kappa, row, over):
+    """Free the weight whose move costs least for what it takes off a row that the free weights cannot move."""
+    best, at = np.inf, -1
+    for i in range(len(x)):
+        if where[i] == FREE or row[i] == 0.0:
+            continue
+        falls = over * row[i] > 0.0
+        if (x[i] <= lo[i]) if falls else (x[i] >= hi[i]):
+            continue
+        up, down = _slopes(x[i], g[i], kappa)
+        cost = (-down if falls else up) / abs(row[i])
+        if cost < best:
+            best, at = cost, i
+    if at >= 0:
+        where[at] = FREE
+        side[at] = -1.0 if x[at] < 0.0 or x[at] == 0.0 and over * row[at] > 0.0 else 1.0
+
+
+@kernel
+def _turn(q, over, a, active, where, side, x, lo, hi, g, kappa):
+    """Take a row in or out; where the free weights cannot move it, free one that can."""
+    active[q] = over != np.inf
+    if active[q] and q < len(a):
+        moves = 0
+        for i in range(len(x)):
+            moves += where[i] == FREE and a[q, i] != 0.0
+        if moves < 2:
+            _make_room(where, side, x, lo, hi, g, kappa, a[q], over)
+
+
+@kernel
+def _price(p, c0, c1, lam, a, x, nu, nu_at, g):
+    """Slope g of the objective with the prices of the rows, and the scale of its parts."""
+    _product(p, x, g)
+    size = 1e-300
+    for i in range(len(x)):
+        g[i] += c0[i] + lam * c1[i]
+        size = max(size, abs(g[i]), lam * abs(c1[i]))
+    for q in range(len(nu_at)):
+        nu_at[q] = nu[q, 0] + lam * nu[q, 1]
+        if q < len(a) and nu_at[q] != 0.0:
+            for i in range(len(x)):
+                g[i] += nu_at[q] * a[q, i]
+    return size
+
+
+@kernel
+def _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
+    """The next lam, and whether it is the last: 0 goes on, 1 done, 2 none."""
+    if kind == FIXED:
+        return lam, 1
+    new = _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+    if abs(new - lam) <= SAME * lam:
+        return lam, 1
+    return (new, 0) if 1e-12 < new < 1e12 else (lam, 2)
+
+
+@kernel
+def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side, active):
+    """Solve the program from a first guess of what binds, which is left as it ends; the guess need not be feasible.
+
+    Parameters
+    ----------
+    p : (n, n) positive definite; c0, c1, lo, hi : (n,)
+    a : (m, n); b : (m,); equal : (m,) bool; budget : inf for none
+    kind, target : what lam stands for; lam is the first guess of it
+    where, side : (n,) int64 and float64; active : (m + 1,) bool, the last for the budget
+
+    Returns
+    -------
+    x : (n,); nu : (m + 1,) prices of the rows, per unit of the objective at lam; lam; pivots; status
+    """
+    n, m = len(c0), len(b)
+    bent = budget < np.inf
+    x0, x1, x, fixed, g, scratch, wrong = np.empty(n), np.empty(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    nu, nu_at, over = np.zeros((m + 1, 2)), np.zeros(m + 1), np.zeros(m + 1)
+    best, patience = n + m + 2, PATIENCE
+    for step in range(MAX_PIVOTS):
+        _settle(where, side, lo, hi, bent, fixed)
+        active[:m] |= equal
+        free = np.flatnonzero(where == FREE)
+        if not _equations(p, c0, c1, a, b, active, bent, budget, side, free, fixed, x0, x1, nu):
+            return x, nu_at, lam, step, SINGULAR
+        for i in range(n):
+            x[i] = x0[i] + lam * x1[i]
+        size = _price(p, c0, c1, lam, a, x, nu, nu_at, g)
+        kappa = nu_at[m]
+        out, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
+        count = out + into + _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
+        if count == 0:
+            lam, done = _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+            if done:
+                return x, nu_at, lam, step, OK if done == 1 else NO_RATIO
+            best, patience = n + m + 2, PATIENCE
+            continue
+        patience = PATIENCE if count < best else patience - 1
+        best = min(best, count)
+        single = patience < 0  # then one at a time, always the last
+        turned = False
+        for q in range(m, -1, -1):
+            if over[q] != 0.0 and not (single and turned):
+                _turn(q, over[q], a, active, where, side, x, lo, hi, g, kappa)
+                turned = True
+        if single and turned:
+            continue
+        least, allowed = 0.0, max(ADDED, len(free))
+        if into > allowed:
+            least = np.sort(wrong[where != FREE])[-allowed]
+        for i in range(n - 1, -1, -1):
+            if wrong[i] > 0.0 and where[i] == FREE and abs(x[i]) < np.inf and not (single and turned):
+                _hold(i, where, side, x, lo, hi, bent)
+                turned = True
+            elif wrong[i] > 0.0 and wrong[i] >= least and where[i] != FREE and not (single and turned):
+                _release(i, where, side, x, g, kappa)
+                turned = True
+    return x, nu_at, lam, MAX_PIVOTS, NO_CONVERGENCE
+
+
+@kernel
+def _step(p, x, goal, where, side, lo, hi, a, b, active, bent, budget):
+    """The share of the way to the goal that keeps every constraint; and what stops it: a weight i, a row -1 - q, n for nothing."""
+    n, m = len(x), len(b)
+    share, at = 1.0, n
+    for i in range(n):
+        way = goal[i] - x[i]
+        if where[i] != FREE or way == 0.0:
+            continue
+        low, high = _range(i, side, lo, hi, bent)
+        room = max((low if way < 0.0 else high) - x[i], 0.0) if way > 0.0 else min(low - x[i], 0.0)
+        if room / way < share:
+            share, at = room / way, i
+    for q in range(m + 1 if bent else m):
+        if active[q]:
+            continue
+        rise = used = 0.0
+        for i in range(n):
+            weight = a[q, i] if q < m else side[i]
+            rise += weight * (goal[i] - x[i])
+            used += weight * x[i]
+        room = max((b[q] if q < m else budget) - used, 0.0)
+        if rise > 1e-15 and room < share * rise:
+            share, at = room / rise, -1 - q
+    return share, at
+
+
+@kernel
+def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where, side, active):
+    """The same program from a feasible x, one exchange at a time and never uphill; parameters and answer as of `pivot`."""
+    n, m = len(c0), len(b)
+    bent = budget < np.inf
+    x0, x1, goal, fixed, g, scratch, wrong = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    nu, nu_at, over = np.zeros((m + 1, 2)), np.zeros(m + 1), np.zeros(m + 1)
+    for step in range(MAX_PIVOTS + 4 * n):
+        for i in range(n):
+            fixed[i] = 0.0 if where[i] == FREE else x[i]
+        active[:m] |= equal
+        free = np.flatnonzero(where == FREE)
+        if not _equations(p, c0, c1, a, b, active, bent, budget, side, free, fixed, x0, x1, nu):
+            return x, nu_at, lam, step, SINGULAR
+        way = 0.0
+        for i in range(n):
+            goal[i] = x0[i] + lam * x1[i]
+            way = max(way, abs(goal[i] - x[i]))
+        if way > PRIMAL:
+            share, at = _step(p, x, goal, where, side, lo, hi, a, b, active, bent, budget)
+            for i in range(n):
+                x[i] = goal[i] if share == 1.0 else x[i] + share * (goal[i] - x[i])
+            if 0 <= at < n:
+                _hold(at, where, side, x, lo, hi, bent)
+                x[at] = lo[at] if where[at] == LOW else hi[at] if where[at] == HIGH else 0.0
+                side[at] = np.sign(x[at])
+            elif at < 0:
+                active[-1 - at] = True
+            continue
+        size = _price(p, c0, c1, lam, a, goal, nu, nu_at, g)
+        kappa = nu_at[m]
+        _, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
+        rows = _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
+        if into + rows == 0:
+            lam, done = _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+            if done:
+                return goal, nu_at, lam, step, OK if done == 1 else NO_RATIO
+            continue
+        pull, at = 0.0, n
+        for i in range(n):
+            if where[i] != FREE and wrong[i] > pull:
+                pull, at = wrong[i], i
+        for q in range(m + 1):
+            if over[q] == np.inf and -nu_at[q] > pull:
+                pull, at = -nu_at[q], -1 - q
+        if 0 <= at < n:
+            _release(at, where, side, x, g, kappa)
+        elif at < 0:
+            active[-1 - at] = False
+        else:
+            return x, nu_at, lam, step, NO_CONVERGENCE
+    return x, nu_at, lam, MAX_PIVOTS, NO_CONVERGENCE
+
+
+@kernel
+def lacking(p, c, x, lo, hi, a, b, equal, budget, nu):
+    """What the objective 1/2 x'Px + c'x of x can lack at most, by the prices nu (m + 1,); and by how much x breaks a constraint.
+
+    For every feasible y, f(x) - f(y) <= g'(x - y) with the slope g taken with the prices; each coordinate is bounded by
+    itself, so the sum is a bound whatever the prices are, as long as those of inequalities are not negative.
+    """
+    n, m = len(c), len(b)
+    g = np.empty(n)
+    _product(p, x, g)
+    gap = broken = 0.0
+    for i in range(n):
+        g[i] += c[i]
+        broken = max(broken, lo[i] - x[i], x[i] - hi[i])
+    for q in range(m):
+        over = _dot(a[q], x, n) - b[q]
+        broken = max(broken, abs(over) if equal[q] else over)
+        price = nu[q] if equal[q] else max(nu[q], 0.0)
+        gap -= price * over
+        for i in range(n):
+            g[i] += price * a[q, i]
+    kappa = 0.0
+    if budget < np.inf:
+        kappa = max(nu[m], 0.0)
+        gross = np.abs(x).sum()
+        broken = max(broken, gross - budget)
+        gap += kappa * (budget - gross)
+    for i in range(n):  # g y + kappa |y| is least at an end, or at zero
+        least = min(g[i] * lo[i] + kappa * abs(lo[i]), g[i] * hi[i] + kappa * abs(hi[i]))
+        if lo[i] < 0.0 < hi[i]:
+            least = min(least, 0.0)
+        gap += max(g[i] * x[i] + kappa * abs(x[i]) - least, 0.0)
+    return gap, broken
