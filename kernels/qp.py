@@ -5,7 +5,7 @@
 Block principal pivoting on the optimality conditions (Judice and Pires 1994): guess which bounds and rows bind, solve the
 equations that are left, exchange what has the wrong sign, many at once while that helps, one by one where it does not. The
 equations are solved for x = alpha + lam beta, so that lam follows in closed form where it stands for a ratio (the largest
-c1'x / sqrt(x'Px), Markowitz 1956), a variance or a return. Cost follows the number of names between their bounds. Nothing is
+c1'x / sqrt(x'Px), Markowitz 1956), or a variance. Cost follows the number of names between their bounds. Nothing is
 promised by the pivoting itself: `gap` bounds what the answer can lack, from the answer alone. Twins: Clarabel, PIQP.
 """
 import math
@@ -15,11 +15,12 @@ import numpy as np
 from ._jit import kernel
 
 LOW, HIGH, FREE, KINK = range(4)  # where a weight is
-FIXED, RATIO, VARIANCE, RETURN = range(4)  # what lam stands for
+FIXED, RATIO, VARIANCE = range(3)  # what lam stands for
 OK, NO_CONVERGENCE, SINGULAR, NO_RATIO = range(4)  # status of an answer
 MAX_PIVOTS = 400
 PATIENCE = 10  # block exchanges without progress before single ones
 ADDED = 12  # weights freed at once, or as many as are free
+EDGE = 8  # names free on either side of a first guess
 BLOCK = 48  # columns of a Cholesky panel
 DEPENDENT = 1e-11  # of a row's own size: rows nearer to the span of others count as the same
 SAME = 1e-13  # relative change of lam that ends the search for it
@@ -187,8 +188,6 @@ def _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
     """The lam at which these equations meet the target."""
     n = len(x0)
     earned0, earned1 = -_dot(c1, x0, n), -_dot(c1, x1, n)
-    if kind == RETURN:
-        return (target - earned0) / earned1 if earned1 > 0.0 else lam
     _product(p, x0, scratch)
     least = _dot(scratch, x0, n) + (2.0 * _dot(c0, x0, n) if kind == VARIANCE else 0.0)
     if kind == RATIO:
@@ -330,14 +329,21 @@ def _price(p, c0, c1, lam, a, x, nu, nu_at, g):
 
 
 @kernel
-def _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
-    """The next lam, and whether it is the last: 0 goes on, 1 done, 2 none."""
+def _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch):
+    """The next lam inside the bracket, which is narrowed; and 0 to go on, 1 where the last one was it, 2 where there is none."""
     if kind == FIXED:
         return lam, 1
     new = _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
     if abs(new - lam) <= SAME * lam:
         return lam, 1
-    return (new, 0) if 1e-12 < new < 1e12 else (lam, 2)
+    if new > lam:
+        bracket[0] = max(bracket[0], lam)
+    else:
+        bracket[1] = min(bracket[1], lam)
+    if not bracket[0] < new < bracket[1]:
+        new = math.sqrt(bracket[0] * bracket[1])
+    done = 2 if not 1e-12 < new < 1e12 else 1 if bracket[1] - bracket[0] <= 4e-16 * bracket[1] else 0
+    return (lam, 2) if done == 2 else (new, done)
 
 
 @kernel
@@ -359,7 +365,7 @@ def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side
     bent = budget < np.inf
     x0, x1, x, fixed, g, scratch, wrong = np.empty(n), np.empty(n), np.zeros(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     nu, nu_at, over = np.zeros((m + 1, 2)), np.zeros(m + 1), np.zeros(m + 1)
-    best, patience = n + m + 2, PATIENCE
+    best, patience, bracket = n + m + 2, PATIENCE, np.array([1e-13, 1e13])
     for step in range(MAX_PIVOTS):
         _settle(where, side, lo, hi, bent, fixed)
         active[:m] |= equal
@@ -373,7 +379,7 @@ def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side
         out, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
         count = out + into + _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
         if count == 0:
-            lam, done = _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+            lam, done = _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch)
             if done:
                 return x, nu_at, lam, step, OK if done == 1 else NO_RATIO
             best, patience = n + m + 2, PATIENCE
@@ -435,6 +441,7 @@ def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where,
     bent = budget < np.inf
     x0, x1, goal, fixed, g, scratch, wrong = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     nu, nu_at, over = np.zeros((m + 1, 2)), np.zeros(m + 1), np.zeros(m + 1)
+    bracket = np.array([1e-13, 1e13])
     for step in range(MAX_PIVOTS + 4 * n):
         for i in range(n):
             fixed[i] = 0.0 if where[i] == FREE else x[i]
@@ -462,7 +469,7 @@ def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where,
         _, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
         rows = _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
         if into + rows == 0:
-            lam, done = _moved_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+            lam, done = _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch)
             if done:
                 return goal, nu_at, lam, step, OK if done == 1 else NO_RATIO
             continue
@@ -484,7 +491,7 @@ def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where,
 
 @kernel
 def lacking(p, c, x, lo, hi, a, b, equal, budget, nu):
-    """What the objective 1/2 x'Px + c'x of x can lack at most, by the prices nu (m + 1,); and by how much x breaks a constraint.
+    """What the objective 1/2 x'Px + c'x of x can lack at most, by the prices nu (m + 1,); by how much x breaks a constraint; the slopes.
 
     For every feasible y, f(x) - f(y) <= g'(x - y) with the slope g taken with the prices; each coordinate is bounded by
     itself, so the sum is a bound whatever the prices are, as long as those of inequalities are not negative.
@@ -514,4 +521,54 @@ def lacking(p, c, x, lo, hi, a, b, equal, budget, nu):
         if lo[i] < 0.0 < hi[i]:
             least = min(least, 0.0)
         gap += max(g[i] * x[i] + kappa * abs(x[i]) - least, 0.0)
-    return gap, broken
+    return gap, broken, g
+
+
+@kernel
+def first_guess(p, c0, gain, lo, hi, least, lam):
+    """Where the weights may be: the cheapest at their upper bounds until their sum reaches `least`, those around the edge free.
+
+    Cheap is a low slope of the objective at equal weights. Returns where, side, and gain and variance of the guess.
+    """
+    n = len(c0)
+    score, x, where, side = np.zeros(n), lo.copy(), np.zeros(n, dtype=np.int64), np.zeros(n)
+    steep = 0.0
+    for i in range(n):
+        for j in range(n):
+            score[j] += p[i, j] / n
+        steep = max(steep, abs(gain[i]))
+    width = np.max(score) - np.min(score)
+    weight = lam if lam > 0.0 else (width / steep if steep > 0.0 else 0.0)
+    order = np.argsort(score + c0 - weight * gain)
+    total, edge = lo.sum(), n - 1
+    for j in range(n):
+        if total >= least:
+            edge = j
+            break
+        i = order[j]
+        where[i] = HIGH
+        x[i] = min(hi[i], lo[i] + least - total)
+        total += hi[i] - lo[i]
+    for j in range(max(0, edge - EDGE), min(n, edge + EDGE)):
+        i = order[j]
+        where[i] = FREE
+        side[i] = 1.0 if lo[i] >= 0.0 or j < edge else -1.0
+        if hi[i] <= 0.0:
+            side[i] = -1.0
+    _product(p, x, score)
+    return where, side, _dot(gain, x, n), _dot(score, x, n)
+
+
+@kernel
+def usable(a):
+    """Where a square matrix has an entry that is not finite (-1, -1 where all are), and how uneven it is, relative to its largest entry."""
+    n = len(a)
+    uneven = largest = 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            x, y = a[i, j], a[j, i]
+            if not (abs(x) < np.inf and abs(y) < np.inf):
+                return j, i, 0.0
+            uneven = max(uneven, abs(x - y))
+            largest = max(largest, abs(x))
+    return -1, -1, uneven / largest if largest > 0.0 else 0.0

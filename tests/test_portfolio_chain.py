@@ -49,7 +49,7 @@ def check_day(caps, best, targets, orders, prices, nav, cash):
         return
     weights, upper = {t.contract.symbol: t.weight for t in targets}, {t.contract.symbol: t.weight for t in caps}
     assert all(0 <= w <= min(upper[s], LIMITS.max_position_weight) + 1e-9 for s, w in weights.items())
-    assert best.gross <= LIMITS.max_gross + 1e-9 and best.gross >= best.bounds.min_gross - 1e-7
+    assert best.gross <= LIMITS.max_gross + 1e-9 and best.gross >= best.bounds.min_net - 1e-7
     sectors = history().sectors
     for sector in set(sectors.values()):
         assert sum(w for s, w in weights.items() if sectors[s] == sector) <= LIMITS.max_sector_weight + 1e-9

@@ -186,7 +186,7 @@ def labels(value: object, axis: int = 0) -> object:
 def _ordered(value: object, axis: int, what: str, names: Sequence, whose: str) -> object:
     "A pandas object with the labels of one axis in the order of `names`."
     index, axis = value.axes[axis], axis % value.ndim
-    if index is names or (held := list(index)) == (wanted := list(names)):
+    if index is names or hasattr(names, "equals") and index.equals(names) or (held := list(index)) == (wanted := list(names)):
         return value
     for some, owner in ((held, what), (wanted, whose)):
         if twice := [name for name, count in Counter(some).items() if count > 1]:
