@@ -1,0 +1,264 @@
+"""Portfolio optimization beside skfolio, PyPortfolioOpt, Riskfolio-Lib and cvxportfolio: the whole call, frames in, result out.
+
+Returns are of a factor model drawn from a seed: 1,250 sessions, a market and eleven other factors. Each name is at most 10 % (0.8 % of 500 names would be
+their share; 10 % here too), each of ten sectors at most 30 %, all of it invested. The covariance and the means are given to libraries that take them, the returns
+to those that measure for themselves; constraints are the same, and are handed over in each call. Errors are relative, of the objective, a missing percent of the best counting
+as 0.01; a peer's own tolerance is what it is.
+"""
+from collections.abc import Callable
+from dataclasses import replace
+
+from otsport.bench.harness import Job
+
+MOST, SECTOR, TURNOVER, VOL = 0.10, 0.30, 0.40, 0.14
+LOOSE = {"PyPortfolioOpt": 1e-4, "skfolio": 1e-4, "Riskfolio-Lib": 1e-3, "cvxportfolio": 1e-3, "cvxpy with Clarabel": 1e-6}
+
+
+def _data(n: int):
+    """Returns, means and covariance (annual), and the bounds."""
+    import numpy as np
+    import pandas as pd
+
+    from otsport.portfolio.bounds import Bounds
+
+    rng, sessions = np.random.default_rng(0), 1250
+    loads = rng.normal(0.4, 0.5, (12, n))
+    loads[0] = rng.uniform(0.6, 1.4, n)
+    noise = rng.standard_normal((sessions, n)) * rng.uniform(0.8, 2.0, n)
+    x = 0.01 * (0.6 * rng.standard_normal((sessions, 12)) @ loads + noise) + rng.normal(4e-4, 4e-4, n)
+    returns = pd.DataFrame(x, columns=[f"A{i}" for i in range(n)], index=pd.bdate_range("2018-01-01", periods=sessions))
+    sectors = tuple(f"s{i % 10}" for i in range(n))
+
+    def bounds(**more) -> Bounds:
+        return Bounds(tuple(returns), np.full(n, MOST), sectors=sectors, sector_cap=SECTOR, min_net=1.0, **more)
+
+    return returns, returns.mean() * 252, returns.cov() * 252, bounds, dict(zip(returns, sectors))
+
+
+def _frontier_of(mu, cov, sectors):
+    """PyPortfolioOpt's object with the constraints."""
+    from pypfopt import EfficientFrontier
+
+    found = EfficientFrontier(mu, cov, weight_bounds=(0, MOST))
+    found.add_sector_constraints(sectors, {}, {s: SECTOR for s in set(sectors.values())})
+    return found
+
+
+def _pypfopt(call: Callable, mu, cov, sectors) -> Callable:
+    def run():
+        found = _frontier_of(mu, cov, sectors)
+        call(found)
+        return found.weights
+    return run
+
+
+def _skfolio(returns, sectors, **given) -> Callable:
+    """skfolio's estimator; it measures means and covariance of the returns by itself, without annualizing."""
+    import numpy as np
+    from skfolio import RiskMeasure
+    from skfolio.optimization import MeanRisk
+
+    groups = np.array([[sectors[c] for c in returns]])
+    limits = [f"{s} <= {SECTOR}" for s in sorted(set(sectors.values()))]
+
+    def run():
+        return MeanRisk(risk_measure=RiskMeasure.VARIANCE, max_weights=MOST, groups=groups, linear_constraints=limits, **given).fit(returns).weights_
+    return run
+
+
+def _riskfolio(returns, sectors, mu, cov, objective: str, **given) -> Callable:
+    """Riskfolio-Lib's portfolio, with the constraints as matrices."""
+    import numpy as np
+    import riskfolio
+
+    kinds = sorted(set(sectors.values()))
+    a = -np.array([[float(sectors[c] == s) for c in returns] for s in kinds])
+    b = -np.full((len(kinds), 1), SECTOR)
+
+    def run():
+        book = riskfolio.Portfolio(returns=returns, upperlng=MOST, **given)
+        book.ainequality, book.binequality = -a, -b
+        book.mu, book.cov = (mu / 252).to_frame().T, cov / 252
+        found = book.optimization(model="Classic", rm="MV", obj=objective, rf=0, l=0)
+        return None if found is None else found["weights"].to_numpy()
+    return run
+
+
+def _lacking(value: Callable) -> Callable:
+    """How much the worse of two answers lacks of the other's objective."""
+    def error(ours, theirs) -> float:
+        best, other = value(getattr(ours, "weights", ours)), value(theirs)
+        return max(0.0, best - other) / abs(best) if other < best else max(0.0, other - best) / abs(best)
+    return error
+
+
+def _usable(peers: dict[str, Callable]) -> dict[str, Callable]:
+    return {name: run for name, run in peers.items() if run is not None}
+
+
+def _least_variance(n: int, floor: float) -> Job:
+    from otsport.portfolio.optimize import min_variance
+    from skfolio.optimization import ObjectiveFunction
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    s = cov.to_numpy()
+    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.min_volatility(), mu, cov, sectors),
+             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MINIMIZE_RISK),
+             "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "MinRisk")}
+    return Job(f"min_variance_{n}", f"{n} assets", lambda: min_variance(mu, cov, bounds()), peers, _lacking(lambda w: w @ s @ w), LOOSE, dict.fromkeys(peers, floor))
+
+
+def _best_sharpe(n: int, floor: float) -> Job:
+    from otsport.portfolio.optimize import max_sharpe
+    from skfolio.optimization import ObjectiveFunction
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    s, m = cov.to_numpy(), mu.to_numpy()
+    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), mu, cov, sectors),
+             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RATIO),
+             "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "Sharpe")}
+    return Job(f"max_sharpe_{n}", f"{n} assets", lambda: max_sharpe(mu, cov, bounds()), peers, _lacking(lambda w: m @ w / (w @ s @ w) ** 0.5), LOOSE, dict.fromkeys(peers, floor))
+
+
+def _best_return(n: int, floor: float) -> Job:
+    from otsport.portfolio.optimize import max_return
+    from skfolio.optimization import ObjectiveFunction
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    m = mu.to_numpy()
+    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.efficient_risk(VOL), mu, cov, sectors),
+             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RETURN, max_variance=VOL**2 / 252)}
+    return Job(f"max_return_{n}", f"{n} assets, vol at most {VOL:.0%}", lambda: max_return(mu, cov, bounds(), VOL), peers, _lacking(lambda w: m @ w), LOOSE, dict.fromkeys(peers, floor))
+
+
+def _diversified(n: int, floor: float) -> Job:
+    import numpy as np
+    from otsport.portfolio.optimize import max_diversification
+    from skfolio.optimization import MaximumDiversification
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    s, vols = cov.to_numpy(), np.sqrt(np.diag(cov))
+    groups, limits = np.array([[sectors[c] for c in returns]]), [f"{k} <= {SECTOR}" for k in sorted(set(sectors.values()))]
+
+    def skfolio():
+        return MaximumDiversification(max_weights=MOST, groups=groups, linear_constraints=limits).fit(returns).weights_
+
+    import pandas as pd
+    named = pd.Series(vols, index=cov.index)
+    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), named, cov, sectors), "skfolio": skfolio}
+    return Job(f"max_diversification_{n}", f"{n} assets", lambda: max_diversification(cov, bounds()), peers, _lacking(lambda w: vols @ w / (w @ s @ w) ** 0.5), LOOSE,
+               dict.fromkeys(peers, floor))
+
+
+def _turnover(n: int, floor: float) -> Job:
+    import cvxpy as cp
+    import numpy as np
+    from pypfopt import EfficientFrontier  # noqa: F401  the package that the constraint is added to
+
+    from otsport.portfolio.optimize import min_variance
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    s, held = cov.to_numpy(), np.full(n, 1 / n)
+
+    def limited(f):
+        f.add_constraint(lambda w: cp.norm1(w - held) <= TURNOVER)
+        f.min_volatility()
+
+    peers = {"PyPortfolioOpt": _pypfopt(limited, mu, cov, sectors)}
+    return Job(f"turnover_{n}", f"{n} assets, 20 % sold and 20 % bought at most", lambda: min_variance(mu, cov, bounds(held=held, max_turnover=TURNOVER)), peers,
+               _lacking(lambda w: w @ s @ w), LOOSE, dict.fromkeys(peers, floor))
+
+
+def _curve(n: int, floor: float) -> Job:
+    import numpy as np
+    from skfolio.optimization import ObjectiveFunction
+
+    from otsport.portfolio.optimize import frontier
+
+    returns, mu, cov, bounds, sectors = _data(n)
+    s, points = cov.to_numpy(), 20
+    ours = frontier(mu, cov, bounds(), points)
+    goals = ours.returns
+
+    def pypfopt():
+        found = []
+        for goal in goals[:-1]:
+            f = _frontier_of(mu, cov, sectors)
+            f.efficient_return(goal)
+            found.append(f.weights)
+        return np.array(found)
+
+    skfolio = _skfolio(returns, sectors, objective_function=ObjectiveFunction.MINIMIZE_RISK, efficient_frontier_size=points)
+
+    def error(mine, theirs) -> float:
+        if len(theirs) != points - 1:
+            return 0.0  # skfolio spaces its own returns
+        own = np.einsum("ki,ij,kj->k", mine.weights[:-1], s, mine.weights[:-1])
+        return float(np.max(np.abs(np.einsum("ki,ij,kj->k", theirs, s, theirs) / own - 1)))
+
+    peers = {"PyPortfolioOpt": pypfopt, "skfolio": skfolio}
+    return Job(f"frontier_{n}", f"{n} assets, {points} points", lambda: frontier(mu, cov, bounds(), points), peers, error, 1e-3, dict.fromkeys(peers, floor))
+
+
+def min_variance_50() -> Job:
+    """The least variance."""
+    return _least_variance(50, 25.0)
+
+
+def min_variance_500() -> Job:
+    """The least variance."""
+    return _least_variance(500, 100.0)
+
+
+def max_sharpe_50() -> Job:
+    """The greatest Sharpe ratio."""
+    return _best_sharpe(50, 10.0)
+
+
+def max_sharpe_500() -> Job:
+    """The greatest Sharpe ratio."""
+    return _best_sharpe(500, 100.0)
+
+
+def max_return_50() -> Job:
+    """The greatest return below a vol."""
+    return _best_return(50, 6.0)
+
+
+def max_return_500() -> Job:
+    """The greatest return below a vol; peers are given the whole covariance, not a factor model."""
+    return _best_return(500, 25.0)
+
+
+def max_diversification_50() -> Job:
+    """The greatest diversification ratio."""
+    return _diversified(50, 8.0)
+
+
+def max_diversification_500() -> Job:
+    """The greatest diversification ratio."""
+    return _diversified(500, 40.0)
+
+
+def turnover_50() -> Job:
+    """The least variance from what is held."""
+    return _turnover(50, 12.0)
+
+
+def turnover_500() -> Job:
+    """The least variance from what is held."""
+    return _turnover(500, 15.0)
+
+
+def frontier_50() -> Job:
+    """The efficient frontier."""
+    return _curve(50, 15.0)
+
+
+def frontier_200() -> Job:
+    """The efficient frontier."""
+    return _curve(200, 12.0)
+
+
+JOBS = (min_variance_50, min_variance_500, max_sharpe_50, max_sharpe_500, max_return_50, max_return_500, max_diversification_50, max_diversification_500,
+        turnover_50, turnover_500, frontier_50, frontier_200)
