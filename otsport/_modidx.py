@@ -1318,6 +1318,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'otsport.core.settings.Settings': ('core/settings.html#settings', 'otsport/core/settings.py'),
                                        'otsport.core.settings.Sizing': ('core/settings.html#sizing', 'otsport/core/settings.py'),
                                        'otsport.core.settings._Checked': ('core/settings.html#_checked', 'otsport/core/settings.py'),
+                                       'otsport.core.settings._keep_out_of_git': ( 'core/settings.html#_keep_out_of_git',
+                                                                                   'otsport/core/settings.py'),
                                        'otsport.core.settings.account_mode': ( 'core/settings.html#account_mode',
                                                                                'otsport/core/settings.py'),
                                        'otsport.core.settings.desk_folder': ('core/settings.html#desk_folder', 'otsport/core/settings.py'),

@@ -11,6 +11,7 @@ __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'make_private', 'open_to_others', '
 import os
 import shlex
 import stat
+from contextlib import suppress
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -29,7 +30,7 @@ def make_private(folder: Path) -> None:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if os.name == "nt" or not mode & 0o077:
         return
-    known, owned = [p.name for p in folder.iterdir()], folder.stat().st_uid == os.getuid()
+    known, owned = [p.name for p in folder.iterdir() if p.name != ".gitignore"], folder.stat().st_uid == os.getuid()
     if owned and not mode & stat.S_ISVTX and (not known or set(known) & set(OURS)):
         folder.chmod(0o700)
         return
@@ -82,7 +83,16 @@ def home() -> Path:
         do = f"chmod u+w {shlex.quote(str(folder.parent))}, or copy the desk folder to a place that you may write" if inside else "set OTSPORT_HOME to a folder you may write"
         raise SettingsError(f"the state folder {folder} cannot be made ({error.strerror}): {do}") from error
     make_private(folder)
+    _keep_out_of_git(folder)
     return folder
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    "Let git see nothing of a new state folder: its keys and books are no part of a repository that it happens to lie in."
+    with suppress(OSError):  # this user may only read
+        if not any(folder.iterdir()):
+            (folder / ".gitignore").touch(0o600)
+            (folder / ".gitignore").write_text("*\n")
 
 
 # %% ../../nbs/core/04_settings.ipynb #c006c
