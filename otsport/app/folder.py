@@ -182,7 +182,9 @@ class Folder:
 
 
 def _said(model, *without: str) -> str:
-    return ", ".join(f"{k} {v:g}" for k, v in model.model_dump(exclude_none=True, exclude=set(without)).items())
+    values = model.model_dump(exclude_none=True, exclude=set(without))
+    usual = {k for k, v in values.items() if isinstance(v, str) and v == type(model).model_fields[k].default}  # words that days of before did not say
+    return ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:g}" for k, v in values.items() if k not in usual)
 
 
 def strategy_name(entry: StrategyEntry) -> str:

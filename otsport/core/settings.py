@@ -187,6 +187,7 @@ class Limits(_Checked):
 
 class Sizing(_Checked):
     "Position sizing; the defaults of the specification."
+    method: str = "confidence"  # one of `portfolio.sizing.METHODS`
     base_size: float = Field(default=0.02, gt=0, le=1)  # weight of a position at confidence factor 1
     min_confidence: float = Field(default=0.6, ge=0, lt=1)
     max_position_risk: float = Field(default=0.005, gt=0)  # loss at the stop, fraction of NAV

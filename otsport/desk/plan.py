@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-import numpy as np
 import pandas as pd
 
 from ..analytics.covariance import shrunk_covariance
@@ -30,7 +29,7 @@ from ..core.venues import stock_tick
 from ..data.market import Past
 from ..data.plain import revive
 from ..portfolio.limits import apply_limits
-from ..portfolio.optimize import optimize_targets
+from ..portfolio.optimize import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
@@ -49,7 +48,7 @@ class Mandate:
     strategies: tuple[Strategy, ...] = ()  # as the desk folder names them
     rules: tuple[tuple[str, str], ...] = ()  # names and values that a finished day must have been traded with
     allocations: tuple[tuple[str, float], ...] = ()  # share of NAV that the stocks of a strategy may have together
-    objective: str = "max_sharpe"  # or "sizes": the weights of sizing as they are
+    objective: str = "max_sharpe"  # one of `portfolio.optimize.OBJECTIVES`
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
 
     @property
@@ -175,11 +174,7 @@ def weigh(
     caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
 ) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
     "The weights that the objective asks for below the caps."
-    if mandate.objective == "sizes":
-        w, mu = np.array([c.weight for c in caps]), np.array([expected[c.contract.symbol] for c in caps])
-        return tuple(caps), float(w @ mu) if caps else 0.0, float(np.sqrt(w @ cov.to_numpy() @ w)) if caps else 0.0
-    wished, best = optimize_targets(caps, expected, cov, sectors, mandate.settings.limits)
-    return wished, *((best.expected_return, best.vol) if best else (0.0, 0.0))
+    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits)
 
 
 def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) -> tuple[dict[str, Position], tuple[Decision, ...]]:

@@ -5,7 +5,7 @@
 # %% ../../nbs/portfolio/41_optimize.ipynb #c002
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,8 +19,8 @@ from ..core.intent import Step, Target
 from ..core.settings import Limits
 
 # %% auto #0
-__all__ = ['MOST_WEIGHT', 'SLACK', 'MISSING', 'INVEST', 'Bounds', 'largest_gross', 'clashes', 'Optimum', 'best_return',
-           'min_variance', 'max_sharpe', 'optimize_targets']
+__all__ = ['MOST_WEIGHT', 'SLACK', 'MISSING', 'INVEST', 'Weighed', 'OBJECTIVES', 'Bounds', 'largest_gross', 'clashes', 'Optimum',
+           'best_return', 'min_variance', 'max_sharpe', 'optimize_targets']
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #c005
 MOST_WEIGHT = 2.0  # of NAV in one asset; a bound above is probably in percent
@@ -333,3 +333,24 @@ def optimize_targets(
     bounds = replace(bounds, min_gross=invest * largest_gross(bounds))
     best = max_sharpe([expected_returns[n] for n in names], cov, bounds, rate)
     return tuple(Target(t.contract, float(w), (*t.steps, Step("max sharpe", best.sharpe, float(w)))) for t, w in zip(targets, best.weights)), best
+
+# %% ../../nbs/portfolio/41_optimize.ipynb #c0ob
+Weighed = tuple[tuple[Target, ...], float, float]  # targets, expected return and vol of them, annual, decimal of NAV
+
+
+def _best_sharpe(targets: Iterable[Target], expected_returns: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], limits: Limits) -> Weighed:
+    "Maximum Sharpe within the sizes and the limits; annual decimals, by symbol."
+    wished, best = optimize_targets(targets, expected_returns, cov, sectors, limits)
+    return wished, *((best.expected_return, best.vol) if best else (0.0, 0.0))
+
+
+def _as_sized(targets: Iterable[Target], expected_returns: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], limits: Limits) -> Weighed:
+    "The sizes as they are; annual decimals, by symbol."
+    targets = tuple(targets)
+    if not targets:
+        return (), 0.0, 0.0
+    w, mu = np.array([t.weight for t in targets]), np.array([expected_returns[t.contract.symbol] for t in targets])
+    return targets, float(w @ mu), float(np.sqrt(w @ cov.to_numpy() @ w))
+
+
+OBJECTIVES: dict[str, Callable[..., Weighed]] = {"max_sharpe": _best_sharpe, "sizes": _as_sized}  # by the word in book.yaml
