@@ -185,8 +185,8 @@ def wish_orders(desk: Desk, book: Book, strategy: str, group: list[Wish]) -> tup
     rest = [OptionWish(w.contract, w.side, w.limit_price, w.qty) for w in group if w not in calls and w.qty]
     if not rest:
         return orders, declined
-    leaving = leaving_cash(book.open_orders(), book.positions)
-    free = Decimal(0) if leaving is None else book.cash - secured_cash(book.positions) - leaving
+    leaving = leaving_cash(book.open_orders())
+    free = Decimal(0) if leaving is None else book.cash - secured_cash(book.positions, book.open_orders()) - leaving
     more, refused = option_orders(rest, free, m.account, m.portfolio, book.session, number + len(orders), strategy)
     return orders + more, declined + refused
 
