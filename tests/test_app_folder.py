@@ -84,7 +84,7 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("  - use: momentum", "  - use: momentun", "strategies[1].use = 'momentun': no strategy has this name: did you mean momentum?"),
     ("  - use: momentum", "  - usage: momentum", "strategies[1].usage = 'momentum': there is no such field here: did you mean use?"),
     ("{top: 8}", "{topp: 8}", "strategies[1].with: momentum takes no topp: did you mean top?"),
-    ("{top: 8}", "{top: many}", "strategies[1].with: top of momentum is 'many': write a number above 0 as 8"),
+    ("{top: 8}", "{top: many}", "strategies[1].with: top of momentum is 'many': write a whole number from 1 upward, for example 8"),
     ("my_strategy.ipynb:dip_buyer", "my_strateg.ipynb:dip_buyer", "there is no file my_strateg.ipynb"),
     ("my_strategy.ipynb:dip_buyer", "my_strategy.ipynb:dip_byer", "my_strategy.ipynb defines no dip_byer: did you mean dip_buyer?"),
     ("allocation: 0.25", "allocation: 25", "strategies[3].allocation = 25: input should be less than or equal to 1: write a share from 0 to 1"),
