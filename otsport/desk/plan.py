@@ -302,14 +302,14 @@ def plan_overlay(
     "The plan with the wishes of an overlay."
     signals, refused = overlay.signals(known)
     views, outcomes = coordinate(signals, plan.as_of)
-    alive = {o.signal.signal_id for o in outcomes if o.outcome == MERGED}
+    kept = [o.signal for o in outcomes if o.outcome == MERGED]
     wishes, sized, book = [], [], (plan.nav, positions or {}, settings.limits, settings.sizing)
-    for signal in (s for s in signals if not s.combo and s.signal_id in alive):
+    for signal in (s for s in kept if not s.combo):
         said = _closed(signal, known, positions or {}) if signal.intent is not Intent.OPEN else _single(signal, known, *book)
         wishes += [p for p in said if isinstance(p, Wish)]
         sized += [p for p in said if isinstance(p, Decision)]
     for name in dict.fromkeys(s.combo for s in signals if s.combo):
-        said = _combined(name, [s for s in signals if s.combo == name], alive, known, overlay.name, *book)
+        said = _combined(name, [s for s in signals if s.combo == name], {s.signal_id for s in kept}, known, overlay.name, *book)
         wishes += [p for p in said if isinstance(p, Wish)]
         sized += [p for p in said if isinstance(p, Decision)]
     refs, latest = tuple(order.order_ref for order in plan.orders), overlay.timing.at_latest

@@ -173,7 +173,7 @@ async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book
 
 
 async def write_second_legs(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
-    "Sell what combinations sell once their bought legs are done; those are waited for until half an hour before the close."
+    "Sell what combinations sell once their bought legs are done; those are waited for until an hour before the close."
     if book.now >= session_close(book.session) - LEGS_LAST:
         for record in (r for bought in legs_in_wait(book, wishes).values() for r in bought if r.state is not OrderState.PENDING_CANCEL):
             book, _ = await begin_cancel(desk, book, record.order.order_ref, Asked("desk", "its combination is waited for no longer"))
@@ -195,7 +195,7 @@ async def follow_session(desk: Desk, book: Book) -> Book:
         before = book.now
         book = await carry_out(desk, await beat(desk, book))
         await desk.pause(before, book.now)
-    return book
+    return await write_second_legs(desk, book, wishes)  # too late to leave: what was not sold is told with its reason
 
 # %% ../../nbs/desk/82_session.ipynb #c014
 PATIENCE = 10  # heartbeats for which late events of a closed session are waited for

@@ -60,7 +60,7 @@ def closing_orders(book: Book, wishes: Sequence[Wish], number: int) -> tuple[Ord
     orders: list[Order] = []
     for wish in sorted(wishes, key=lambda w: (w.side is Side.SELL, w.contract.key)):
         held = book.positions[wish.contract.key].qty if wish.contract.key in book.positions else Decimal(0)
-        closing = sum((open_qty(r) for r in book.open_orders() if r.order.contract == wish.contract and r.order.side is wish.side), Decimal(0))
+        closing = sum((open_qty(r) for r in _with(book, orders) if r.order.contract == wish.contract and r.order.side is wish.side), Decimal(0))
         qty = min(wish.qty, max(-held * wish.side.sign, Decimal(0)) - closing)
         if qty > 0:
             first = tuple(o.order_ref for o in orders if wish.side is Side.SELL and o.side is Side.BUY and o.contract.symbol == wish.contract.symbol)
@@ -90,7 +90,7 @@ def first_legs(book: Book, name: str, legs: Sequence[Wish], number: int, before:
     return tuple(_order(book, w, number + i, Decimal(count * w.ratio), f"{name}, {count} combinations: {w.reason}") for i, w in enumerate(first) if count), told
 
 # %% ../../nbs/desk/81_wishes.ipynb #xf19a825
-LEGS_LAST = timedelta(minutes=30)  # before the close, when bought legs are waited for no longer
+LEGS_LAST = timedelta(minutes=60)  # before the close, when bought legs are waited for no longer
 NOT_BOUGHT = "LEG_NOT_FILLED"  # code of a sold leg whose bought leg did not fill
 
 
