@@ -1,6 +1,6 @@
 """Several legs as one wish, and closing by word, through the gateway: bought first, never naked, never flipped, all or none."""
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -111,8 +111,9 @@ def test_nothing_is_sold_where_the_wing_does_not_fill(tmp_path):
     assert held_options(held) == {f"P{alone[0].order.contract.strike:f}": -1}
 
 
-def test_as_many_are_sold_as_the_wing_filled(tmp_path):
-    """Two contracts are offered until the first step is over: two spreads, where five were wished."""
+def test_as_many_are_sold_as_the_wing_filled(tmp_path, monkeypatch):
+    """Two contracts are offered until the first step is over: two spreads, where five were wished. (A step of this market is half an hour.)"""
+    monkeypatch.setattr(desk_session, "LEGS_LAST", timedelta(hours=2))
     body = says("put_spread('KO', sell=.25, buy=.10, days=30, contracts=5)")
     _, orders, held, _ = traded(tmp_path, words(tmp_path, body), market=PricedMarket(wing_size=2, wing_gone=3))
     bought = sum(q for q in held_options(held).values() if q > 0)
