@@ -91,6 +91,11 @@ CASES = [
     ("NO_QUOTE", quote(ask=NAN), {}),
     ("NO_QUOTE", quote(ask=0.0), {}),
     ("NO_QUOTE", quote(bid=-1.0), {}),
+    ("NO_QUOTE", {"order": replace(SALE, contract=CALL, limit_price=Decimal("0.05")), "quote": Quote(CALL, NOW, 0.0, 0.05)},
+     {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.05")), "quote": Quote(CALL, NOW, 0.0, 0.05)}),  # a worthless option can be bought back
+    ("NO_QUOTE", quote(bid=0.0), {}),
+    ("PRICE_COLLAR", {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.29")), "quote": Quote(CALL, NOW, 0.0, 0.05)},
+     {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.27")), "quote": Quote(CALL, NOW, 0.0, 0.05)}),
     ("CROSSED_QUOTE", quote(bid=62.63), quote(bid=62.62)),
     ("STALE_QUOTE", quote(ts=NOW - timedelta(seconds=60.1)), quote(ts=NOW - timedelta(seconds=60))),
     ("STALE_QUOTE", quote(ts=NOW + timedelta(seconds=60.1)), quote(ts=NOW + timedelta(seconds=60))),
@@ -155,11 +160,13 @@ CASES = [
     # the long leg cannot be sold while it covers
     ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2))}, {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 4))}),
     ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2), (KO, 199))},
-     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2), (KO, 200))}),  # shares take its place
+     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 4), (KO, 200))}),
+    ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2), (KO, 900))},
+     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((WING, 2), (KO, 900))}),  # whatever else is free
     ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2)), "orders": book((replace(ORDER, order_ref="b", contract=CALL, qty=Decimal(2)), "working", 0))},
      {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((WING, 2))}),  # bought back only once it is filled
     ("PLEDGED", {"order": SOLD_LOW, "quote": LOW_QUOTE, "positions": held((PUT, -2), (LOW, 2)), "cash": Decimal(11_999)},
-     {"order": SOLD_LOW, "quote": LOW_QUOTE, "positions": held((PUT, -2), (LOW, 2)), "cash": Decimal(12_000), "limits": Limits(max_order_weight=1.0)}),
+     {"order": SOLD_LOW, "quote": LOW_QUOTE, "positions": held((PUT, -2), (LOW, 4)), "cash": Decimal(1_000)}),
     ("ORDER_VALUE", order(qty=Decimal(3_988)) | RICH, order(qty=Decimal(3_987)) | RICH),
     ("ORDER_VALUE", sold_put(order=replace(SOLD_PUT, qty=Decimal(42)), **RICH), sold_put(order=replace(SOLD_PUT, qty=Decimal(41)), **RICH)),  # at the strike, not the premium
     ("ORDER_WEIGHT", {"nav": 31_349.0}, {"nav": 31_351.0}),

@@ -144,7 +144,8 @@ def check_quote(order: Order, at: Circumstances) -> Decision | None:
     quote, limit = at.quote, at.limits.max_quote_age_seconds
     if quote is None or quote.contract != order.contract:
         return _refuse(order, Reason.NO_QUOTE, f"no quote of {order.contract}" + (f", only one of {quote.contract}" if quote else ""))
-    if not (quote.bid > 0 and quote.ask > 0):
+    bids = quote.bid > 0 or quote.bid == 0 and order.contract.is_option and order.side is Side.BUY  # a worthless option can be bought back
+    if not (bids and quote.ask > 0):
         return _refuse(order, Reason.NO_QUOTE, f"the quote of {order.contract} is one-sided: bid {quote.bid}, ask {quote.ask}")
     if quote.bid > quote.ask:
         return _refuse(order, Reason.CROSSED_QUOTE, f"the quote of {order.contract} is crossed: bid {quote.bid} above ask {quote.ask}", quote.bid, quote.ask)
@@ -164,7 +165,7 @@ def check_price(order: Order, at: Circumstances) -> Decision | None:
     if not on_tick(contract, order.limit_price):
         tick = tick_of(contract, order.limit_price)
         return _refuse(order, Reason.OFF_TICK, f"{order.limit_price} is no multiple of {tick} dollars, the tick of {contract} there", limit, float(tick))
-    mid = at.quote.mid
+    mid = at.quote.mid if at.quote.bid > 0 else at.quote.ask / 2
     room = max(OPTION_COLLAR * mid, MIN_COLLAR) if contract.is_option else STOCK_COLLAR * mid
     bound = mid + order.side.sign * room
     if order.side.sign * (limit - bound) <= 0:
@@ -193,17 +194,17 @@ def _check_option_sale(order: Order, at: Circumstances) -> Decision | None:
     now, after = cover(at.positions, working), _cover_after(order, at)
     if (shares := after.shares.get(symbol, Decimal(0)) - now.shares.get(symbol, Decimal(0))) > 0:
         free = max(free_shares(at.positions, working).get(symbol, Decimal(0)), Decimal(0))
-        if shares > free:
-            reason, what = (Reason.UNCOVERED, f"{opening:f} calls need") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover calls, which would need")
+        if shares > free or not opening:
+            reason, what = (Reason.UNCOVERED, f"{opening:f} calls need") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover calls that are sold, buy those back first: they would need")
             return _refuse(order, reason, f"{what} {shares:,f} shares of {symbol}, {free:,f} are free", float(shares), float(free))
     if (cash := after.cash - now.cash) > 0:
         leaving = leaving_cash(working)
         if leaving is None:
             return _refuse(order, Reason.UNSECURED, "a buy at market is open, whose cost is not known: wait until it is done, then sell the option")
         free = max(at.cash - now.cash - leaving, Decimal(0))
-        if cash > free:
+        if cash > free or not opening:
             kind = "calls" if order.contract.right is Right.CALL else "puts"
-            reason, what = (Reason.UNSECURED, f"{opening:f} {kind} may cost") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover {kind}, which would need")
+            reason, what = (Reason.UNSECURED, f"{opening:f} {kind} may cost") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover {kind} that are sold, buy those back first: they would need")
             return _refuse(order, reason, f"{what} {cash:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free", float(cash), float(free))
     return None
 
