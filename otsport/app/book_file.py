@@ -140,6 +140,14 @@ class Schedule(_Strict):
     "When."
     run_date: Annotated[date | Literal["last"], BeforeValidator(_day_or_last)] = Field(default="last", description="a session as YYYY-MM-DD, or last")
     sessions: int = Field(default=1, ge=1, le=2500, description="a whole number, for example 1")
+    when: str = Field(default="08:30", pattern=r"^0[0-9]:[0-5][0-9]$", description="a time of New York before the open at 09:30, for example 08:30")
+
+    @field_validator("when")
+    @classmethod
+    def _before_open(cls, when: str) -> str:
+        if when >= "09:30":
+            raise ValueError(f"{when} is not before the open at 09:30: plans are made before it")
+        return when
 
 
 class BookFile(_Strict):

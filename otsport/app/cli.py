@@ -20,6 +20,7 @@ from .cli_data import data
 from .cli_desk import desk
 from .cli_run import pairs, run
 from .cli_tools import bench, db
+from .schedule import schedule
 from ..core.settings import desk_folder
 from ..core.errors import InputError, OtsportError, ParameterError, all_errors
 
@@ -28,6 +29,7 @@ app = typer.Typer(help="Options portfolio management on Interactive Brokers, fro
                   add_completion=False, pretty_exceptions_enable=False)
 app.command(add_help_option=False)(run)
 app.command()(bench)
+app.command()(schedule)
 app.add_typer(db, name="db")
 app.add_typer(data, name="data")
 app.add_typer(desk, name="desk")

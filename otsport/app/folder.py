@@ -79,9 +79,10 @@ def _built_rule(entry: StrategyEntry) -> tuple[str, str]:
     for name, value in entry.given.items():
         if name not in taken:
             return "with", f"{entry.use} takes no {name}: {nearest(name, taken)}it takes {', '.join(taken) or 'no parameters'}"
-        default = getattr(STRATEGIES[entry.use](), name)
-        if isinstance(value, bool) or not isinstance(value, (int, float) if isinstance(default, float) else type(default)) or not value > 0:
-            return "with", f"{name} of {entry.use} is {value!r}: write a number above 0 as {default!r}"
+    try:
+        STRATEGIES[entry.use](**entry.given)
+    except InputError as error:
+        return "with", str(error)
     return "", ""
 
 # %% ../../nbs/app/92_folder.ipynb #c007

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_STANDING', 'NEVER_LEFT', 'PATIENCE', 'STEPS', 'beat', 'reach_session', 'check_sequence', 'unfinished_sessions',
            'stored_plan', 'nav_before', 'circumstances', 'planned', 'end_by_hand', 'resume', 'check_before_open',
-           'decide', 'plan_session', 'let_leave', 'due', 'wish_orders', 'write_wishes', 'follow_session',
+           'decide', 'plan_session', 'let_leave', 'write_wishes', 'write_second_legs', 'follow_session',
            'await_stragglers', 'official_closes', 'close_day', 'trade_day']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
@@ -19,23 +19,21 @@ from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Snapshot
 from ..core.calendars import NEW_YORK, expiry_session, previous_session, session_close, session_open
-from ..core.constraints import book_weights, free_shares, leaving_cash, secured_cash
-from ..core.contracts import Right, stock
+from ..core.constraints import book_weights
+from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError, StrategyError
-from ..core.intent import Decision
-from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, Side
+from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
 from ..core.venues import exact_mark
 from ..data.store import Store
 from .book import Book, Desk
 from .marks import marks
-from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
+from .outbox import absorb, commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
-from .requests import carry_out
+from .requests import Asked, begin_cancel, carry_out
+from .wishes import LEGS_LAST, due, legs_in_wait, second_legs, wish_orders
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
-from ..portfolio.option_orders import OptionWish, option_orders
-from ..portfolio.rebalance import covered_call_orders
 from ..strategy.protocol import Known, Strategy
 
 # %% ../../nbs/desk/82_session.ipynb #c004
@@ -114,7 +112,7 @@ def planned(plan: Plan | None, order: Order) -> bool:
     "Whether the plan wished for the order, and not a person: one of its own, or one of an overlay that no modify has made."
     if plan is None or order.parent:
         return False
-    return order.order_ref in {o.order_ref for o in plan.orders} or order.group in {w.strategy for w in plan.wishes}
+    return order.order_ref in {o.order_ref for o in plan.orders} or order.group.partition("#")[0] in {w.strategy for w in plan.wishes}
 
 
 def end_by_hand(desk: Desk, book: Book, silent: list[OrderRecord]) -> tuple[Book, list[OrderRecord]]:
@@ -147,7 +145,7 @@ async def decide(desk: Desk, book: Book) -> Plan:
     past = desk.history.past(session_close(previous_session(book.session)))
     now_worth, _ = await marks(desk, book)
     plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth)
-    known = known_after(plan, past, book.positions)
+    known = known_after(plan, past, book.positions, now_worth)
     for overlay in desk.mandate.overlays:
         try:
             plan = await _with_overlay(desk, book, plan, overlay, known)
@@ -184,47 +182,29 @@ async def let_leave(desk: Desk, book: Book) -> Book:
     return await release(desk.store, book, desk.broker, ready(book), circumstances(desk, book))
 
 
-def due(book: Book, wishes: tuple[Wish, ...]) -> dict[str, list[Wish]]:
-    "Wishes whose time has come and which are not orders yet, by strategy."
-    groups: dict[str, list[Wish]] = {}
-    for wish in wishes:
-        groups.setdefault(wish.strategy, []).append(wish)
-    begun = book.written | {r.order.group for r in book.in_session()}
-
-    def time(wish: Wish) -> bool:
-        waits = any(ref not in book.orders or not book.orders[ref].state.done for ref in wish.waits_for)
-        return not waits or (wish.at_latest is not None and book.now >= wish.at_latest)
-
-    opened = book.now >= session_open(book.session)
-    return {name: group for name, group in groups.items() if opened and name not in begun and all(map(time, group))}
-
-
-def wish_orders(desk: Desk, book: Book, strategy: str, group: list[Wish]) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:
-    "Orders for the wishes of a strategy, from the shares and the cash that are free now; what was clipped or refused."
-    m, number = desk.mandate, len(book.in_session()) + 1
-    calls = [w for w in group if w.side is Side.SELL and w.contract.right is Right.CALL]
-    orders, declined = covered_call_orders({w.contract: w.limit_price for w in calls}, free_shares(book.positions, book.open_orders()), m.account, m.portfolio,
-                                           book.session, number, strategy, {w.contract: w.qty for w in calls if w.qty is not None})
-    rest = [OptionWish(w.contract, w.side, w.limit_price, w.qty) for w in group if w not in calls and w.qty]
-    if not rest:
-        return orders, declined
-    leaving = leaving_cash(book.open_orders(), book.positions)
-    free = Decimal(0) if leaving is None else book.cash - secured_cash(book.positions) - leaving
-    more, refused = option_orders(rest, free, m.account, m.portfolio, book.session, number + len(orders), strategy)
-    return orders + more, declined + refused
-
-
 async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
     "Make the wishes that are due durable as orders, and let them leave."
     for strategy, group in due(book, wishes).items():
-        orders, declined = wish_orders(desk, book, strategy, group)
+        orders, declined = wish_orders(book, strategy, group)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
-        if told := [d for d in declined if d.code in ("UNSECURED", "CASH")]:
+        if told := [d for d in declined if d.code in ("UNSECURED", "CASH") or "#" in d.subject]:
             with desk.store.unit(book.now) as unit:
                 for d in told:
                     unit.note("wish cut", f"{book.portfolio} {d.subject}", {"verdict": d.verdict.value, "code": d.code, "message": d.message})
         book = await let_leave(desk, book)
-    return book
+    return await write_second_legs(desk, book, wishes)
+
+
+async def write_second_legs(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
+    "Sell what combinations sell once their bought legs are done; those are waited for until an hour before the close."
+    if book.now >= session_close(book.session) - LEGS_LAST:
+        for record in (r for bought in legs_in_wait(book, wishes).values() for r in bought if r.state is not OrderState.PENDING_CANCEL):
+            book, _ = await begin_cancel(desk, book, record.order.order_ref, Asked("desk", "its combination is waited for no longer"))
+    orders, denied = second_legs(book, wishes)
+    if not orders:
+        return book
+    book = enqueue(desk.store, book, orders, book.session, book.now)
+    return await let_leave(desk, commit_departure(desk.store, book, denied, book.now))
 
 
 async def follow_session(desk: Desk, book: Book) -> Book:
@@ -238,7 +218,7 @@ async def follow_session(desk: Desk, book: Book) -> Book:
         before = book.now
         book = await carry_out(desk, await beat(desk, book))
         await desk.pause(before, book.now)
-    return book
+    return await write_second_legs(desk, book, wishes)  # too late to leave: what was not sold is told with its reason
 
 # %% ../../nbs/desk/82_session.ipynb #c014
 PATIENCE = 10  # heartbeats for which late events of a closed session are waited for

@@ -16,7 +16,7 @@ from ..core.contracts import Contract, Quote, Right
 from ..core.orders import OrderType, Side
 from ..core.units import CENT, from_float, to_tick
 from ..core.venues import commission_due, tick_of
-from .accounts import Book, State, move, put_release, secured, short_after, still_to_sell, uncovered
+from .accounts import Book, State, move, released, secured, still_to_sell, uncovered
 from .journal import CommissionNote, Event, Execution, OptionExpiry, OrderUpdate, Ticket
 
 # %% ../../nbs/gateway/65_matching.ipynb #c005
@@ -62,12 +62,13 @@ def affordable(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) 
     "How much of a buy of `qty` at `price` the cash really pays for, commission included; whole units."
     ticket, book = update.ticket, state.books[update.ticket.account]
     value, fees = state.paid.get(update.perm_id, (Decimal(0), Decimal(0)))
-    free = book.cash - secured(short_after(book, still_to_sell(state, ticket.account)))
+    selling = still_to_sell(state, ticket.account)
+    free = book.cash - secured(book, selling)
 
     def lacks(units: Decimal) -> Decimal:
         cost = units * price * ticket.contract.multiplier
         fee = commission_due(ticket.contract, update.filled + units, value + cost) - fees
-        return cost + fee - put_release(book, ticket, units) - free
+        return cost + fee - released(book, selling, ticket, units) - free
 
     while qty > 0 and (missing := lacks(qty)) > 0:
         qty -= max(Decimal(1), missing // (price * ticket.contract.multiplier))
