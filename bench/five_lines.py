@@ -44,7 +44,7 @@ fills = util.df([{"time": f.time, "qty": f.execution.shares, "price": f.executio
 from datetime import datetime
 from ib_async import Option
 (listed,) = await ib.reqSecDefOptParamsAsync("KO", "", "STK", share.conId)
-(spot,), today = await ib.reqTickersAsync(share), await ib.reqCurrentTimeAsync()
+today, (spot,) = await ib.reqCurrentTimeAsync(), await ib.reqTickersAsync(share)
 days = {e: (datetime.strptime(e, "%Y%m%d").date() - today.date()).days for e in listed.expirations}
 expiry = min(days, key=lambda e: abs(days[e] - 30))
 strikes = [k for k in listed.strikes if abs(k / spot.midpoint() - 1) <= 0.2]
@@ -53,7 +53,7 @@ known = [o for o in await ib.qualifyContractsAsync(*options) if o is not None]
 tickers = await ib.reqTickersAsync(*known)
 greeks = [(t, t.modelGreeks) for t in tickers if t.modelGreeks]
 chain = util.df([{"strike": t.contract.strike, "right": t.contract.right, "bid": t.bid, "ask": t.ask, "vol": g.impliedVol, "delta": g.delta, "gamma": g.gamma, "vega": g.vega, "theta": g.theta} for t, g in greeks])
-""", "dict(strikes=list(chain['strike']), rights=list(chain['right']), vols=list(chain['vol']), deltas=list(chain['delta']))"),
+""", "dict(as_of=today.isoformat(), spot=spot.midpoint(), strikes=list(chain['strike']), rights=list(chain['right']), vols=list(chain['vol']), deltas=list(chain['delta']))"),
     "risk of positions": ("optionlab", """
 from optionlab import Inputs, run_strategy
 legs = [{"type": "call", "strike": 230, "premium": 8.20, "n": 500, "action": "buy"}, {"type": "call", "strike": 240, "premium": 4.40, "n": 500, "action": "sell"}]
@@ -94,9 +94,12 @@ async def run(code: str, space: dict) -> object:
     return found
 
 
-async def ten_o_clock(ib) -> None:
-    """Move the simulated day to an hour at which the market is open."""
-    while (now := await ib.reqCurrentTimeAsync()).hour < 15:  # UTC, 10:00 New York
+BEGIN = {"place, cancel, fill": "15:00", "a chain": "16:00"}  # UTC, when a task is begun: the market has opened at 14:30
+
+
+async def wait_until(ib, clock: str) -> None:
+    """Move the simulated day on."""
+    while f"{(now := await ib.reqCurrentTimeAsync()):%H:%M}" < clock:
         assert now.date().isoformat() == SESSION, now
 
 
@@ -108,10 +111,10 @@ async def answers(port: int) -> dict:
     space = {"port": port, "account": ACCOUNT, "asyncio": asyncio, "returns": closes.pct_change().dropna()}
     found = {}
     for task, (peer, code, numbers) in PEERS.items():
+        if task in BEGIN:
+            await wait_until(space["ib"], BEGIN[task])
         await run(code, space)
         found[task] = {"peer": peer, "version": version(peer), "code": code.strip(), "lines": lines(code), "numbers": await run(numbers, space)}
-        if task == "open a book":
-            await ten_o_clock(space["ib"])
     space["ib"].disconnect()
     return found
 
