@@ -568,6 +568,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'otsport.app.cli.errors': ('app/cli.html#errors', 'otsport/app/cli.py'),
                                  'otsport.app.cli.gateway': ('app/cli.html#gateway', 'otsport/app/cli.py'),
                                  'otsport.app.cli.lab': ('app/cli.html#lab', 'otsport/app/cli.py'),
+                                 'otsport.app.cli.lab_page': ('app/cli.html#lab_page', 'otsport/app/cli.py'),
                                  'otsport.app.cli.main': ('app/cli.html#main', 'otsport/app/cli.py'),
                                  'otsport.app.cli.new': ('app/cli.html#new', 'otsport/app/cli.py')},
             'otsport.app.cli_data': { 'otsport.app.cli_data.add': ('app/cli_data.html#add', 'otsport/app/cli_data.py'),
