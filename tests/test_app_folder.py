@@ -118,6 +118,21 @@ def test_a_mistake_in_the_book_is_told_with_its_line(folder, old, new, words):
     assert str(caught.value).startswith(f"book.yaml, line {line}: ") and words in str(caught.value), str(caught.value)
 
 
+def test_many_mistakes_of_one_kind_are_one(folder):
+    file = folder / "book.yaml"
+    text = file.read_text()
+    begin, end = text.index("universe: ["), text.index("# Sector of")
+    file.write_text(text[:begin] + "universe: [ZULU, YANK, XRAY, WHIS, VICT]\n\n" + text[end:])
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "sample has prices of none of its 5 symbols: write `universe: all`" in str(caught.value) and str(caught.value).count("line") == 1
+    strange = "".join(f"  {s}: Energy\n" for s in ("ZULU", "YANK", "XRAY", "WHIS"))
+    file.write_text(text.replace("sectors:\n", f"sectors:\n{strange}"))
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "4 of its symbols are not in the universe (there are ZULU, YANK, XRAY ...)" in str(caught.value) and str(caught.value).count("line") == 2
+
+
 ACCOUNTS = [
     ("account: DU123456", "account: paper1", "profiles.paper.account = 'paper1': string should match pattern"),
     ("account: DU123456", "account: U1234567", "profiles.paper.account = 'U1234567': this account is live"),
