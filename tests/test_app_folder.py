@@ -52,7 +52,7 @@ def line_of(path, text) -> int:
 
 def test_a_new_folder_works_as_it_stands(folder):
     desk = read_folder(folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "my_strategy.ipynb", "prices"]
+    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
     assert fields == set(BookFile.model_fields) and desk.profile.port == own_port(folder) != 4010
@@ -124,6 +124,21 @@ def test_a_mistake_in_the_book_is_told_with_its_line(folder, old, new, words):
     with pytest.raises(FolderError) as caught:
         this_folder()
     assert str(caught.value).startswith(f"book.yaml, line {line}: ") and words in str(caught.value), str(caught.value)
+
+
+def test_many_mistakes_of_one_kind_are_one(folder):
+    file = folder / "book.yaml"
+    text = file.read_text()
+    begin, end = text.index("universe: ["), text.index("# Sector of")
+    file.write_text(text[:begin] + "universe: [ZULU, YANK, XRAY, WHIS, VICT]\n\n" + text[end:])
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "sample has prices of none of its 5 symbols: write `universe: all`" in str(caught.value) and str(caught.value).count("line") == 1
+    strange = "".join(f"  {s}: Energy\n" for s in ("ZULU", "YANK", "XRAY", "WHIS"))
+    file.write_text(text.replace("sectors:\n", f"sectors:\n{strange}"))
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "4 of its symbols are not in the universe (there are ZULU, YANK, XRAY ...)" in str(caught.value) and str(caught.value).count("line") == 2
 
 
 ACCOUNTS = [

@@ -41,7 +41,7 @@ from .plan import Mandate
 from .reconcile import begin_portfolio
 from .requests import Asked, Command, ask_cancel, carry_out, done, in_hand
 from .session import beat, resume
-from ..show.tables import UnitFrame, table
+from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars
 
 # %% auto #0
@@ -213,7 +213,10 @@ class ReadBook:
         with self._reading() as store:
             head = self._headline(store)
             held = None if store is None else positions_view(store, self.place.portfolio, self._marks(store))
-        return head if held is None or held.empty else f"{head}\n{held.to_string(index=False, na_rep='–')}"
+        if held is None or held.empty:
+            return head
+        texts = pd.DataFrame({name: [cell_text(name, value) for value in held[name].astype(object)] for name in held.columns})
+        return f"{head}\n{texts.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
         with self._reading() as store:
