@@ -15,7 +15,6 @@ body {background: #fff} .jp-Notebook {max-width: 1100px; margin: 0 auto; padding
 @media (max-width: 700px) {
   .jp-Notebook {padding: 8px} .jp-Cell, .jp-OutputArea-output, .jp-RenderedHTMLCommon {padding: 2px !important; margin-left: 0 !important; margin-right: 0 !important}
   .jp-RenderedHTMLCommon h1 {font-size: 22px} .jp-RenderedHTMLCommon h2 {font-size: 18px}
-  .jp-RenderedHTMLCommon img, .jp-RenderedImage img {min-width: 640px; max-width: none !important}
 }
 """
 
