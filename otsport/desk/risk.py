@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
 from html import escape
@@ -123,6 +123,7 @@ class PositionRisk:
     tail: BookTail | None  # value at risk and shortfall, losses positive; None: no past was given
     notes: tuple[str, ...]  # what the numbers assume, and what is missing
     valued: Valued = field(repr=False)
+    given: Mapping[str, object] = field(repr=False)  # what it was made from, positions apart: with a trade it is made again
 
     def stress(self, spots: object = SPOTS, vols: object = VOLS, days: object = DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
         "P&L on a grid of shifts, every position priced again: see `analytics.stress.stress`."
@@ -216,10 +217,11 @@ def risk(
     if returns is not None and prices is not None:
         raise InputError("returns and prices are both given: give one of them")
     legs, unused = held_legs(positions)
-    v = valued(legs, instant_of(as_of), _spots(spot, prices, legs), vol, rate, div_yield, style_of(style))
+    given = {"spot": spot, "as_of": instant_of(as_of), "vol": vol, "rate": rate, "div_yield": div_yield, "style": style_of(style), "returns": returns, "prices": prices, "levels": levels}
+    v = valued(legs, given["as_of"], _spots(spot, prices, legs), vol, rate, div_yield, given["style"])
     tail, more = (None, "") if returns is None and prices is None else historical_tail(v, returns, prices, levels)
     frame = position_frame(v)
-    return PositionRisk(instant_of(as_of), frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, _notes(v, unused, {"rate": rate}, more), v)
+    return PositionRisk(given["as_of"], frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, _notes(v, unused, {"rate": rate}, more), v, given)
 
 
 def _spots(spot: object, prices: object, legs: Sequence) -> object:
