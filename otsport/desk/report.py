@@ -26,6 +26,7 @@ from ..analytics.metrics import ShortHistory, metrics
 from ..show.fills import fill_price_frame, slippage_figure
 from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
 from ..show.performance import drawdown_figure, nav_figure
+from ..show.page import picture_html
 from ..show.risk import var_figure
 from ..show.style import for_phone, heat_color, png_bytes
 from ..show.text import dollars, percent, share, signed
@@ -48,6 +49,11 @@ from ..core.settings import account_mode
 PICTURE_DPI = 110
 
 # %% ../../nbs/desk/85_report.ipynb #c004
+def _sentence(figure) -> str:
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return " ".join(figure.get_suptitle().split()) or " ".join(texts) or "figure"
+
+
 @dataclass(frozen=True)
 class Picture:
     "A figure that a notebook shows and a report takes in, wide and for a phone, with the words for those who cannot see it."
@@ -61,8 +67,7 @@ class Picture:
     @property
     def alt(self) -> str:
         "The sentence over the figure, or in one that has nothing to show."
-        texts = [text.get_text() for axes in self.figure.axes for text in axes.texts]
-        return self.figure.get_suptitle() or " ".join(texts) or "figure"
+        return _sentence(self.figure)
 
     def png(self) -> bytes:
         "The picture; equal figures give equal bytes."
@@ -72,6 +77,12 @@ class Picture:
         "The picture as a phone shows it, as wide as its window and with letters as large as those of the text."
         with for_phone():
             return png_bytes(self.draw(), dpi=PICTURE_DPI)
+
+    def small_html(self) -> str:
+        "The figure as wide as a phone, on every screen."
+        with for_phone():
+            figure = self.draw()
+        return picture_html(figure, _sentence(figure))
 
     def _repr_html_(self) -> str:
         wide, phone = (b64encode(png).decode() for png in (self.png(), self.phone_png()))

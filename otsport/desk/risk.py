@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
@@ -25,7 +24,7 @@ from ..core.errors import InputError
 from otsport.show.positions import (
     CURVES, PayoffCurve, payoff_figure, payoff_pane, payoff_table, positions_risk_table, stress_figure, stress_pane, stress_sentence, underlyings_table,
 )
-from ..show.style import png_bytes
+from ..show.page import picture_html, side_by_side
 from ..show.text import dollars, signed
 
 # %% auto #0
@@ -94,23 +93,12 @@ def payoff_curve(v: Valued, name: str) -> PayoffCurve:
     return PayoffCurve(name, spot, min(days, default=None), spots, payoff(legs, spots, **model), today, end, basis)
 
 # %% ../../nbs/desk/86_risk.ipynb #c012
-def _picture(figure, words: str) -> str:
-    "A figure as HTML that fits a phone, with words for those who cannot see it."
-    data = b64encode(png_bytes(figure, dpi=110)).decode()
-    return f'<img alt="{escape(words, quote=True)}" style="width:400px;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
-
-
 def _prices(found: Sequence[float]) -> str:
     return ", ".join(f"{x:,.2f}" for x in found) or "none"
 
 
 def _most(x: float) -> str:
     return "unlimited" if math.isinf(x) else dollars(x)
-
-
-def _side_by_side(pictures: Sequence[str]) -> str:
-    "Pictures in a row, below each other where there is no room."
-    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0">{"".join(pictures)}</div>'
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,9 +162,9 @@ class PositionRisk:
         if len(self.by_underlying) > 1:
             parts.append(underlyings_table(self.by_underlying).html)
         parts += [f"<p>{escape(self._tail_line())}</p>", f"<p><b>{escape(stress_sentence(grid))}</b></p>",
-                  _side_by_side([_picture(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
+                  side_by_side([picture_html(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
         if curves:
-            parts += [payoff_table(curves).html, _side_by_side([_picture(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
+            parts += [payoff_table(curves).html, side_by_side([picture_html(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
         return "".join(parts) + "".join(f"<p>{escape(n)}</p>" for n in self.notes)
 
 # %% ../../nbs/desk/86_risk.ipynb #c014
