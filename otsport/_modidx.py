@@ -2900,6 +2900,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'otsport/show/positions.py'),
                                         'otsport.show.positions.stress_sentence': ( 'show/positions.html#stress_sentence',
                                                                                     'otsport/show/positions.py'),
+                                        'otsport.show.positions.stress_table': ( 'show/positions.html#stress_table',
+                                                                                 'otsport/show/positions.py'),
                                         'otsport.show.positions.underlyings_table': ( 'show/positions.html#underlyings_table',
                                                                                       'otsport/show/positions.py')},
             'otsport.show.risk': {'otsport.show.risk.var_figure': ('show/risk.html#var_figure', 'otsport/show/risk.py')},

@@ -159,7 +159,7 @@ class TradeEffect:
         frame = self.frame()
         cents = lambda name: 2 if name in ("NAV", "cash", "vega (a vol point)", "theta (a day)") else 0
         rows = [(name, dollars(b, cents(name)), dollars(a, cents(name)), signed(c, cents(name))) if b == b else (name, "–", "–", "–") for name, b, a, c in frame.itertuples(name=None)]
-        return table(pd.DataFrame(rows, columns=["dollars", "before", "after", "change"]), "What it would change; nothing is sent")
+        return table(pd.DataFrame(rows, columns=["in dollars", "before", "after", "change"]), "What it would change; nothing is sent")
 
     def headline(self) -> str:
         "The trade, its price, and what it does to the cash."

@@ -18,7 +18,7 @@ from ..desk.risk import PositionRisk
 from ..desk.what_if import FORMS, TradeEffect, day_risk, what_if
 from .day import band_html
 from ..show.page import picture_html, side_by_side
-from ..show.positions import payoff_pane, payoff_table, positions_risk_table, stress_pane, stress_sentence, underlyings_table
+from ..show.positions import payoff_pane, payoff_table, positions_risk_table, stress_sentence, stress_table, underlyings_table
 from ..show.text import dollars
 
 # %% auto #0
@@ -77,8 +77,8 @@ def pictures_html(r: PositionRisk, name: str = "", days: float = 0, also: str = 
     grid = r.stress(days=[days]).of(keys_of(r, name))
     of = f"{name or 'the whole book'}{also}"
     found = [picture_html(payoff_pane(c), f"payoff of {c.name}{also}, break-evens {', '.join(f'{x:,.2f}' for x in c.outcome.break_evens) or 'none'}") for c in curves]
-    found.append(picture_html(stress_pane(grid, 0), f"P&L of {of} over spot and vol shifts after {days:g} days: {stress_sentence(grid)}"))
-    return side_by_side(found) + (payoff_table(curves).html if curves else "") + f"<p><b>{escape(of)}: {escape(stress_sentence(grid))}</b></p>"
+    found.append(f"<div>{stress_table(grid).html}</div>")
+    return f"<p><b>{escape(of)}: {escape(stress_sentence(grid))}</b></p>" + side_by_side(found) + (payoff_table(curves).html if curves else "")
 
 # %% ../../nbs/panels/94_positions.ipynb #c7146a0b
 def effect_html(effect: TradeEffect, days: float = 0) -> str:

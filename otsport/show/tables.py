@@ -49,7 +49,7 @@ def cell_text(column: str, value: object) -> str:
     write = COLUMNS.get(column, ("", None))[1]
     return write(value) if write and not isinstance(value, str) else str(value)  # a text is written already
 
-NUMBER = re.compile(r"[-+]?\$?[\d,]+(\.\d+)?%?")  # a text that is a number
+NUMBER = re.compile(r"[-+]?\$?[\d,]+(\.\d+)?[%km]?")  # a text that is a number; k and m are thousands and millions
 
 
 def is_number_column(name: str, texts: Sequence[str]) -> bool:
@@ -71,7 +71,7 @@ PHONE = 600  # pixels: a window that is not wider shows wide tables as cards
 FITS = 350  # pixels of a table that stays a table on a phone
 CARDS_CSS = f"""@media (max-width:{PHONE}px) {{
 .ot-cards thead {{display:none}} .ot-cards, .ot-cards tbody {{display:block; width:100%}}
-.ot-cards tr {{display:grid; grid-template-columns:repeat(2, minmax(0, 1fr)); column-gap:18px; padding:7px 8px; border-bottom:1px solid #ddd}}
+.ot-cards tr {{display:grid; grid-template-columns:repeat(auto-fit, minmax(130px, 1fr)); column-gap:18px; padding:7px 8px; border-bottom:1px solid #ddd}}
 .ot-cards td {{display:flex; justify-content:space-between; gap:8px; padding:1px 0 !important; min-width:0 !important; border:0; text-align:right !important}}
 .ot-cards td::before {{content:attr(data-label); color:#666; font-weight:normal; text-align:left; white-space:normal}}
 .ot-cards td:first-child, .ot-cards td.ot-long {{grid-column:1 / -1}} .ot-cards td.ot-none {{display:none}}
