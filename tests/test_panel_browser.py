@@ -54,7 +54,7 @@ def test_panel_in_jupyterlab(panel_home, chromium, tmp_path):
         assert images.evaluate_all("all => all.every(i => i.complete && i.naturalWidth > 300)")
         orders = save_shot(page, tmp_path / "panel_risk.png")
         page.set_viewport_size({"width": 1280, "height": 1000})
-        fitted = page.locator(".otsport-day img").locator("visible=true")
+        fitted = page.locator(".otsport-fit img").locator("visible=true")
         assert fitted.count() and fitted.evaluate_all("all => all.every(i => i.getBoundingClientRect().right <= i.closest('.widget-html').getBoundingClientRect().right + 1)")
         assert notebook_errors(page) == []
     assert not any(is_blank(png) for png in (newest, oldest, orders))

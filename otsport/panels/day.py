@@ -12,7 +12,8 @@ from html import escape
 
 from ..show.page import side_by_side
 from ..show.text import dollars, percent, signed
-from ..show.fills import state_counts
+from ..show.fills import order_counts, orders_frame, state_counts
+from ..show.tables import table
 from ..desk import report
 from ..desk.day import Day, day_facts
 from ..desk.lab import ReadBook
@@ -42,8 +43,8 @@ def cards_frame(day: Day) -> list[tuple[str, str, str]]:  # label, value, second
 
 def cards_html(day: Day) -> str:
     "Band and cards."
-    small, box = "color:#666;font-size:12px", "flex:1 1 150px;border:1px solid #ddd;padding:8px 12px;line-height:1.4;background:#fff;color:#111"
-    card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:19px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
+    small, box = "color:#666;font-size:12px", "flex:1 1 105px;border:1px solid #ddd;padding:6px 9px;line-height:1.4;background:#fff;color:#111"
+    card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:17px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
     cards = "".join(card.format(*map(escape, row)) for row in cards_frame(day))
     return band_html(day.snapshot.account) + f'<div style="display:flex;flex-wrap:wrap;gap:6px;padding:6px 0">{cards}</div>'
 
@@ -60,7 +61,8 @@ def positions_section(day: Day) -> str:
 
 def orders_section(day: Day) -> str:
     "Orders with state and reason, and how well they were filled."
-    return report.orders_table(day).html + _small(report.slippage_chart(day)) + report.fills_table(day).html
+    orders = orders_frame(day.orders, day.fills, day.commissions).drop(columns=["commission", "strategy"])  # the room is for the reason
+    return table(orders, f"Orders: {order_counts(day.orders)}", "no order today").html + _small(report.slippage_chart(day)) + report.fills_table(day).html
 
 
 def risk_section(day: Day) -> str:
@@ -74,8 +76,10 @@ def performance_section(day: Day) -> str:
 
 # %% ../../nbs/panels/93_day.ipynb #c021
 SECTIONS = {"Positions": positions_section, "Orders": orders_section, "Risk": risk_section, "Performance": performance_section}
-# tables scroll and figures shrink within the panel; without it what does not fit is cut off
-FITTED = '<style>.otsport-day img {{max-width: 100%; height: auto}}</style><div class="otsport-day" style="display:grid;grid-template-columns:minmax(0,1fr)">{}</div>'
+# figures shrink and tables keep within the panel, and tabs are as wide as their words; without it what does not fit is cut off
+FITTED = ("<style>.otsport-fit img {{max-width:100%; height:auto}}"
+          ".otsport-tabs .lm-TabBar-tab {{flex:0 0 auto !important; min-width:0 !important; padding:0 7px}}</style>"
+          '<div class="otsport-fit" style="display:grid;grid-template-columns:minmax(0,1fr);line-height:1.45">{}</div>')
 NO_DAY = "No session is finished yet: type <code>otsport run trading_day</code>, then run this cell again."
 
 
@@ -90,7 +94,7 @@ def day_panel(days: Sequence[Day]):  # ipywidgets.VBox with .date and .tabs
     date_choice = W.Dropdown(options=list(reversed(by_date)), description="Session", layout=W.Layout(width="240px"))
     cards, bodies = W.HTML(), [W.HTML() for _ in SECTIONS]
     tabs = W.Tab(children=bodies, titles=list(SECTIONS))
-    panel = W.VBox([date_choice, cards, tabs])
+    panel = W.VBox([date_choice, cards, tabs.add_class("otsport-tabs")])
 
     def text(name: str) -> str:
         key = (date_choice.value, name)

@@ -16,14 +16,14 @@ from ..desk.day import Day
 from ..desk.lab import ReadBook
 from ..desk.risk import PositionRisk
 from ..desk.what_if import FORMS, TradeEffect, day_risk, what_if
-from .day import band_html
+from .day import FITTED, band_html
 from ..show.page import picture_html, side_by_side
 from ..show.positions import payoff_pane, payoff_table, positions_risk_table, stress_sentence, stress_table, underlyings_table
 from ..show.text import dollars
 
 # %% auto #0
-__all__ = ['DAYS', 'FITS', 'Looked', 'looked_at', 'risk_cards', 'tables_html', 'keys_of', 'pictures_html', 'effect_html',
-           'refusal_html', 'day_choices', 'trade_words', 'Controls', 'positions_panel']
+__all__ = ['DAYS', 'Looked', 'looked_at', 'risk_cards', 'tables_html', 'keys_of', 'pictures_html', 'effect_html', 'refusal_html',
+           'day_choices', 'trade_words', 'Controls', 'positions_panel']
 
 # %% ../../nbs/panels/94_positions.ipynb #9bbabacb
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def risk_cards(seen: Looked) -> str:
             ("theta a day", dollars(t["theta_day"], 2), f"vega {dollars(t['vega_point'], 2)} a vol point")]
     if r.tail is not None:
         rows.append((f"VaR {r.tail.levels[0]:.0%}, one day", dollars(r.tail.var[0]), f"{r.tail.levels[-1]:.0%}: {dollars(r.tail.var[-1])}"))
-    small, box = "color:#666;font-size:12px", "flex:1 1 130px;border:1px solid #ddd;padding:6px 10px;line-height:1.4;background:#fff;color:#111"
-    card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:18px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
+    small, box = "color:#666;font-size:12px", "flex:1 1 105px;border:1px solid #ddd;padding:6px 9px;line-height:1.4;background:#fff;color:#111"
+    card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:17px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
     cards = "".join(card.format(*map(escape, row)) for row in rows)
     return (band_html(seen.account) if seen.account else "") + f'<div style="display:flex;flex-wrap:wrap;gap:6px;padding:6px 0">{cards}</div>'
 
@@ -109,10 +109,6 @@ def trade_words(qty: int, symbol: str, right: str, expiry, strike: float) -> str
     return f"{qty:+d} {symbol} {expiry} {strike:g} {right[0].upper()}" if expiry and strike else ""
 
 
-FITS = ('<style>.otsport-fit img {{max-width:100%; height:auto}}</style>'
-        '<div class="otsport-fit" style="display:grid;grid-template-columns:minmax(0,1fr);line-height:1.45">{}</div>')
-
-
 @dataclass(frozen=True)
 class Controls:
     "What is chosen and typed."
@@ -128,7 +124,7 @@ class Controls:
 
         names, known = r.valued.names, r.given["prices"]
         symbols = list(dict.fromkeys([*names, *(known.columns if known is not None else ())]))
-        wide = lambda px: W.Layout(width=f"{px}px", max_width="100%")
+        wide = lambda px: W.Layout(width=f"{px}px", max_width="calc(100% - 8px)")
         expiry = min((leg.contract.expiry for leg in r.valued.legs if leg.contract.is_option), default=r.as_of.date() + timedelta(days=30))
         picks = (W.IntText(value=-1, layout=wide(80), tooltip="contracts or shares, negative sold"), W.Dropdown(options=symbols, layout=wide(100)),
                  W.Dropdown(options=["call", "put", "shares"], layout=wide(90)), W.DatePicker(value=expiry, layout=wide(150)),
@@ -156,14 +152,14 @@ def positions_panel(source: ReadBook | Day | PositionRisk):  # ipywidgets.VBox w
         return W.VBox([W.HTML(refusal_html(error))])
     c, texts = Controls.of(seen.risk), {}
     tables, pictures, changes = W.HTML(), W.HTML(), W.HTML()
-    panel = W.VBox([W.HTML(FITS.format(risk_cards(seen))), W.Box([c.underlying, c.days], layout=W.Layout(flex_flow="row wrap")), tables, pictures, c.box(), changes])
+    panel = W.VBox([W.HTML(FITTED.format(risk_cards(seen))), W.Box([c.underlying, c.days], layout=W.Layout(flex_flow="row wrap")), tables, pictures, c.box(), changes])
     panel.effect = None
 
     def show(_) -> None:
         key = c.underlying.value, c.days.value
         if key not in texts:
-            texts[key] = FITS.format(pictures_html(seen.risk, *key))
-        tables.value, pictures.value = FITS.format(tables_html(seen.risk, key[0])), texts[key]
+            texts[key] = FITTED.format(pictures_html(seen.risk, *key))
+        tables.value, pictures.value = FITTED.format(tables_html(seen.risk, key[0])), texts[key]
 
     def weigh(_) -> None:
         panel.effect = None
@@ -172,10 +168,10 @@ def positions_panel(source: ReadBook | Day | PositionRisk):  # ipywidgets.VBox w
             return
         try:
             effect = what_if(seen.risk, c.trade.value, seen.cash)
-            changes.value = FITS.format(effect_html(effect, c.days.value))
+            changes.value = FITTED.format(effect_html(effect, c.days.value))
             panel.effect = effect
         except OtsportError as error:
-            changes.value = FITS.format(refusal_html(error))
+            changes.value = FITTED.format(refusal_html(error))
 
     def picked(_) -> None:
         c.trade.value = trade_words(*(pick.value for pick in c.picks))

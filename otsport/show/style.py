@@ -163,7 +163,7 @@ def day_axis(ax, days: pd.DatetimeIndex) -> None:
     years = f"{days[0]:%Y}" if days[0].year == days[-1].year else f"{days[0]:%Y} to {days[-1]:%Y}"
     ax.set_xlabel(f"session (close), {years}")
     if len(days) <= (4 if on_phone() else 6):
-        ax.set_xticks(days, [f"{day:%b %d}" for day in days])
+        ax.set_xticks(days, [f"{day:%d}" if on_phone() and at else f"{day:%b %d}" for at, day in enumerate(days)])  # there is no room for each month
         ax.margins(x=0.12)
         return
     locator = AutoDateLocator(minticks=3, maxticks=5) if on_phone() else AutoDateLocator(minticks=4, maxticks=8)
