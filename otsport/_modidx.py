@@ -1979,6 +1979,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'otsport.desk.reconcile.settle_missed_expiries': ( 'desk/reconcile.html#settle_missed_expiries',
                                                                                            'otsport/desk/reconcile.py')},
             'otsport.desk.report': { 'otsport.desk.report.Picture': ('desk/report.html#picture', 'otsport/desk/report.py'),
+                                     'otsport.desk.report.Picture.__repr__': ( 'desk/report.html#picture.__repr__',
+                                                                               'otsport/desk/report.py'),
                                      'otsport.desk.report.Picture._repr_html_': ( 'desk/report.html#picture._repr_html_',
                                                                                   'otsport/desk/report.py'),
                                      'otsport.desk.report.Picture.alt': ('desk/report.html#picture.alt', 'otsport/desk/report.py'),

@@ -156,7 +156,7 @@ def html(finished):
     return run_folder(finished[0]) / "report.html"
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
+@pytest.mark.parametrize("width", [1280, 1024, 390])
 def test_nothing_is_cut_off_and_all_images_load(page, html, width):
     page.set_viewport_size({"width": width, "height": 900})
     assert page_faults(opened(page, html)) == []

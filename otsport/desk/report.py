@@ -54,7 +54,7 @@ def _sentence(figure) -> str:
     return " ".join(figure.get_suptitle().split()) or " ".join(texts) or "figure"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Picture:
     "A figure that a notebook shows and a report takes in, wide and for a phone, with the words for those who cannot see it."
     draw: Callable[[], object]  # gives a matplotlib figure
@@ -68,6 +68,9 @@ class Picture:
     def alt(self) -> str:
         "The sentence over the figure, or in one that has nothing to show."
         return _sentence(self.figure)
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
 
     def png(self) -> bytes:
         "The picture; equal figures give equal bytes."

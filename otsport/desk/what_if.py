@@ -145,20 +145,19 @@ class TradeEffect:
 
     def frame(self) -> pd.DataFrame:  # by measure: before, after, change, dollars
         "The measures in dollars: gamma per 1 %, vega per vol point, theta per day; VaR and shortfall are losses, stress is a P&L."
-        sides = [_measures(r) for r in (self.before, self.after)]
-        cash = [math.nan if self.cash is None else float(self.cash)] * 2
-        cash[1] += self.cash_change
-        for side, money in zip(sides, cash):
-            side |= {"cash": money, "NAV": money + side["value of positions"]}
-        names = [name for name in ("NAV", "cash", *sides[0]) if name in sides[0] and (self.cash is not None or name not in ("NAV", "cash"))]
-        frame = pd.DataFrame({"before": [sides[0][n] for n in dict.fromkeys(names)], "after": [sides[1][n] for n in dict.fromkeys(names)]}, index=pd.Index(dict.fromkeys(names), name="measure"))
-        return frame.assign(change=frame["after"] - frame["before"])
+        sides = []
+        for r, more in ((self.before, 0.0), (self.after, self.cash_change)):
+            found, cash = _measures(r), {}
+            if self.cash is not None:
+                cash = {"NAV": float(self.cash) + more + found["value of positions"], "cash": float(self.cash) + more}
+            sides.append(pd.Series(cash | found))
+        return pd.DataFrame({"before": sides[0], "after": sides[1], "change": sides[1] - sides[0]}).rename_axis("measure")
 
     def table(self) -> Table:
         "The frame in words."
         frame = self.frame()
         cents = lambda name: 2 if name in ("NAV", "cash", "vega (a vol point)", "theta (a day)") else 0
-        rows = [(name, dollars(b, cents(name)), dollars(a, cents(name)), signed(c, cents(name))) if b == b else (name, "–", "–", "–") for name, b, a, c in frame.itertuples(name=None)]
+        rows = [(name, dollars(b, cents(name)), dollars(a, cents(name)), signed(c, cents(name))) for name, b, a, c in frame.itertuples(name=None)]
         return table(pd.DataFrame(rows, columns=["in dollars", "before", "after", "change"]), "What it would change; nothing is sent")
 
     def headline(self) -> str:
