@@ -65,7 +65,7 @@ def styled(draw: Callable) -> Callable:
         with plt.style.context(["default", STYLE]):
             figure = draw(*args, **kwargs)
             for ax in figure.axes if on_phone() else ():
-                ax.set_xlabel(fill(ax.get_xlabel(), 40))
+                ax.set_xlabel(fill(ax.get_xlabel(), 40), loc="right")  # from the end of the axes to the left, where there is room
             plt.close(figure)
         return figure
 
@@ -124,7 +124,7 @@ def nothing(text: str):
     "A low figure with one sentence."
     figure, ax = axes(0.6)
     ax.set_axis_off()
-    ax.text(0.0, 0.5, text, transform=ax.transAxes, va="center", color="0.3")
+    ax.text(0.0, 0.5, fill(text, 48) if on_phone() else text, transform=ax.transAxes, va="center", color="0.3")
     return figure
 
 

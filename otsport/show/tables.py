@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, Callable | None]] = {  # heading with unit, and ho
 }  # fmt: skip
 
 
-ONE_LINE = {"contract", "side", "state", "symbol", "session", "month", "time", "order_ref", "rule"}  # texts that stay on one line
+ONE_LINE = {"contract", "side", "state", "symbol", "session", "month", "time"}  # texts that stay on one line
 LETTER, LONG_TEXT = 6, 84  # pixels of a letter, and the most that a column of texts insists on: words are not squeezed under each other
 
 
