@@ -32,6 +32,7 @@ class Worth:
     at: datetime | None = None  # UTC; None: there are none
     live: bool = False  # asked of the broker, not read from a snapshot
     note: str = ""  # what is to be said of them
+    spots: Mapping[str, float] = field(default_factory=dict)  # dollars, of underlyings of which no share is held
 
     def __str__(self) -> str:
         if self.at is None:

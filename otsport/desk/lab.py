@@ -35,12 +35,15 @@ from ..data.store import Store, open_store
 from . import commands
 from .book import Book, Desk
 from .chain import Chain, chain_of, chosen_expiry, chosen_options
+from .day import Day, read_days
 from .frames import Worth, fills_view, nav_view, net_worth, orders_view, pnl_view, positions_view, stored_worth
 from .marks import marks
 from .plan import Mandate
 from .reconcile import begin_portfolio
 from .requests import Asked, Command, ask_cancel, carry_out, done, in_hand
+from .risk import PositionRisk
 from .session import beat, resume
+from .what_if import TradeEffect, held_risk, what_if
 from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars
 
@@ -160,7 +163,7 @@ class ReadBook:
             with open_store(self.place.path, read_only=True) as store:
                 yield store
 
-    def _view(self, make: Callable, *more: object) -> UnitFrame:
+    def _view(self, make: Callable, *more: object):
         with self._reading() as store:
             if store is None:
                 raise InputError(f"portfolio {self.place.portfolio!r} has not begun: `await book.connect()` begins it")
@@ -193,6 +196,21 @@ class ReadBook:
     def pnl(self) -> UnitFrame:
         "What each contract earned since the book began."
         return self._view(lambda store, name: pnl_view(store, name, self._marks(store)))
+
+    def days(self, last: int = 60) -> tuple[Day, ...]:
+        "The newest finished sessions, oldest first, at the prices of this book."
+        with self._reading() as store:
+            return () if store is None else read_days(store, self.place.prices(), self.place.portfolio, last)
+
+    def risk(self, rate: object = 0.0, div_yield: object = 0.0) -> PositionRisk:
+        "Value, Greeks, VaR, stress and payoff of what is held (rate, div_yield: annual, continuous, decimal)."
+        return self._view(lambda store, name: held_risk(store.positions(name, open_only=True), self._marks(store), self.place.prices(), rate, div_yield))
+
+    def what_if(self, trade: object) -> TradeEffect:
+        "What a trade would change ('-2 AAPL 2023-01-20 150 C'); nothing is sent."
+        return what_if(self.risk(), trade, self.cash)
+
+    cash = property(lambda self: self._view(lambda store, name: store.cash(name)), doc="Cash, dollars, exact.")
 
     def _headline(self, store: Store | None) -> str:
         "The book in one line."
@@ -264,7 +282,9 @@ async def _valued(desk: Desk, book: Book) -> Worth:
         found, modelled = await marks(desk, book)
     except (DataError, InputError) as error:
         return replace(stored_worth(desk.store, book.portfolio), note=str(error))
-    return Worth(found, book.now, True, f"modelled, for nobody quotes them: {', '.join(modelled)}" if modelled else "")
+    bare = sorted({p.contract.symbol for p in book.positions.values() if p.qty} - set(found))  # options without a share
+    spots = {name: q.mid if q.two_sided else q.last for name, q in (await desk.broker.quotes([stock(s) for s in bare])).items()} if bare else {}
+    return Worth(found, book.now, True, f"modelled, for nobody quotes them: {', '.join(modelled)}" if modelled else "", spots)
 
 
 class HeldBook(ReadBook):

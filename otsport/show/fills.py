@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.orders import Fill, OrderRecord, OrderState
-from .style import LOSS, OURS, axes, dollar_ticks, headline, nothing, styled, unit_ticks
+from .style import LOSS, OURS, axes, dollar_ticks, headline, legend_below, nothing, styled, unit_ticks
 from .text import new_york
 
 # %% ../../nbs/show/65_fills.ipynb #c005
@@ -138,5 +138,5 @@ def slippage_figure(frame: pd.DataFrame):
             dollar_ticks(ax.xaxis)
     mean = f": shares {mean_cost(shares, 'vs_previous_bps'):+.1f} bps on average against the previous close" if len(shares) else ""
     headline(figure, f"Cost of {len(frame)} filled order{'s' * (len(frame) != 1)}{mean}")
-    figure.legend(*panes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    legend_below(figure, panes[0, 0])
     return figure
