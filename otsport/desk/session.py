@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MOST_STANDING', 'PATIENCE', 'STEPS', 'beat', 'reach_session', 'check_sequence', 'unfinished_sessions', 'stored_plan',
            'nav_before', 'circumstances', 'resume', 'check_before_open', 'decide', 'plan_session', 'let_leave', 'due',
-           'wish_orders', 'write_wishes', 'follow_session', 'await_stragglers', 'official_closes', 'close_day',
-           'trade_day']
+           'wish_orders', 'quoted', 'write_wishes', 'follow_session', 'await_stragglers', 'official_closes',
+           'close_day', 'trade_day']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
 from dataclasses import replace
@@ -25,8 +25,8 @@ from ..core.intent import Decision
 from ..core.orders import Order, OrderState, Side
 from ..core.venues import exact_mark
 from ..data.store import Store
-from .book import Book, Desk
-from .marks import marks
+from .book import Book, Desk, check_splits
+from .marks import mark_sources, marks
 from .outbox import absorb, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
@@ -139,8 +139,8 @@ async def _with_overlay(desk: Desk, book: Book, plan: Plan, overlay: Strategy, k
     "The plan with an overlay, which is given the chains and quotes that it asks for."
     listed = replace(known, chains={symbol: await desk.broker.chain(symbol) for symbol in overlay.chains(known)})
     candidates = overlay.candidates(listed)
-    quotes = await desk.broker.quotes(candidates) if candidates else {}
-    return plan_overlay(plan, overlay, replace(listed, quotes=quotes), desk.mandate.settings, book.positions)
+    quotes, _ = await desk.each_quote(candidates)
+    return plan_overlay(plan, overlay, replace(listed, quotes={q.contract.key: q for q in quotes}), desk.mandate.settings, book.positions)
 
 
 async def plan_session(desk: Desk, book: Book) -> Book:
@@ -191,9 +191,18 @@ def wish_orders(desk: Desk, book: Book, strategy: str, group: list[Wish]) -> tup
     return orders + more, declined + refused
 
 
+async def quoted(desk: Desk, book: Book, group: list[Wish]) -> bool:
+    "Whether the options of wishes on given quotes have one in force, or the latest time of the wishes has come: a table may begin later than the session."
+    given = [w for w in group if desk.mandate.quotes_of(w.contract.symbol).startswith("given") and (w.at_latest is None or book.now < w.at_latest)]
+    quotes, unasked = await desk.each_quote([w.contract for w in given])
+    return not unasked and all(q.two_sided for q in quotes)
+
+
 async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
     "Make the wishes that are due durable as orders, and let them leave."
     for strategy, group in due(book, wishes).items():
+        if not await quoted(desk, book, group):
+            continue
         orders, declined = wish_orders(desk, book, strategy, group)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
         if told := [d for d in declined if d.code in ("UNSECURED", "CASH")]:
@@ -256,7 +265,8 @@ async def close_day(desk: Desk, book: Book) -> Book:
     worth, modelled = await marks(desk, replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
     today = desk.store.transactions(m.portfolio, since=previous) + ended
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, worth, previous, today, desk.history.sectors)
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, worth, previous, today, desk.history.sectors,
+                             mark_sources(m, positions, modelled))
     balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
     checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
@@ -280,6 +290,7 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
+    check_splits(desk.history, desk.load(session).positions, session)
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:
