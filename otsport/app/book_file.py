@@ -157,6 +157,8 @@ class BookFile(_Strict):
     account: str = Field(min_length=1, description="the name of a profile in accounts.yaml, for example paper")
     capital: Decimal = Field(gt=0, le=Decimal(10) ** 10, decimal_places=2, description="dollars, for example 1000000")
     prices: str = Field(min_length=1, description="sample, or prices/NAME.parquet")
+    chains: tuple[str, ...] = Field(default=(), description="a list as [chains/aapl.parquet], or []")
+    chain_minutes: float = Field(default=60.0, gt=0, le=1440, description="minutes, for example 60")
     universe: tuple[str, ...] | Literal["all"] = Field(min_length=1, description="a list of symbols as [AAPL, KO], or all")
     sectors: dict[str, str] = Field(default={}, description="lines `SYMBOL: sector`")
     strategies: tuple[StrategyEntry, ...] = Field(min_length=1, description="at least one `- use: NAME`")

@@ -8,6 +8,7 @@ __all__ = ['app', 'accounts', 'ClockMode', 'gateway', 'new', 'lab_page', 'lab', 
 # %% ../../nbs/app/99_cli.ipynb #c002
 import os
 import sys
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -61,7 +62,7 @@ def gateway(
     folder: Annotated[str, typer.Option(help="The desk folder whose prices are served; the one that you are in when not given.")] = "",
     seconds_per_step: Annotated[float, typer.Option(help="Wall seconds for a step of five minutes, when paced.", min=0.001)] = 1.0,
 ) -> None:
-    "Serve a simulated broker over the TWS protocol: real closes, modelled path and quotes."
+    "Serve a simulated broker over the TWS protocol: real closes, modelled path, quotes modelled or given."
     from otsport.analytics.options import bsm
     from otsport.app.folder import this_folder
     from otsport.app.params import as_day
@@ -69,14 +70,16 @@ def gateway(
 
     if folder:
         os.environ["OTSPORT_FOLDER"] = str(Path(folder).resolve())
-    prices = this_folder().history
+    here = this_folder()
+    prices = here.history
     try:
         day = prices.check_day(as_day(session)) if session else prices.last
     except ValueError as error:
         raise ParameterError(f"session = {session!r}: {error}") from error
     os.umask(0o077)
     bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
-    run_gateway(day, accounts(account), port, seed, clock.value, seconds_per_step, host=host, prices=prices)
+    run_gateway(day, accounts(account), port, seed, clock.value, seconds_per_step, host=host, prices=prices, options=here.chains,
+                oldest=timedelta(minutes=here.book.chain_minutes))
 
 # %% ../../nbs/app/99_cli.ipynb #c018
 @app.command()

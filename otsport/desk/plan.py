@@ -39,6 +39,11 @@ from ..strategy.protocol import HeldOption, Known, Strategy
 from ..strategy.strategies import OVERLAY_AFTER, quote_delta
 
 # %% ../../nbs/desk/76_plan.ipynb #c005
+def _quotes_of(quoted: Sequence[tuple[str, str]], symbol: str, otherwise: str) -> str:
+    said = dict(quoted)
+    return said.get(symbol, said.get("", otherwise))
+
+
 @dataclass(frozen=True, slots=True)
 class Mandate:
     "Whose money is traded, and by which rules."
@@ -51,6 +56,11 @@ class Mandate:
     allocations: tuple[tuple[str, float], ...] = ()  # share of NAV that the stocks of a strategy may have together
     objective: str = "max_sharpe"  # one of `portfolio.optimize.OBJECTIVES`
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
+    quoted: tuple[tuple[str, str], ...] = ()  # where the option quotes of an underlying are from, by symbol; under a blank one those of all others
+
+    def quotes_of(self, symbol: str) -> str:
+        "Where the option quotes of an underlying are from: `live`, `modelled`, or `given quotes of` a table."
+        return _quotes_of(self.quoted, symbol, "live")
 
     @property
     def leaders(self) -> tuple[Strategy, ...]:
@@ -101,6 +111,11 @@ class Plan:
     orders: tuple[Order, ...]  # stocks, sent before the open
     wishes: tuple[Wish, ...] = ()  # of the overlays
     rules: tuple[tuple[str, str], ...] = ()  # of the mandate, by which the day was decided
+    quoted: tuple[tuple[str, str], ...] = ()  # of the mandate: where option quotes are from
+
+    def quotes_of(self, symbol: str) -> str:
+        "Where the option quotes of an underlying are from, as in `Mandate`; plans of before say nothing: theirs were modelled."
+        return _quotes_of(self.quoted, symbol, "modelled")
 
 # %% ../../nbs/desk/76_plan.ipynb #c009
 def read_plan(stored: Mapping) -> Plan:
@@ -232,7 +247,7 @@ def plan_stocks(
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
     orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
     return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
-                rules=mandate.rules)
+                rules=mandate.rules, quoted=mandate.quoted)
 
 # %% ../../nbs/desk/76_plan.ipynb #x2c53048
 def _side(signal: Signal) -> Side:

@@ -217,11 +217,12 @@ def rules_table(day: Day) -> Table:
 def calls_table(day: Day) -> Table:
     "The options that were planned."
     wishes = day.plan.wishes
+    quotes = f"quotes: {', '.join(sorted({day.plan.quotes_of(w.contract.symbol) for w in wishes}) or ['modelled'])}"
     if all(w.side is Side.SELL and w.contract.right is Right.CALL for w in wishes):
         rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in wishes]
-        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), f"Covered calls, sent once the shares are held ({quotes})", "none")
     rows = [(w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", w.contract.key, f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
-    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), "Options, sent once the stock orders are done (quotes modelled)", "none")
+    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), f"Options, sent once the stock orders are done ({quotes})", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016
 def orders_table(day: Day) -> Table:
@@ -231,7 +232,8 @@ def orders_table(day: Day) -> Table:
 
 def fills_table(day: Day) -> Table:
     "Every execution of the day."
-    return table(fills_frame(day.fills, day.commissions), f"{len(day.fills)} fills", "no fill today")
+    quotes = {f.exec_id: day.plan.quotes_of(f.contract.symbol if f.contract.is_option else "") for f in day.fills}
+    return table(fills_frame(day.fills, day.commissions, quotes), f"{len(day.fills)} fills", "no fill today")
 
 
 def slippage_chart(day: Day) -> Picture:
@@ -244,8 +246,8 @@ def slippage_chart(day: Day) -> Picture:
 def positions_table(day: Day) -> Table:
     "What is held at the close, what was closed today, and the total."
     s, held = day.snapshot, positions_frame(day.snapshot).drop(columns=["symbol"])
-    closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl) for p in s.positions if not p.qty]
-    total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl)]
+    closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl, None) for p in s.positions if not p.qty]
+    total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl, None)]
     frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *total], columns=held.columns)
     what = f"{len(held)} positions at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
     return table(frame, what, "nothing is held")
@@ -317,7 +319,14 @@ def _four(numbers: Sequence[float], nav: float) -> tuple[str, ...]:
 
 
 def vol_note(day: Day, history: History) -> str:
-    "Where the vols of the simulated gateway's option quotes come from on this day."
+    "Where the option quotes of this day come from."
+    given = [f"Option quotes of {symbol}: {said}." for symbol, said in day.plan.quoted if symbol]
+    return " ".join([*given, _other_quotes(day, history)])
+
+
+def _other_quotes(day: Day, history: History) -> str:
+    if day.plan.quotes_of("") == "live":
+        return "Option quotes: the broker's own."
     vix = history.vix_at(day.plan.as_of)
     if vix == vix:
         return f"Option quotes of the simulated gateway: Black-Scholes; VIX {vix:.2f} at the previous close, scaled by each stock's realized vol over the index's."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_STANDING', 'NEVER_LEFT', 'PATIENCE', 'STEPS', 'beat', 'reach_session', 'check_sequence', 'unfinished_sessions',
            'stored_plan', 'nav_before', 'circumstances', 'planned', 'end_by_hand', 'resume', 'check_before_open',
-           'decide', 'plan_session', 'let_leave', 'write_wishes', 'write_second_legs', 'follow_session',
+           'decide', 'plan_session', 'let_leave', 'quoted', 'write_wishes', 'write_second_legs', 'follow_session',
            'await_stragglers', 'official_closes', 'close_day', 'trade_day']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
@@ -25,8 +25,8 @@ from ..core.errors import BrokerError, CheckFailed, InputError, StrategyError
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
 from ..core.venues import exact_mark
 from ..data.store import Store
-from .book import Book, Desk
-from .marks import marks
+from .book import Book, Desk, check_splits
+from .marks import mark_sources, marks
 from .outbox import absorb, commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
@@ -160,8 +160,8 @@ async def _with_overlay(desk: Desk, book: Book, plan: Plan, overlay: Strategy, k
     "The plan with an overlay, which is given the chains and quotes that it asks for."
     listed = replace(known, chains={symbol: await desk.broker.chain(symbol) for symbol in overlay.chains(known)})
     candidates = overlay.candidates(listed)
-    quotes = await desk.broker.quotes(candidates) if candidates else {}
-    return plan_overlay(plan, overlay, replace(listed, quotes=quotes), desk.mandate.settings, book.positions)
+    quotes, _ = await desk.each_quote(candidates)
+    return plan_overlay(plan, overlay, replace(listed, quotes={q.contract.key: q for q in quotes}), desk.mandate.settings, book.positions)
 
 
 async def plan_session(desk: Desk, book: Book) -> Book:
@@ -182,9 +182,18 @@ async def let_leave(desk: Desk, book: Book) -> Book:
     return await release(desk.store, book, desk.broker, ready(book), circumstances(desk, book))
 
 
+async def quoted(desk: Desk, book: Book, group: list[Wish]) -> bool:
+    "Whether the options of wishes on given quotes have one in force, or the latest time of the wishes has come: a table may begin later than the session."
+    given = [w for w in group if desk.mandate.quotes_of(w.contract.symbol).startswith("given") and (w.at_latest is None or book.now < w.at_latest)]
+    quotes, unasked = await desk.each_quote([w.contract for w in given])
+    return not unasked and all(q.two_sided for q in quotes)
+
+
 async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
     "Make the wishes that are due durable as orders, and let them leave."
     for strategy, group in due(book, wishes).items():
+        if not await quoted(desk, book, group):
+            continue
         orders, declined = wish_orders(book, strategy, group)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
         if told := [d for d in declined if d.code in ("UNSECURED", "CASH") or "#" in d.subject]:
@@ -259,7 +268,8 @@ async def close_day(desk: Desk, book: Book) -> Book:
     worth, modelled = await marks(desk, replace(book, positions=positions))
     previous = desk.store.last_snapshot(m.portfolio, before=session)
     today = desk.store.transactions(m.portfolio, since=previous) + ended
-    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, worth, previous, today, desk.history.sectors)
+    snapshot = take_snapshot(m.account, m.portfolio, session, book.now, cash, positions, worth, previous, today, desk.history.sectors,
+                             mark_sources(m, positions, modelled))
     balances = balances_after(desk.store.balances(m.portfolio), ended)
     values = await desk.broker.account_values(m.account)
     checks = check_books(snapshot, previous, positions, today, balances, await desk.broker.holdings(m.account), values)
@@ -283,6 +293,7 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
+    check_splits(desk.history, desk.load(session).positions, session)
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:

@@ -20,7 +20,7 @@ from ..core.calendars import check_session, next_session, session_close, session
 from ..core.contracts import Contract, OptionChain, Quote, stock
 from ..core.errors import BrokerError, InputError, NoPrices, OtsportError
 from ..core.units import exact, from_float
-from ..core.venues import exact_mark, needs_spot, tick_of
+from ..core.venues import HALF_CENT, exact_mark, intrinsic, needs_spot, tick_of
 from .accounts import Book, PortfolioLine, State, apply, funds_refusal, portfolio_line, requirements
 from .journal import Clock, CommissionNote, Event, Execution, Journal, Opened, OrderUpdate, Received, Refusal, Ticket
 from .listing import HASHED, Prices, contract_number, every_contract, in_chain, symbol_of, wanted, with_held
@@ -234,6 +234,8 @@ class Venue:
     def mark(self, contract: Contract) -> Decimal:
         "What a unit of a contract is valued at now, dollars."
         quote = self.quote(contract)
+        if contract.is_option and not quote.mark >= 0:  # nobody quotes it: what exercise would bring
+            return from_float(intrinsic(contract, self.quote(stock(contract.symbol)).last), HALF_CENT)
         return exact_mark(quote, self.quote(stock(contract.symbol)).last) if needs_spot(quote) else exact_mark(quote)
 
     def quote(self, contract: Contract) -> Quote:
@@ -333,9 +335,9 @@ class Exchange(Venue):
 
 # %% ../../nbs/gateway/67_exchange.ipynb #c020
 def ask_price(exchange: Exchange, contract: Contract) -> Decimal:
-    "What a market buy would pay now, dollars per unit."
+    "What a market buy would pay now, dollars per unit; where nobody asks, what a unit is valued at."
     price = exchange.quote(contract).ask
-    return from_float(price, tick_of(contract, price))
+    return from_float(price, tick_of(contract, price)) if price > 0 else exchange.mark(contract)
 
 
 def refusal(exchange: Exchange, ticket: Ticket, perm_id: int = 0) -> tuple[int, str] | None:

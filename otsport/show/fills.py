@@ -39,13 +39,18 @@ def orders_frame(
     return pd.DataFrame(rows, columns=columns).set_index("order_ref")
 
 # %% ../../nbs/show/65_fills.ipynb #c008
-def fills_frame(fills: Sequence[Fill], commissions: Mapping[str, Decimal]) -> pd.DataFrame:
+def fills_frame(
+    fills: Sequence[Fill],
+    commissions: Mapping[str, Decimal],  # dollars, by execution id
+    quotes: Mapping[str, str] | None = None,  # where the quotes that they met are from, by execution id
+) -> pd.DataFrame:
     "Executions with their cash and commission, dollars; a commission that has not come is missing."
     rows = [
         (new_york(f.ts), f.order_ref, f.contract.key, str(f.side), f.qty, f.price, f.cash, commissions.get(f.exec_id))
         for f in sorted(fills, key=lambda f: (f.ts, f.exec_id))
     ]
-    return pd.DataFrame(rows, columns=["time", "order_ref", "contract", "side", "qty", "fill_price", "cash", "commission"])
+    frame = pd.DataFrame(rows, columns=["time", "order_ref", "contract", "side", "qty", "fill_price", "cash", "commission"])
+    return frame if quotes is None else frame.assign(quotes=[quotes[f.exec_id] for f in sorted(fills, key=lambda f: (f.ts, f.exec_id))])
 
 # %% ../../nbs/show/65_fills.ipynb #c011
 def state_counts(orders: Sequence[OrderRecord]) -> str:

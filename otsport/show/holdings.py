@@ -21,9 +21,9 @@ from .text import dollars, share, signed
 # %% ../../nbs/show/64_holdings.ipynb #c005
 def positions_frame(snapshot: Snapshot) -> pd.DataFrame:  # a row a contract held, largest value first
     "Positions of a snapshot: units, prices and values in dollars, weight as decimal of NAV."
-    columns = ["contract", "symbol", "sector", "strategy", "qty", "avg_price", "mark", "value", "weight", "unrealized", "day_pnl"]
+    columns = ["contract", "symbol", "sector", "strategy", "qty", "avg_price", "mark", "value", "weight", "unrealized", "day_pnl", "mark_from"]
     rows = [
-        (m.contract.key, m.contract.symbol, m.sector, m.strategy, m.qty, m.avg_price, m.mark, m.value, float(m.value / snapshot.nav), m.unrealized, m.day_pnl)
+        (m.contract.key, m.contract.symbol, m.sector, m.strategy, m.qty, m.avg_price, m.mark, m.value, float(m.value / snapshot.nav), m.unrealized, m.day_pnl, m.source or None)
         for m in sorted(snapshot.positions, key=lambda m: (-m.value, m.contract.key)) if m.qty
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

@@ -26,7 +26,7 @@ def _price(value: float) -> str:
 COLUMNS: dict[str, tuple[str, Callable | None]] = {  # heading with unit, and how a number is written
     "order_ref": ("order", None), "qty": ("units", units), "filled": ("filled (units)", units), "limit_price": ("limit ($)", lambda v: f"{v:,.2f}"),
     "fill_price": ("fill price ($)", price_text), "avg_price": ("cost ($/unit)", price_text),
-    "mark": ("mark ($/unit)", price_text), "price": ("price ($)", lambda v: f"{v:,.2f}"), "value": ("value", dollars), "cash": ("cash", lambda v: signed(v, 2)),
+    "mark": ("mark ($/unit)", price_text), "mark_from": ("mark from", None), "price": ("price ($)", lambda v: f"{v:,.2f}"), "value": ("value", dollars), "cash": ("cash", lambda v: signed(v, 2)),
     "commission": ("commission", lambda v: dollars(v, 2)), "weight": ("weight (of NAV)", share), "of_nav": ("share (of NAV)", share), "dollars": ("value", dollars),
     "unrealized": ("unrealized P&L", signed), "day_pnl": ("day P&L", lambda v: signed(v, 2)), "shares": ("shares: P&L", lambda v: signed(v, 2)),
     "options": ("options: P&L", lambda v: signed(v, 2)), "total": ("day P&L", lambda v: signed(v, 2)), "var": ("VaR 95%", dollars),
