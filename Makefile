@@ -32,10 +32,11 @@ bench: .venv/installed-dev
 	@$(MAKE) -s readme
 
 notebooks: .venv/installed-dev
-	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n-workers 2
+	@$(BIN)/nbdev-export && $(BIN)/nbdev-clean && $(BIN)/nbdev-test --n-workers 2 --skip-folder-re howto
+	@$(BIN)/jupyter nbconvert --log-level WARN --ClearOutputPreprocessor.enabled=True --to notebook nbs/howto/first_hour.ipynb --output-dir otsport/app/sample
 
 readme: .venv/installed-dev
-	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README --TemplateExporter.exclude_output=True
+	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown nbs/index.ipynb --output-dir . --output README --TemplateExporter.exclude_output=True --ExtractOutputPreprocessor.enabled=False
 	@sed -i 's#](images/#](nbs/images/#g; s#src="images/#src="nbs/images/#g' README.md
 
 .venv/bin/uv: constraints.txt

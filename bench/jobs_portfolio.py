@@ -200,6 +200,47 @@ def _curve(n: int, floor: float) -> Job:
     return Job(f"frontier_{n}", f"{n} assets, {points} points", lambda: frontier(mu, cov, bounds(), points), peers, error, 1e-3, dict.fromkeys(peers, floor))
 
 
+def _equal_risk(n: int, floor: float) -> Job:
+    import numpy as np
+    import riskfolio
+    from skfolio import RiskMeasure
+    from skfolio.optimization import RiskBudgeting
+
+    from otsport.portfolio.risk_parity import risk_parity
+
+    returns, mu, cov, _, _ = _data(n)
+    s = cov.to_numpy()
+
+    def shares(w: np.ndarray) -> np.ndarray:
+        w = np.ravel(w)
+        return w * (s @ w) / (w @ s @ w)
+
+    def riskfolio_peer():
+        book = riskfolio.Portfolio(returns=returns)
+        book.mu, book.cov = (mu / 252).to_frame().T, cov / 252
+        return book.rp_optimization(model="Classic", rm="MV", rf=0, b=None)["weights"].to_numpy()
+
+    peers = {"Riskfolio-Lib": riskfolio_peer, "skfolio": lambda: RiskBudgeting(risk_measure=RiskMeasure.VARIANCE).fit(returns).weights_}
+    return Job(f"risk_parity_{n}", f"{n} assets, equal shares", lambda: risk_parity(cov), peers, lambda ours, theirs: float(np.abs(shares(theirs) - 1 / n).max() * n),
+               {"Riskfolio-Lib": 1.0, "skfolio": 1.0}, dict.fromkeys(peers, floor))
+
+
+def _bisected(n: int, floor: float) -> Job:
+    import numpy as np
+    from pypfopt import HRPOpt
+
+    from otsport.portfolio.risk_parity import hierarchical_risk_parity
+
+    returns, _, cov, _, _ = _data(n)
+
+    def pypfopt():
+        found = HRPOpt(cov_matrix=cov).optimize("single")
+        return np.array([found[c] for c in cov])
+
+    peers = {"PyPortfolioOpt": pypfopt}
+    return Job(f"hrp_{n}", f"{n} assets, single linkage", lambda: hierarchical_risk_parity(cov), peers, lambda ours, theirs: float(np.abs(ours.weights - theirs).max()), 1e-9, dict.fromkeys(peers, floor))
+
+
 def min_variance_50() -> Job:
     """The least variance."""
     return _least_variance(50, 25.0)
@@ -260,5 +301,25 @@ def frontier_200() -> Job:
     return _curve(200, 12.0)
 
 
+def risk_parity_50() -> Job:
+    """Equal shares of the risk; the error is the peer's own: by how much of an equal share its shares miss."""
+    return _equal_risk(50, 50.0)
+
+
+def risk_parity_500() -> Job:
+    """Equal shares of the risk; the error is the peer's own: by how much of an equal share its shares miss."""
+    return _equal_risk(500, 1500.0)
+
+
+def hrp_50() -> Job:
+    """Hierarchical risk parity."""
+    return _bisected(50, 40.0)
+
+
+def hrp_500() -> Job:
+    """Hierarchical risk parity."""
+    return _bisected(500, 70.0)
+
+
 JOBS = (min_variance_50, min_variance_500, max_sharpe_50, max_sharpe_500, max_return_50, max_return_500, max_diversification_50, max_diversification_500,
-        turnover_50, turnover_500, frontier_50, frontier_200)
+        turnover_50, turnover_500, frontier_50, frontier_200, risk_parity_50, risk_parity_500, hrp_50, hrp_500)

@@ -5,15 +5,35 @@ from otsport.desk.day import example_days
 from otsport.book.example import ACCOUNT, PORTFOLIO, example_book
 from otsport.core.calendars import session_close, session_open
 from otsport.core.books import TransactionKind
+from otsport.app.folder import new_folder, read_folder
 from otsport.data.plain import plain
-from otsport.data.samples import history
+from otsport.data.prices import read_prices
+from otsport.data.samples import history, sample
+from otsport.data.shelf import keep
+from otsport.data.store import open_store
 
 TRADES = (TransactionKind.BUY, TransactionKind.SELL)
 
 
-def fill_store(store, sessions=3):
+OWN = 1.5  # the folder's own prices, of those of the sample
+
+
+def own_folder(path, sessions=3):
+    """A desk folder with prices of its own (those of the sample times 1.5), and the example book at these prices in its state."""
+    new_folder(path)
+    closes = (sample("sp500_20_daily").loc["2019":"2022-12-28"] * OWN).round(2)
+    keep(read_prices(closes, name="mine", adjusted="all"), path)
+    text = (path / "book.yaml").read_text()
+    (path / "book.yaml").write_text(text.replace("prices: sample", "prices: prices/mine.parquet"))
+    (path / "state").mkdir(mode=0o700)
+    with open_store(path / "state" / "otsport.db") as store:
+        fill_store(store, sessions, read_folder(path).history)
+    return path
+
+
+def fill_store(store, sessions=3, prices=None):
     """Write the example book into an empty store, a unit for plan and orders and one for the close of each session."""
-    prices = history()
+    prices = prices or history()
     book = example_book(prices, prices.last, sessions)
     fills = {f.exec_id: f for f in book.fills}
     for day in example_days(prices, prices.last, sessions):

@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
-from otsport.portfolio import optimize
+from otsport.portfolio import bounds, objectives, optimize, risk_parity
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -75,7 +75,7 @@ QUOTES = dict(spot=np.array([60.0, 180.0, 100.0]), strike=np.array([65.0, 170.0,
 PRICED = {"price": np.array([2.0, 12.0, 5.0])} | {k: v for k, v in QUOTES.items() if k != "vol"}
 HELD = [Position("DU1", "main", stock(name), (Lot(Decimal(10), Decimal(50), NOW),)) for name in NAMES]
 BOOK = revaluation.make_book([1, 100, -2], [60.0, 180.0, 100.0], [65.0, np.nan, 100.0], [0.3, np.nan, 0.2], [0.2, np.nan, 0.3], ["C", "S", "P"], NAMES)
-BOUNDS = optimize.Bounds(tuple(NAMES), (0.3, 0.4, 0.5), min_gross=0.5)
+BOUNDS = bounds.Bounds(tuple(NAMES), (0.3, 0.4, 0.5), min_net=0.5)
 MU = np.array([0.05, 0.08, 0.06])
 SCENARIOS = dict(spot_returns=RETURNS, vol_shifts=np.abs(RETURNS))
 OF_BOOK = (Group({"spot_returns": (1,), "vol_shifts": (1,)}, fixed=True), Group({"spot_returns": (0,), "vol_shifts": (0,)}, SESSIONS))
@@ -106,7 +106,7 @@ def _targets(cov: object, expected_returns: object) -> tuple:
     cov = cov if hasattr(cov, "iloc") else pd.DataFrame(cov, NAMES, NAMES)
     expected_returns = expected_returns if hasattr(expected_returns, "iloc") else dict(zip(NAMES, expected_returns))
     targets = [Target(stock(name), 0.1) for name in NAMES]
-    return optimize.optimize_targets(targets, expected_returns, cov, dict(zip(NAMES, "xyz")), Limits())[1]
+    return objectives.optimize_targets(targets, expected_returns, cov, dict(zip(NAMES, "xyz")), Limits())[1]
 
 
 def _frame(function: Callable) -> Callable:
@@ -154,8 +154,14 @@ CASES = {
     "var.linear_var": Case(lambda **k: var.linear_var(**k, levels=(0.95,)), {"returns": RETURNS, "exposures": MU * 1e6}, (Group({"returns": (1,), "exposures": (0,)}),)),
     "var.incremental_var": _of_table(_frame(var.incremental_var), name="pnl", value=PNL),
     "optimize.best_return": Case(lambda mu: optimize.best_return(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)),
-    **{f"optimize.{f.__name__}": Case(lambda _f=f, **k: _f(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR) for f in (optimize.min_variance, optimize.max_sharpe)},
-    "optimize.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
-    "optimize.Bounds": Case(lambda upper, lower: optimize.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
+    **{f"optimize.{f.__name__}": Case(lambda _f=f, **k: _f(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR) for f in (optimize.min_variance, optimize.max_sharpe, optimize.frontier)},
+    "optimize.mean_variance": Case(lambda **k: optimize.mean_variance(**k, bounds=BOUNDS, risk_aversion=5.0), {"expected_returns": MU, "cov": COV}, PAIR),
+    "optimize.max_return": Case(lambda **k: optimize.max_return(**k, bounds=BOUNDS, max_vol=0.2), {"expected_returns": MU, "cov": COV}, PAIR),
+    "optimize.checked": Case(lambda **k: optimize.checked(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR),
+    "risk_parity.risk_parity": Case(risk_parity.risk_parity, {"cov": COV, "budgets": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "budgets": (0,)}),)),
+    "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
+    "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
+    "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }
-BY_HAND = {"optimize.Bounds"}  # annotated as tuples, and given Series all the same
+BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same

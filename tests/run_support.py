@@ -124,8 +124,8 @@ def status(folder: Path) -> dict:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file below a folder with its bytes, but for what tells git to see none of them."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".gitignore"}
 
 
 def tables(home) -> dict[str, list[tuple]]:

@@ -2,6 +2,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,11 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
+from typer.testing import CliRunner
 
 import otsport
 from otsport.app.book_file import BookFile
+from otsport.app.cli import app
 from otsport.app.folder import SAMPLE, new_folder, own_port, read_folder, this_folder
 from otsport.app.params import find_paper, read_paper, resolve
 from otsport.app.runs import locked
@@ -49,7 +52,7 @@ def line_of(path, text) -> int:
 
 def test_a_new_folder_works_as_it_stands(folder):
     desk = read_folder(folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "my_strategy.ipynb", "prices"]
+    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
     assert fields == set(BookFile.model_fields) and desk.profile.port == own_port(folder) != 4010
@@ -84,7 +87,7 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("  - use: momentum", "  - use: momentun", "strategies[1].use = 'momentun': no strategy has this name: did you mean momentum?"),
     ("  - use: momentum", "  - usage: momentum", "strategies[1].usage = 'momentum': there is no such field here: did you mean use?"),
     ("{top: 8}", "{topp: 8}", "strategies[1].with: momentum takes no topp: did you mean top?"),
-    ("{top: 8}", "{top: many}", "strategies[1].with: top of momentum is 'many': write a number above 0 as 8"),
+    ("{top: 8}", "{top: many}", "strategies[1].with: top of momentum is 'many': write a whole number from 1 upward, for example 8"),
     ("my_strategy.ipynb:dip_buyer", "my_strateg.ipynb:dip_buyer", "there is no file my_strateg.ipynb"),
     ("my_strategy.ipynb:dip_buyer", "my_strategy.ipynb:dip_byer", "my_strategy.ipynb defines no dip_byer: did you mean dip_buyer?"),
     ("allocation: 0.25", "allocation: 25", "strategies[3].allocation = 25: input should be less than or equal to 1: write a share from 0 to 1"),
@@ -102,6 +105,11 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("max_premium: 0.01", "max_premium: 1.5", "limits.max_premium = 1.5"),
     ("run_date: 2022-12-28", "run_date: 28/12/2022", "schedule.run_date = '28/12/2022': a date is written YYYY-MM-DD"),
     ("sessions: 1 ", "sessions: 0 ", "schedule.sessions = 0: input should be greater than or equal to 1"),
+    ("when: 08:30", "when: 10:30", "schedule.when = '10:30': string should match pattern"),
+    ("when: 08:30", "when: 09:30", "schedule.when = '09:30': 09:30 is not before the open at 09:30"),
+    ("  - use: covered_call\n", "  - {use: covered_call, with: {delta: 25}}\n", "strategies[2].with: delta of covered_call is 25: write above 0 and below 1, for example 0.25"),
+    ("  - use: covered_call\n", "  - {use: covered_call, with: {min_days_left: 20}}\n", "strategies[2].with: min_days_left of covered_call is 20"),
+    ("  - use: covered_call\n", "  - {use: covered_call, with: {dalta: 0.3}}\n", "strategies[2].with: covered_call takes no dalta: did you mean delta?"),
     ("on_strategy_error: go_on", "on_strategy_error: ignore", "on_strategy_error = 'ignore': input should be 'go_on' or 'stop'"),
     ("strategy_seconds: 30", "strategy_seconds: 0", "strategy_seconds = 0: input should be greater than 0: write seconds"),
     ("objective: max_sharpe", "objectiv: max_sharpe", "objectiv = 'max_sharpe': there is no such field here: did you mean objective?"),
@@ -116,6 +124,21 @@ def test_a_mistake_in_the_book_is_told_with_its_line(folder, old, new, words):
     with pytest.raises(FolderError) as caught:
         this_folder()
     assert str(caught.value).startswith(f"book.yaml, line {line}: ") and words in str(caught.value), str(caught.value)
+
+
+def test_many_mistakes_of_one_kind_are_one(folder):
+    file = folder / "book.yaml"
+    text = file.read_text()
+    begin, end = text.index("universe: ["), text.index("# Sector of")
+    file.write_text(text[:begin] + "universe: [ZULU, YANK, XRAY, WHIS, VICT]\n\n" + text[end:])
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "sample has prices of none of its 5 symbols: write `universe: all`" in str(caught.value) and str(caught.value).count("line") == 1
+    strange = "".join(f"  {s}: Energy\n" for s in ("ZULU", "YANK", "XRAY", "WHIS"))
+    file.write_text(text.replace("sectors:\n", f"sectors:\n{strange}"))
+    with pytest.raises(FolderError) as caught:
+        this_folder()
+    assert "4 of its symbols are not in the universe (there are ZULU, YANK, XRAY ...)" in str(caught.value) and str(caught.value).count("line") == 2
 
 
 ACCOUNTS = [
@@ -337,3 +360,21 @@ def test_the_book_of_a_folder_opens_at_its_own_broker_with_its_own_rules(folder,
     change(folder / "accounts.yaml", "DU123456", "DU654321")
     with pytest.raises(InputError, match="belongs to account DU123456, not DU654321: name that account in accounts.yaml"):
         otsport.open_book()
+
+
+def test_schedule_prints_what_cron_and_systemd_need(folder, monkeypatch):
+    """A line that a shell runs as it stands, times of New York in the machine's clock, and the sessions to come; a fixed run_date is told."""
+    import time
+
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        found = CliRunner().invoke(app, ["schedule"])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found.exit_code == 0, found.output
+    text = found.output
+    assert re.search(r"^30 1[34] \* \* 1-5 \(cd \S+ && \S+ -m otsport run trading_day\) >> \S+cron.log 2>&1$", text, re.MULTILINE), text
+    assert "OnCalendar=Mon..Fri 08:30 America/New_York" in text and "schedule.run_date is 2022-12-28: every run would trade that day" in text
+    assert len(re.findall(r"\w{3} \d{4}-\d\d-\d\d 08:30", text)) == 5

@@ -1,19 +1,40 @@
-"""The bench harness: a time counts only after the answers were compared."""
+"""The bench harness: a time counts only after the answers were compared. Its clock is one of the test: no load of the machine is in a number."""
 import json
-import time
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from otsport.bench import harness
 from otsport.bench.harness import Job, Part, chosen, jobs, markdown, measure, plain, rows, times_text
 from otsport.core.errors import CheckFailed, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+NOW = [0.0]  # seconds of the test's clock
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: NOW[0]))
+
+
 def slow(seconds, answer):
+    "A run that takes so many seconds of the test's clock; no run takes none, as on a real one."
     def run():
-        time.sleep(seconds)
+        NOW[0] += seconds or 1e-6
+        return answer
+    return run
+
+
+def uneven(seconds, answer, share=0.2, more=0.5):
+    "The same, and a fifth of the calls is held up, as by another process."
+    rng = random.Random(4)
+
+    def run():
+        NOW[0] += seconds + (more if rng.random() < share else 0.0)
         return answer
     return run
 
@@ -26,15 +47,29 @@ def job(**change):
 
 def test_ratio_of_a_peer_four_times_slower():
     got = measure(job(), 0.1)
-    assert 3 < got["ratio"]["slow"] < 5 and 3 < got["ours_ms"] < 4 and got["error"] == 0 and got["floor"] == {"slow": 2.0}
+    assert (got["ratio"]["slow"], got["ours_ms"]) == pytest.approx((4, 3)) and got["error"] == 0 and got["floor"] == {"slow": 2.0}
+
+
+def test_calls_that_are_held_up_do_not_move_the_median():
+    "The control is the mean, which they move."
+    got = measure(job(ours=uneven(0.003, 1.0), peers={"slow": uneven(0.012, 1.0)}), 20.0)
+    assert (got["ratio"]["slow"], got["ours_ms"]) == pytest.approx((4, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.statistics, "median", harness.statistics.mean)
+        assert measure(job(ours=uneven(0.003, 1.0), peers={"slow": uneven(0.012, 1.0)}), 20.0)["ratio"]["slow"] < 1.5
 
 
 def test_part_of_the_work_is_scaled():
-    assert 30 < measure(job(peers={"a tenth": Part(slow(0.012, 1.0), 10)}), 0.1)["ratio"]["a tenth"] < 50
+    assert measure(job(peers={"a tenth": Part(slow(0.012, 1.0), 10)}), 0.1)["ratio"]["a tenth"] == pytest.approx(40)
+
+
+def test_quick_calls_are_timed_in_a_row():
+    got = measure(job(ours=slow(2e-6, 1.0), peers={"slow": slow(8e-6, 1.0)}), 0.0)
+    assert (got["ratio"]["slow"], got["ours_ms"]) == pytest.approx((4, 2e-3))
 
 
 def test_faster_variant_counts_for_us():
-    assert 1.7 < measure(job(ours=slow(0.006, 1.0), faster={"2 threads": slow(0.003, 1.0)}), 0.1)["ratio"]["2 threads"] < 2.2
+    assert measure(job(ours=slow(0.006, 1.0), faster={"2 threads": slow(0.003, 1.0)}), 0.1)["ratio"]["2 threads"] == pytest.approx(2)
 
 
 @pytest.mark.parametrize("wrong", [1.1, float("nan")])

@@ -10,7 +10,8 @@ import pytest
 from golden_support import unpack
 from store_support import ROWS_OF_A_DAY, TS, D, Place, a_day, deposit, fresh_place
 
-from otsport.core.errors import AuditBroken, StoreError
+from otsport.app.cli_tools import verify
+from otsport.core.errors import AuditBroken, OtsportError, StoreError
 from otsport.data.audit import heads_path, read_heads, read_key
 from otsport.data.store import open_store
 
@@ -270,3 +271,39 @@ def test_a_key_that_is_open_to_others_is_refused_with_what_mends_it(place, mode)
     os.chmod(place.key, 0o600)  # what it says
     with place.open() as store:
         assert store.verify() == ROWS_OF_A_DAY
+
+
+# --- who may read the files
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch) -> Path:
+    "A state folder with a store and a report, all its owner's alone."
+    folder = tmp_path / "home"
+    monkeypatch.setenv("OTSPORT_HOME", str(folder))
+    monkeypatch.setenv("OTSPORT_HEADS", str(tmp_path / "heads"))
+    with open_store() as store, store.unit(TS) as unit:
+        unit.note("first", "main")
+    (folder / "runs" / "today").mkdir(parents=True, mode=0o700)
+    (folder / "runs").chmod(0o700)
+    (folder / "runs" / "today" / "report.html").touch(0o600)
+    return folder
+
+
+@pytest.mark.parametrize("name, mode", [("", 0o755), ("", 0o770), ("runs", 0o711), ("runs/today", 0o755), ("runs/today/report.html", 0o644),
+                                        ("otsport.db", 0o640), ("audit.head", 0o666), ("audit.key", 0o604)])  # fmt: skip
+def test_verify_names_what_is_open_to_others_and_how_to_close_it(state, capsys, name, mode):
+    (state / name).chmod(mode)
+    with pytest.raises(OtsportError) as error:
+        verify()
+    assert f"{state / name} " in f"{error.value} ".replace(",", " ").replace(":", " ") and f"(mode {mode:o})" in str(error.value)
+    command = str(error.value).rpartition(": ")[2].partition(", then")[0] if name != "audit.key" else f"chmod 600 {state / name}"
+    assert command in str(error.value) and os.system(command) == 0  # what it says
+    verify()
+    assert "audit chain verified: 1 rows" in capsys.readouterr().out
+
+
+def test_what_lies_elsewhere_is_no_matter(state, tmp_path):
+    (tmp_path / "elsewhere").touch(0o644)
+    (state / "link").symlink_to(tmp_path / "elsewhere")
+    verify()

@@ -44,6 +44,9 @@ SOLD_CALL = replace(SALE, contract=CALL, limit_price=Decimal("2.60"), qty=Decima
 SOLD_PUT = replace(SALE, contract=PUT, limit_price=Decimal("0.55"), qty=Decimal(16))
 CALL_QUOTE, PUT_QUOTE = Quote(CALL, NOW, 2.60, 2.70), Quote(PUT, NOW, 0.55, 0.60)
 RICH = dict(nav=1e9, cash=Decimal(10**9))
+WING, LOW = replace(CALL, strike=Decimal(65)), replace(PUT, strike=Decimal(55))  # the long legs of spreads
+SOLD_WING, WING_QUOTE = replace(SALE, contract=WING, limit_price=Decimal("0.50"), qty=Decimal(2)), Quote(WING, NOW, 0.50, 0.55)
+SOLD_LOW, LOW_QUOTE = replace(SALE, contract=LOW, limit_price=Decimal("0.20"), qty=Decimal(2)), Quote(LOW, NOW, 0.20, 0.25)
 CAP = dict(caps=(WeightCap("MAX_POSITION", "position limit", ("KO",), 0.10), WeightCap("MAX_GROSS", "gross limit", ("KO", "AAPL"), 0.2)))
 
 
@@ -88,6 +91,11 @@ CASES = [
     ("NO_QUOTE", quote(ask=NAN), {}),
     ("NO_QUOTE", quote(ask=0.0), {}),
     ("NO_QUOTE", quote(bid=-1.0), {}),
+    ("NO_QUOTE", {"order": replace(SALE, contract=CALL, limit_price=Decimal("0.05")), "quote": Quote(CALL, NOW, 0.0, 0.05)},
+     {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.05")), "quote": Quote(CALL, NOW, 0.0, 0.05)}),  # a worthless option can be bought back
+    ("NO_QUOTE", quote(bid=0.0), {}),
+    ("PRICE_COLLAR", {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.29")), "quote": Quote(CALL, NOW, 0.0, 0.05)},
+     {"order": replace(ORDER, contract=CALL, limit_price=Decimal("0.27")), "quote": Quote(CALL, NOW, 0.0, 0.05)}),
     ("CROSSED_QUOTE", quote(bid=62.63), quote(bid=62.62)),
     ("STALE_QUOTE", quote(ts=NOW - timedelta(seconds=60.1)), quote(ts=NOW - timedelta(seconds=60))),
     ("STALE_QUOTE", quote(ts=NOW + timedelta(seconds=60.1)), quote(ts=NOW + timedelta(seconds=60))),
@@ -137,6 +145,28 @@ CASES = [
     ("NO_CASH", {"orders": book((replace(MARKET, order_ref="m"), "working", 0))}, {"orders": book((replace(MARKET, order_ref="m"), "cancelled", 0))}),
     ("NO_CASH", {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE, "cash": Decimal(26_999)},
      {"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70")), "quote": CALL_QUOTE, "cash": Decimal(0), "positions": held((CALL, -100))}),  # bought back
+    # a long call of the same day covers a short one for the width of the strikes
+    ("UNCOVERED", sold_call(positions=held((WING, 1))), sold_call(positions=held((WING, 2)), cash=Decimal(1_000))),
+    ("UNCOVERED", sold_call(positions=held((replace(WING, trading_class="KO1"), 2))), sold_call(positions=held((replace(WING, expiry=date(2023, 1, 20)), 2)))),
+    ("UNCOVERED", sold_call(positions=held((WING, 2)), orders=book((replace(SALE, order_ref="w", contract=WING, qty=Decimal(1)), "unknown", 0))),
+     sold_call(positions=held((WING, 2)), orders=book((replace(SALE, order_ref="w", contract=WING, qty=Decimal(1)), "cancelled", 0)))),
+    ("UNCOVERED", sold_call(positions={}, orders=book((replace(ORDER, order_ref="w", contract=WING, qty=Decimal(2)), "working", 0))),
+     sold_call(positions=held((WING, 2)))),  # one that is only being bought covers nothing yet
+    ("UNSECURED", sold_call(positions=held((WING, 2)), cash=Decimal("999.99")), sold_call(positions=held((WING, 2)), cash=Decimal(1_000))),
+    ("UNSECURED", sold_put(positions=held((LOW, 16)), cash=Decimal(7_999)), sold_put(positions=held((LOW, 16)), cash=Decimal(8_000))),
+    ("UNSECURED", sold_put(positions=held((LOW, 16)), orders=book((replace(SALE, order_ref="w", contract=LOW, qty=Decimal(1)), "working", 0)), cash=Decimal(13_499)),
+     sold_put(positions=held((LOW, 16)), orders=book((replace(SALE, order_ref="w", contract=LOW, qty=Decimal(1)), "working", 0)), cash=Decimal(13_500))),
+    ("UNSECURED", {"positions": held((PUT, -16), (LOW, 16)), "cash": Decimal(14_269)}, {"positions": held((PUT, -16), (LOW, 16)), "cash": Decimal(14_270)}),
+    # the long leg cannot be sold while it covers
+    ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2))}, {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 4))}),
+    ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2), (KO, 199))},
+     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 4), (KO, 200))}),
+    ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2), (KO, 900))},
+     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((WING, 2), (KO, 900))}),  # whatever else is free
+    ("PLEDGED", {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((CALL, -2), (WING, 2)), "orders": book((replace(ORDER, order_ref="b", contract=CALL, qty=Decimal(2)), "working", 0))},
+     {"order": SOLD_WING, "quote": WING_QUOTE, "positions": held((WING, 2))}),  # bought back only once it is filled
+    ("PLEDGED", {"order": SOLD_LOW, "quote": LOW_QUOTE, "positions": held((PUT, -2), (LOW, 2)), "cash": Decimal(11_999)},
+     {"order": SOLD_LOW, "quote": LOW_QUOTE, "positions": held((PUT, -2), (LOW, 4)), "cash": Decimal(1_000)}),
     ("ORDER_VALUE", order(qty=Decimal(3_988)) | RICH, order(qty=Decimal(3_987)) | RICH),
     ("ORDER_VALUE", sold_put(order=replace(SOLD_PUT, qty=Decimal(42)), **RICH), sold_put(order=replace(SOLD_PUT, qty=Decimal(41)), **RICH)),  # at the strike, not the premium
     ("ORDER_WEIGHT", {"nav": 31_349.0}, {"nav": 31_351.0}),
@@ -236,3 +266,17 @@ def test_cash_and_weight_are_used_only_once_among_orders_that_leave_together():
 def test_a_refused_order_binds_nothing():
     both = wishes(replace(SALE, order_ref="a", qty=Decimal(301)), replace(SOLD_CALL, order_ref="b", qty=Decimal(3)))
     assert [d.code for d in let_through({}, both, {CALL.key: CALL_QUOTE, "KO": QUOTE}, AT)] == ["NO_SHORT", "OK"]
+
+
+def test_a_spread_binds_its_loss_once_among_orders_that_leave_together():
+    """Two sales of calls on two long ones: the first takes the cover, the second has none left."""
+    two = wishes(replace(SOLD_CALL, order_ref="a"), replace(SOLD_CALL, order_ref="b"))
+    assert [d.code for d in let_through({}, two, {CALL.key: CALL_QUOTE}, replace(AT, positions=held((WING, 2))))] == ["OK", "UNCOVERED"]
+    both = wishes(replace(SOLD_WING, order_ref="a"), replace(SOLD_CALL, order_ref="b"))
+    assert [d.code for d in let_through({}, both, {CALL.key: CALL_QUOTE, WING.key: WING_QUOTE}, replace(AT, positions=held((WING, 2))))] == ["OK", "UNCOVERED"]
+
+
+def test_a_spread_is_capped_by_its_loss_and_not_by_its_strike():
+    spread = {"order": replace(SOLD_PUT, qty=Decimal(2)), "quote": PUT_QUOTE, "positions": held((LOW, 2)), "caps": CAP["caps"]}
+    assert judge(spread | {"weights": {"KO": 0.12}}).accepted and judge(spread | {"weights": {"KO": 0.1241}}).code == "MAX_POSITION"
+    assert judge(spread | {"weights": {"KO": 0.12}, "positions": {}}).code == "MAX_POSITION"  # alone it weighs 12,000 dollars

@@ -8,6 +8,7 @@ from exchange_support import CALL, EXPIRY, KO, THURSDAY, StillMarket, ticket
 from gateway_support import ask, messages, opening
 
 from otsport.core.contracts import option, stock
+from otsport.core.errors import InputError
 from otsport.gateway import session as session_module
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.frames import MAX_VERSION, PREFIX, WireError, frame
@@ -288,3 +289,17 @@ def test_journal_of_0_1_0_is_read(tmp_path):
     exchange.close()
     lines = [json.loads(line) for line in copy.read_bytes().splitlines()]
     assert [line["n"] for line in lines] == list(range(len(lines))) and copy.read_bytes().startswith(data)
+
+
+# ---------------------------------------------------------------- what an account may begin with
+
+@pytest.mark.parametrize("cash", ["1e400", "1e30", "1000000000000.01", "100.999", "0.001"])
+def test_cash_that_is_no_amount_of_money_is_refused(cash):
+    with pytest.raises(InputError, match="account DU1 would begin with .* dollars: give whole cents, at most 1,000,000,000,000$") as error:
+        Exchange(StillMarket(), {"DU1": Decimal(cash)}, THURSDAY)
+    assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("cash", ["0", "0.01", "1000000000000", "100.990", "1e6"])
+def test_cash_in_whole_cents_is_taken(cash):
+    assert Exchange(StillMarket(), {"DU1": Decimal(cash)}, THURSDAY).values("DU1").cash == Decimal(cash)

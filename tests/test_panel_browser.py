@@ -1,64 +1,163 @@
-"""The panel as a user sees it: in JupyterLab, in a real browser."""
+"""The panels as a user sees them: in JupyterLab, in a real browser, in a desk folder with prices of its own."""
 
 import nbformat
 import pytest
 from browser import is_blank, jupyterlab, notebook_errors, open_browser, page_faults, run_all, save_shot
-from panel_support import fill_store
+from panel_support import OWN, own_folder
 
-from otsport.panels.day import read_days
-from otsport.data.samples import history
+from otsport.app.folder import read_folder
 from otsport.data.store import open_store
+from otsport.desk.day import read_days
+from otsport.desk.what_if import day_risk, what_if
+from otsport.show.text import dollars, signed
 
-CELL = """from otsport.panels.day import finished_day_panel
-from otsport.data.store import open_store
-panel = finished_day_panel(open_store())
+DAY = """import otsport
+from otsport.panels.day import finished_day_panel
+panel = finished_day_panel(otsport.open_book())
 panel"""
+RISK = """import otsport
+from otsport.panels.positions import positions_panel
+panel = positions_panel(otsport.open_book())
+panel"""
+DEAF = RISK + "\npanel.controls.trade.unobserve_all()\npanel"  # negative control: a panel whose trade is ignored
+TRADE = "-2 AAPL 2023-02-17 200 C"
+SMALL = 390  # pixels, of a phone
 
 
 @pytest.fixture(scope="module")
-def panel_home(tmp_path_factory):
-    """A state folder with three finished days, and a folder with a notebook that shows them."""
-    home, root = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("lab")
-    with open_store(home / "otsport.db") as store:
-        fill_store(store)
-        days = read_days(store, "main", history())
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    notebook.cells = [nbformat.v4.new_markdown_cell("# The finished day"), nbformat.v4.new_code_cell(CELL)]
-    nbformat.write(notebook, root / "panel.ipynb")
-    return home, root, days
+def days(own):
+    """The finished days of the folder, read directly."""
+    with open_store(own / "state" / "otsport.db", read_only=True) as store:
+        return read_days(store, read_folder(own).history, "main", 60)
 
 
-def test_panel_in_jupyterlab(panel_home, chromium, tmp_path):
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A desk folder with prices of its own, three finished days, and notebooks that show them."""
+    folder = own_folder(tmp_path_factory.mktemp("desk") / "own")
+    for name, cell in (("day", DAY), ("risk", RISK), ("deaf", DEAF)):
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+        notebook.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(cell)]
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(own):
+    """A JupyterLab on the folder, one for all tests here."""
+    with jupyterlab(own, {"OTSPORT_HOME": str(own / "state")}) as url:
+        yield url
+
+
+def unfit(page):
+    """Figures and tables that reach out of their panel, and tables that do not show all of their width."""
+    return page.locator(".otsport-fit").locator("visible=true").evaluate_all("""boxes => boxes.flatMap(box => [...box.querySelectorAll('img, table')]
+        .filter(e => e.getBoundingClientRect().width && (e.getBoundingClientRect().right > box.getBoundingClientRect().right + 1 || e.parentElement.scrollWidth > e.parentElement.clientWidth + 1))
+        .map(e => e.tagName + ' ' + (e.alt || e.innerText).slice(0, 40)))""")
+
+
+def as_phone(page):
+    """The window of a phone, the list of files closed."""
+    page.locator(".jp-SideBar.jp-mod-left li.lm-mod-current").click()
+    page.set_viewport_size({"width": SMALL, "height": 1600})
+    page.wait_for_timeout(500)
+
+
+def test_finished_day_in_jupyterlab(lab, days, chromium, tmp_path):
     from playwright.sync_api import expect
 
-    home, root, days = panel_home
     nav = lambda day: f"${day.snapshot.nav:,.2f}"
-    with jupyterlab(root, {"OTSPORT_HOME": str(home)}) as url, open_browser(chromium, 1400, 1000) as page:
-        run_all(page, url("panel.ipynb"))
+    with open_browser(chromium, 1280, 1000) as page:
+        run_all(page, lab("day.ipynb"))
         expect(page.get_by_text(nav(days[-1])).first).to_be_visible(timeout=60_000)
         expect(page.get_by_text("PAPER").first).to_be_visible()
         expect(page.get_by_text(f"worth ${days[-1].snapshot.exposure:,.2f}").first).to_be_visible()
-        newest = save_shot(page, tmp_path / "panel_newest.png")
+        newest = save_shot(page, tmp_path / "day_newest_1280.png")
 
         page.locator(".widget-dropdown select").select_option(label=str(days[0].session))
         expect(page.get_by_text(nav(days[0])).first).to_be_visible()
         expect(page.get_by_text(nav(days[-1]))).to_have_count(0)
-        expect(page.get_by_text(f"worth ${days[0].snapshot.exposure:,.2f}").first).to_be_visible()
-        oldest = save_shot(page, tmp_path / "panel_oldest.png")
+        oldest = save_shot(page, tmp_path / "day_oldest_1280.png")
 
         page.get_by_role("tab", name="Orders").click()
         expect(page.get_by_text("ORDER_VALUE").first).to_be_visible()
-        images = page.locator(".widget-html img")
+        assert unfit(page) == []
         page.get_by_role("tab", name="Risk").click()
-        expect(images.locator("visible=true").first).to_be_visible()
-        assert images.evaluate_all("all => all.every(i => i.complete && i.naturalWidth > 300)")
-        orders = save_shot(page, tmp_path / "panel_risk.png")
-        page.set_viewport_size({"width": 1280, "height": 1000})
-        fitted = page.locator(".otsport-day img").locator("visible=true")
-        assert fitted.count() and fitted.evaluate_all("all => all.every(i => i.getBoundingClientRect().right <= i.closest('.widget-html').getBoundingClientRect().right + 1)")
+        expect(page.get_by_text("theta ($ a day)").locator("visible=true").first).to_be_visible()
+        images = page.locator(".otsport-fit img").locator("visible=true")
+        expect(images.first).to_be_visible()
+        assert images.evaluate_all("all => all.every(i => i.complete && i.naturalWidth > 300)") and unfit(page) == []
+        risk = save_shot(page, tmp_path / "day_risk_1280.png")
+        as_phone(page)
+        for name in ("Positions", "Orders", "Risk", "Performance"):
+            page.get_by_role("tab", name=name).click()
+            page.wait_for_timeout(1500)
+            assert unfit(page) == [], name
+            save_shot(page, tmp_path / f"day_{name}_{SMALL}.png")
         assert notebook_errors(page) == []
-    assert not any(is_blank(png) for png in (newest, oldest, orders))
-    assert len({newest, oldest, orders}) == 3
+    assert not any(is_blank(png) for png in (newest, oldest, risk)) and len({newest, oldest, risk}) == 3
+
+
+def weigh(page, effect, seconds=20):
+    """Type the trade, and see the numbers before, after and between that `what_if` gives."""
+    from playwright.sync_api import expect
+
+    typed = page.locator(".jp-Notebook:visible .widget-text input[type=text]").first
+    typed.fill(TRADE)
+    typed.press("Enter")
+    table = page.locator("table").filter(has_text="worst of the stress grid").locator("visible=true").first
+    for name, digits in (("cash", 2), ("dollar delta", 0), ("vega (a vol point)", 2), ("VaR 95%, one day", 0), ("worst of the stress grid", 0)):
+        before, after, change = effect.frame().loc[name]
+        row = table.locator("tr").filter(has_text=name).first
+        expect(row.locator("td")).to_have_text([name, dollars(before, digits), dollars(after, digits), signed(change, digits)], timeout=seconds * 1000)
+
+
+def test_risk_and_a_trade_in_jupyterlab(lab, own, days, chromium, tmp_path):
+    from playwright.sync_api import expect
+
+    day = days[-1]
+    effect = what_if(day_risk(day), TRADE, day.snapshot.cash)
+    assert abs(effect.frame().at["dollar delta", "change"]) > 1000
+    with open_browser(chromium, 1280, 1400) as page:
+        run_all(page, lab("risk.ipynb"))
+        expect(page.get_by_text(dollars(effect.before.tail.var[0])).first).to_be_visible(timeout=60_000)
+        expect(page.locator("tr").filter(has_text="KO").locator("visible=true").first).to_be_visible()
+        page.locator(".widget-dropdown select").first.select_option(label="AAPL")
+        mark = next(p.mark for p in day.snapshot.positions if p.contract.key == "AAPL")
+        assert float(mark) == pytest.approx(OWN * 125.674, abs=0.02)  # the folder's own price, not that of the sample
+        expect(page.get_by_text("AAPL: Worst of 44 points").first).to_be_visible()
+        expect(page.locator("tr").filter(has_text="MSFT").locator("visible=true")).to_have_count(0)
+        expect(page.locator("tr").filter(has_text=f"{mark:,.2f}").locator("visible=true").first).to_be_visible()
+        chosen = save_shot(page, tmp_path / "risk_chosen_1280.png")
+        weigh(page, effect)
+        assert unfit(page) == []
+        expect(page.locator("img[alt*='with the trade']")).to_be_visible()
+        page.locator(".jp-Notebook:visible .widget-text").first.scroll_into_view_if_needed()
+        traded = save_shot(page, tmp_path / "risk_traded_1280.png")
+        as_phone(page)
+        assert unfit(page) == []
+        page.locator("img[alt*='with the trade']").scroll_into_view_if_needed()
+        phone = save_shot(page, tmp_path / f"risk_traded_{SMALL}.png")
+        assert notebook_errors(page) == []
+    with open_store(own / "state" / "otsport.db", read_only=True) as store:
+        assert len(store.orders("main")) == sum(len(d.orders) for d in days)  # weighed, not sent
+    assert not any(is_blank(png) for png in (chosen, traded, phone))
+
+
+def test_panel_whose_trade_is_ignored_is_caught(lab, days, chromium):
+    day = days[-1]
+    effect = what_if(day_risk(day), TRADE, day.snapshot.cash)
+    with open_browser(chromium, 1280, 1400) as page:
+        run_all(page, lab("deaf.ipynb"))
+        page.get_by_text(dollars(effect.before.tail.var[0])).first.wait_for(timeout=60_000)
+        with pytest.raises(AssertionError):
+            weigh(page, effect, seconds=3)
+
+
+def test_what_does_not_fit_a_panel_is_caught(chromium):
+    with open_browser(chromium, SMALL) as page:
+        page.set_content('<div class="otsport-fit" style="width:200px"><div style="overflow-x:auto"><table style="width:300px"><tr><td>wide</td></tr></table></div></div>')
+        assert unfit(page) == ["TABLE wide"]
 
 
 BAD = """<body style="margin:0"><h1>Report</h1><div style="width:3000px">a table wider than its page</div>

@@ -2,13 +2,17 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from panel_support import fill_store
 
-from otsport.desk import day as finished
-from otsport.panels.day import SECTIONS, cards_html, day_panel, finished_day_panel, read_days
-from otsport.desk.day import example_days
-from otsport.core.errors import AccountNotServed, InputError
+from otsport.panels.day import SECTIONS, cards_html, day_panel, finished_day_panel
+from otsport.desk.day import example_days, greeks_frame, read_days
+from otsport.desk.lab import Place, ReadBook
+from otsport.desk.what_if import day_risk
+from otsport.core.settings import settings
+from otsport.core.errors import AccountNotServed
+from otsport.data.market import stamped
 from otsport.data.samples import history
 from otsport.data.store import open_store
 
@@ -70,38 +74,52 @@ def test_panel_of_an_account_of_no_known_form_is_refused(days):
         cards_html(replace(days[-1], snapshot=replace(days[-1].snapshot, account="XX1")))
 
 
-def test_panel_reads_the_store_only_when_it_is_made(store):
-    panel = finished_day_panel(store)
-    days = read_days(store, "main", PRICES)
-    store._engine.dispose()
-    store._engine, engine = None, store._engine  # any read would fail now
-    try:
-        for day in days:
-            panel.date.value = str(day.session)
-            assert nav(day) in panel.children[1].value
-    finally:
-        store._engine = engine
+@pytest.fixture
+def book(tmp_path):
+    """A book in a store of its own."""
+    with open_store(tmp_path / "otsport.db") as store:
+        fill_store(store)
+    return ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
+
+
+def test_panel_reads_the_store_only_when_it_is_made(book):
+    panel, days = finished_day_panel(book), book.days()
+    book.place.file.unlink()  # any read would find nothing now
+    for day in days:
+        panel.date.value = str(day.session)
+        assert nav(day) in panel.children[1].value
+    assert book.days() == ()
+
+
+def test_panel_reads_at_the_prices_of_its_book(book):
+    "Twice the closes are twice the spots: the sample's own are not asked."
+    twice = replace(PRICES, stock_table=stamped("twice", PRICES.stock_table.frame * 2))
+    own = ReadBook(replace(book.place, prices=lambda: twice))
+    assert own.days()[-1].risk.spots["KO"] == 2 * book.days()[-1].risk.spots["KO"]
 
 
 def test_panel_from_the_store_equals_the_records(store):
-    stored, made = read_days(store, "main", PRICES), example_days(PRICES, PRICES.last, 3)
+    stored, made = read_days(store, PRICES, "main", 60), example_days(PRICES, PRICES.last, 3)
     for a, b in zip(stored, made, strict=True):
         assert (a.snapshot, a.orders, a.fills, a.commissions) == (b.snapshot, b.orders, b.fills, b.commissions)
     assert [section(stored[-1]) for section in SECTIONS.values()] == [section(made[-1]) for section in SECTIONS.values()]
 
 
-def test_panel_shows_at_most_so_many_days(store):
-    assert finished_day_panel(store, last=2).date.options == tuple(str(d.session) for d in reversed(read_days(store, "main", PRICES)[-2:]))
-
-
-def test_panel_of_an_unknown_portfolio_names_the_known(store):
-    with pytest.raises(InputError, match="it has main"):
-        finished_day_panel(store, "mian")
+def test_panel_shows_at_most_so_many_days(book):
+    assert finished_day_panel(book, last=2).date.options == tuple(str(d.session) for d in reversed(book.days()[-2:]))
 
 
 def test_panel_without_a_finished_day_says_what_to_do(tmp_path):
-    with open_store(tmp_path / "otsport.db") as empty:
-        assert "otsport run trading_day" in finished_day_panel(empty).children[0].value
+    empty = ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
+    assert "otsport run trading_day" in finished_day_panel(empty).children[0].value
+
+
+def test_greeks_of_the_day_are_those_of_its_risk(days):
+    "The table of the report and `risk` of the same positions agree, and sum."
+    frame, whole = greeks_frame(days[-1].snapshot, days[-1].risk), day_risk(days[-1])
+    assert frame["contract"].tolist() == whole.positions["contract"].tolist()
+    for name in ("delta_shares", "dollar_gamma", "vega_point", "theta_day"):
+        np.testing.assert_allclose(frame[name], whole.positions[name], rtol=1e-9)
 
 
 def test_panel_escapes_what_a_broker_says(days):
@@ -123,12 +141,12 @@ def test_a_session_more_costs_the_rows_of_a_session(store):
     cost = {}
     for last in (1, 2, 3):
         before = store.rows_read
-        read_days(store, "main", PRICES, last)
+        read_days(store, PRICES, "main", last)
         cost[last] = store.rows_read - before
     sessions = len(store.nav_series("main"))
     alone = []
     for point in store.nav_series("main"):
         before = store.rows_read
-        finished.read_days(store, PRICES, "main", [point.session])
+        read_days(store, PRICES, "main", [point.session])
         alone.append(store.rows_read - before)
     assert cost[3] <= sum(alone) - 2 * sessions and cost[1] == alone[-1]

@@ -17,7 +17,7 @@ from otsport.core.units import from_float
 from otsport.core.venues import stock_tick
 from otsport.data.samples import history
 from otsport.portfolio.limits import apply_limits
-from otsport.portfolio.optimize import optimize_targets
+from otsport.portfolio.objectives import optimize_targets
 from otsport.portfolio.rebalance import commission_estimate, plan_orders
 from otsport.portfolio.sizing import size_all
 from otsport.strategy.coordinator import coordinate

@@ -15,7 +15,8 @@ from otsport.core.settings import Limits
 from otsport.analytics.options import UnitWarning
 from otsport.portfolio.bounds import Bounds, clashes, largest_net
 from otsport.portfolio import program
-from otsport.portfolio.optimize import best_return, max_sharpe, min_variance, optimize_targets
+from otsport.portfolio.objectives import optimize_targets
+from otsport.portfolio.optimize import best_return, max_sharpe, min_variance
 
 
 def random_problem(seed):

@@ -125,10 +125,12 @@ def test_apply_limits_without_price_of_a_pledge():
         apply_limits([], Limits(), SECTORS, book(KO=(100, 1)), {}, NAV)
 
 
-def test_pledged_shares_counts_short_calls_only():
+def test_pledged_shares_counts_short_calls_without_a_long_one_only():
     long_call, short_put = option("KO", date(2023, 1, 20), 65, "C"), option("KO", date(2023, 1, 20), 60, "P")
-    positions = book(KO=(500, 2)) | {long_call.key: held(long_call, 3), short_put.key: held(short_put, -4)}
+    earlier = option("KO", date(2023, 1, 6), 65, "C")
+    positions = book(KO=(500, 2)) | {earlier.key: held(earlier, 3), short_put.key: held(short_put, -4)}
     assert pledged_shares(positions) == {"KO": Decimal(200)}
+    assert pledged_shares(positions | {long_call.key: held(long_call, 1)}) == {"KO": Decimal(100)}  # a long call of the same day covers one of them
     assert coverable_calls({"KO": Decimal(500)}, positions) == {"KO": 3}
 
 

@@ -24,7 +24,7 @@ from otsport.core import settings
 from otsport.core.errors import BrokerError, Interrupted, ParameterError, RunLocked, SettingsError, StoreError
 from otsport.data.store import open_store
 from run_support import (
-    FAULTLESS, alive, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, status,
+    FAULTLESS, ROOT, alive, command, contents, day_arguments, end_all, environment, finished_runs, free_port, gateway, left_behind, listens, status,
     trading_day, verdict, wait_for,
 )
 
@@ -241,6 +241,29 @@ def test_open_folder_of_other_things_is_refused_and_both_ways_out_work(home, mon
     monkeypatch.setenv("OTSPORT_HOME", str(home))
     home.chmod(0o700)
     assert settings.home() == home
+
+
+def untracked(repository) -> list[str]:
+    """What git would add."""
+    told = subprocess.run(["git", "status", "--porcelain", "--untracked-files=all"], cwd=repository, capture_output=True, text=True, check=True)
+    return [line[3:] for line in told.stdout.splitlines()]
+
+
+def test_state_folders_of_the_readme_are_no_part_of_the_repository_they_lie_in(tmp_path, monkeypatch):
+    """And a folder that was there with other things in it keeps all that git sees of it."""
+    names = re.findall(r"^OTSPORT_HOME=(\w+) otsport", (ROOT / "README.md").read_text(), re.MULTILINE)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        monkeypatch.setenv("OTSPORT_HOME", name)
+        with open_store() as store:
+            assert store.path == tmp_path / name / "otsport.db"
+    assert len(names) == 3 and untracked(tmp_path) == []
+    (mine := tmp_path / "mine").mkdir(0o700)
+    (mine / "notes.txt").touch()
+    monkeypatch.setenv("OTSPORT_HOME", "mine")
+    settings.home()
+    assert untracked(tmp_path) == ["mine/notes.txt"]
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o640, 0o602])

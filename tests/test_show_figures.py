@@ -2,7 +2,6 @@
 import os
 import subprocess
 import sys
-from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -264,32 +263,62 @@ PHONE = """() => {
     if (top !== null && box.width && box.top > top + 2) lines.push(text.data.slice(i - 1, i));
     if (box.width) top = box.top;
   }
-  return {before: lines, width: document.querySelector('img').getBoundingClientRect().width, page: document.scrollingElement.scrollWidth};
+  const img = document.querySelector('img');
+  return {before: lines, scale: img.getBoundingClientRect().width / img.naturalWidth, page: document.scrollingElement.scrollWidth};
 }"""
+LETTER = 8.5 / 72 * 110  # pixels, of the smallest letters in a picture
+READABLE = 9  # pixels on the screen
 
 
 def test_on_a_phone_words_are_whole_and_figures_are_large_enough_to_read(chromium, tmp_path):
     words = "Option quotes of the simulated gateway: modelled at the realized vol of each stock, since the bundled data have no value for the previous close."
-    shown = "<img src='data:image/png;base64,{}' style='display:block;max-width:100%'>".format(b64encode(style.png_bytes(risk.var_figure(SCENARIOS, 9000, 12000, 1e6))).decode())
-    page_of = lambda css: (f"<style>pre {{white-space: pre-wrap; word-break: break-all}}</style><style>{css}</style><body class='jp-Notebook'>"
-                           f"<div class='jp-OutputArea-output jp-RenderedText'><pre>{words}</pre></div><div class='jp-OutputArea-output jp-RenderedHTMLCommon'>{shown}</div></body>")
+    shown = Picture(lambda: risk.var_figure(SCENARIOS, 9000, 12000, 1e6))._repr_html_()
+    page_of = lambda css, html: (f"<style>pre {{white-space: pre-wrap; word-break: break-all}}</style><style>{css}</style><body class='jp-Notebook'>"
+                                 f"<div class='jp-OutputArea-output jp-RenderedText'><pre>{words}</pre></div><div class='jp-OutputArea-output jp-RenderedHTMLCommon'>{html}</div></body>")
     with open_browser(chromium, 390, 800) as page:
-        page.set_content(page_of(REPORT_CSS))
+        page.set_content(page_of(REPORT_CSS, shown))
         found = page.evaluate(PHONE)
-        assert len(found["before"]) >= 3 and set(found["before"]) == {" "} and found["width"] >= 640 and found["page"] <= 391
-        page.set_content(page_of(REPORT_CSS.split("@media")[0].replace("word-break: normal !important", "")))  # negative control
+        assert len(found["before"]) >= 3 and set(found["before"]) == {" "} and found["scale"] * LETTER >= READABLE and found["page"] <= 391
+        page.set_content(page_of(REPORT_CSS.replace("word-break: normal !important", ""), shown.replace("<source", "<nothing")))  # negative control
         found = page.evaluate(PHONE)
-        assert set(found["before"]) != {" "} and found["width"] < 400
+        assert set(found["before"]) != {" "} and found["scale"] * LETTER < READABLE
+
+
+def test_figures_for_a_phone_are_narrow_and_show_every_text_whole(book):
+    with style.for_phone():
+        small = all_figures(book)
+    for name, figure in small.items():
+        assert figure.get_figwidth() == style.PHONE_WIDTH and faults(figure) == [], name
+    assert not style.on_phone()
+
+
+def test_a_wide_table_is_cards_on_a_phone_and_a_narrow_one_stays(chromium):
+    wide = table(pd.DataFrame({f"measure {i}": [f"{i},000.00"] for i in range(9)}))
+    narrow = table(pd.DataFrame({"measure": ["vol"], "portfolio": ["8.1%"], "S&P 500": ["23.7%"]}))
+    heads = "() => [...document.querySelectorAll('thead')].map(h => getComputedStyle(h).display)"
+    with open_browser(chromium, 390, 800) as page:
+        page.set_content(f"<meta name=viewport content='width=device-width'><body>{wide.html}{narrow.html}</body>")
+        assert page.evaluate(heads) == ["none", "table-header-group"] and page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        assert "measure 3" in page.evaluate("getComputedStyle(document.querySelectorAll('td')[3], '::before').content")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        assert page.evaluate(heads) == ["table-header-group"] * 2
+
+
+def test_colors_of_returns_follow_their_sign_and_size():
+    assert style.heat_color(0.0, 0.1) == "#ffffff" and style.heat_color(float("nan"), 0.1) == style.heat_color(0.1, 0.0) == ""
+    red = lambda color: int(color[1:3], 16) - int(color[5:7], 16)
+    assert red(style.heat_color(-0.1, 0.1)) > red(style.heat_color(-0.05, 0.1)) > 0 > red(style.heat_color(0.05, 0.1)) > red(style.heat_color(0.1, 0.1))
 
 
 def test_every_figure_says_in_words_what_it_shows(book):
     for figure in (*all_figures(book).values(), style.styled(style.nothing)("No order was filled today.")):
-        assert len(Picture(figure).alt.split()) > 4, Picture(figure).alt
+        shown = Picture(lambda: figure)
+        assert len(shown.alt.split()) > 4 and "\n" not in shown.alt, shown.alt
 
 
 def test_columns_of_numbers_stand_to_the_right_beside_what_has_none():
     shown = table(pd.DataFrame([("cash", "390,277.58", "equal"), ("audit chain", None, "unbroken")], columns=["what", "one side", "result"])).html
-    assert shown.count("text-align:right") == 3  # the heading and both cells of one column
+    assert shown.count('style="text-align:right') == 3  # the heading and both cells of one column
 
 
 def test_texts_are_not_squeezed_below_their_words():

@@ -128,8 +128,9 @@ def page(chromium):
         yield opened
 
 
-def opened(page, path):
+def opened(page, path, width=1280):
     """The page with a file in it and nothing of the one before."""
+    page.set_viewport_size({"width": width, "height": 900})
     page.asked.clear()
     page.console_errors.clear()
     page.goto(f"file://{path}")
@@ -156,10 +157,9 @@ def html(finished):
     return run_folder(finished[0]) / "report.html"
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
+@pytest.mark.parametrize("width", [1280, 1024, 390])
 def test_nothing_is_cut_off_and_all_images_load(page, html, width):
-    page.set_viewport_size({"width": width, "height": 900})
-    assert page_faults(opened(page, html)) == []
+    assert page_faults(opened(page, html, width)) == []
     assert page.console_errors == []
 
 

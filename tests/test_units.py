@@ -21,7 +21,7 @@ from otsport.core.books import Lot, Position, PositionMark, Snapshot
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target, View
 from otsport.core.settings import Limits, Sizing
-from otsport.portfolio.optimize import optimize_targets
+from otsport.portfolio.objectives import optimize_targets
 from otsport.portfolio.sizing import confidence_factor, size
 
 WRONG = {  # what stands in another unit, from a sample that does not
@@ -50,8 +50,11 @@ SAMPLES = {  # all arguments of functions whose sample in public_arrays does not
     "var.parametric_var": dict(vol=0.2, level=0.95), "var.parametric_es": dict(vol=0.2, level=0.95), "var.cornish_fisher_var": FITTED, "var.cornish_fisher_es": FITTED,
     "var.ewma_variances": dict(returns=SERIES, decay=0.94), "var.ewma_var": dict(returns=SERIES, level=0.95, decay=0.94), "var.ewma_es": dict(returns=SERIES, level=0.95, decay=0.94),
     "var.parametric_parts": dict(exposures=MU * 1e6, cov=COV, level=0.95), "var.linear_var": dict(returns=RETURNS, exposures=MU * 1e6, levels=(0.95,)), "var.incremental_var": dict(pnl=FRAME, level=0.95),
-    **{f"optimize.{name}": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, rate=0.02) for name in ("min_variance", "max_sharpe")},
-    "optimize.optimize_targets": dict(targets=[Target(stock(n), 0.1) for n in NAMES], expected_returns=dict(zip(NAMES, MU)), cov=pd.DataFrame(COV, NAMES, NAMES), sectors=dict(zip(NAMES, "xyz")), limits=Limits(), rate=0.02),
+    **{f"optimize.{name}": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, rate=0.02) for name in ("min_variance", "max_sharpe", "frontier")},
+    "optimize.mean_variance": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, risk_aversion=5.0, rate=0.02), "optimize.max_return": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, max_vol=0.2, rate=0.02),
+    "optimize.checked": dict(expected_returns=MU, cov=COV, bounds=BOUNDS), "risk_parity.risk_parity": dict(cov=COV), "risk_parity.hierarchical_risk_parity": dict(cov=COV),
+    "optimize.max_diversification": dict(cov=COV, bounds=BOUNDS),
+    "objectives.optimize_targets": dict(targets=[Target(stock(n), 0.1) for n in NAMES], expected_returns=dict(zip(NAMES, MU)), cov=pd.DataFrame(COV, NAMES, NAMES), sectors=dict(zip(NAMES, "xyz")), limits=Limits(), rate=0.02),
 }
 ANY = "any unit: it gives that of the answer"
 PART = "a part of vol_surface, which names the unit"
@@ -66,7 +69,7 @@ FREE = {  # (function, argument): why another unit cannot be told
     **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
         "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield",
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
-    ("optimize.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
+    ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
 }
 
 
@@ -147,7 +150,7 @@ def test_expired_option_is_refused_in_one_wording_everywhere():
 
 
 def test_expected_returns_of_targets_in_percent_are_named():
-    given = SAMPLES["optimize.optimize_targets"]
+    given = SAMPLES["objectives.optimize_targets"]
     with pytest.warns(UnitWarning, match="the expected return of AAPL is 8, that is 800 % a year"):
         optimize_targets(**given | {"expected_returns": dict(zip(NAMES, 100 * MU))})
 

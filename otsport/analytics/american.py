@@ -116,10 +116,17 @@ def american_vol(
 APPROXIMATIONS = ("baw", "bjerksund_stensland_1993", "bjerksund_stensland_2002")
 
 
+def _exercised(columns: list[np.ndarray], price: np.ndarray) -> None:
+    "Put the exercise value where no time is left, which these methods divide by."
+    S, K, tau, r, q, vol, phi = columns
+    ended = (tau == 0) & np.isfinite(S + K + r + q + vol)
+    price[ended] = np.maximum(phi * (S - K), 0.0)[ended]
+
+
 def american_approx(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike,
                     method: str = "bjerksund_stensland_2002",  # one of APPROXIMATIONS
                     ) -> np.ndarray:  # dollars per unit of underlying
-    """Approximate value of American options, dollars per unit of underlying; NaN where the method has no answer (a negative rate, no time, no vol).
+    """Approximate value of American options, dollars per unit of underlying; NaN where the method has no answer (a negative rate, no vol); at expiry the exercise value.
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     """
@@ -131,6 +138,7 @@ def american_approx(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: Ar
         bjerksund_stensland_arrays(*columns, int(method[-4:]), price)
     else:
         raise InputError(f"method {method!r} is not known: use one of {', '.join(APPROXIMATIONS)}")
+    _exercised(columns, price)
     return price.reshape(shape)[()]
 
 # %% ../../nbs/analytics/23_american.ipynb #c022
@@ -160,8 +168,8 @@ def american_tree(
     steps: int = 1001,  # of the tree; odd for "leisen-reimer"
     tree: str = "leisen-reimer",  # or "cox-ross-rubinstein"
     exercise: str = "american",  # or "european"
-) -> np.ndarray:  # dollars per unit of underlying; NaN where the tree cannot be built (tau or vol 0, probability outside 0..1)
-    """Binomial value with cash dividends in the escrowed spot model; dollars per unit of underlying, NaN where the tree cannot be built.
+) -> np.ndarray:  # dollars per unit of underlying; NaN where the tree cannot be built (vol 0, probability outside 0..1)
+    """Binomial value with cash dividends in the escrowed spot model; dollars per unit of underlying, NaN where the tree cannot be built; at expiry the exercise value.
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     A dividend is (years from now to its ex-date, dollars per share), above 0 both: one of today or before is out of the spot already. Escrowed: `vol` moves
@@ -179,4 +187,5 @@ def american_tree(
     times, amounts = _schedule(dividends, *columns[:4])
     price = np.empty(columns[0].size)
     binomial_arrays(*columns, steps, exercise == "american", tree == "leisen-reimer", times, amounts, price)
+    _exercised(columns, price)
     return price.reshape(shape)[()]

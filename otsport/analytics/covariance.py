@@ -15,7 +15,7 @@ from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
 __all__ = ['DAILY_VOL', 'PERCENT_VOL', 'usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance',
-           'noise_edge', 'denoised_covariance', 'factor_covariance', 'usable_covariance', 'warn_vols',
+           'noise_edge', 'denoised_covariance', 'factor_covariance', 'usable_covariance', 'warn_largest',
            'annual_covariance', 'repaired_covariance']
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c005
@@ -181,9 +181,9 @@ def usable_covariance(cov: ArrayLike) -> np.ndarray:
 DAILY_VOL, PERCENT_VOL = 0.04, 5.0  # a largest annual vol below is probably a daily one, above it is in percent
 
 
-def warn_vols(cov: np.ndarray) -> None:
-    "A `UnitWarning` where the vols of a covariance that is meant to be annual look daily, or like percent."
-    if 0 < (largest := np.diag(cov).max() ** 0.5) < DAILY_VOL:
+def warn_largest(largest: float) -> None:
+    "A `UnitWarning` where the largest vol of what is meant to be an annual covariance looks daily, or like percent."
+    if 0 < largest < DAILY_VOL:
         warn_caller(f"the largest vol of the covariance is {largest:.2%} a year: an annual covariance is wanted, 252 times that of daily returns")
     if largest > PERCENT_VOL:
         warn_caller(f"the largest vol of the covariance is {100 * largest:,.0f} % a year: a covariance of decimal returns is wanted, 0.04 for a vol of 20 %")
@@ -192,7 +192,7 @@ def warn_vols(cov: np.ndarray) -> None:
 def annual_covariance(cov: ArrayLike) -> np.ndarray:
     "A `usable_covariance` that is meant to be annual; a `UnitWarning` where its vols look daily, or like percent."
     given = usable_covariance(cov)
-    warn_vols(given)
+    warn_largest(np.diag(given).max() ** 0.5)
     return given
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c031

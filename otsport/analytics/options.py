@@ -17,8 +17,8 @@ from otsport.kernels.options import (
 )
 
 # %% auto #0
-__all__ = ['IV_FLAGS', 'TICK_SLACK', 'right_sign', 'bsm', 'bsm_price', 'bsm_delta', 'bsm_vega', 'Greeks', 'OnStrikeWarning',
-           'warn_on_strike', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
+__all__ = ['IV_FLAGS', 'TICK_SLACK', 'right_sign', 'OnStrikeWarning', 'warn_on_strike', 'bsm', 'bsm_price', 'bsm_delta',
+           'bsm_vega', 'Greeks', 'bsm_greeks', 'SecondOrder', 'bsm_second_order', 'black76', 'implied_vol']
 
 # %% ../../nbs/analytics/22_options.ipynb #c005
 def right_sign(
@@ -56,6 +56,25 @@ def _flat(**inputs: ArrayLike) -> tuple[list[np.ndarray], tuple[int, ...]]:
     # numba compiles anew for each mixture of read-only arrays, so none is passed on
     return [(a if a.shape == shape and a.flags.writeable else np.array(np.broadcast_to(a, shape))).ravel() for a in arrays], shape
 
+# %% ../../nbs/analytics/22_options.ipynb #c020x0
+class OnStrikeWarning(UserWarning):
+    "An option without time or vol that stands exactly on its strike, where delta jumps."
+
+
+def warn_on_strike(spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: np.ndarray, div_yield: np.ndarray, vol: np.ndarray) -> None:
+    """One `OnStrikeWarning` that counts the options whose forward is their strike while tau or vol is 0.
+
+    Vectors of one length: spot, strike in dollars; tau years; rate, div_yield, vol annual decimals.
+    """
+    still = (tau == 0) | (vol == 0)
+    if not still.any():
+        return
+    S, K = spot[still], strike[still]
+    on = (S == K) & ((rate == div_yield) | (tau == 0))[still] | (S * np.exp(((rate - div_yield) * tau)[still]) == K)
+    if on.any():
+        warn_caller(f"{on.sum()} of {tau.size} options stand exactly on their strike with no time or no vol left, first at {K[on][0]:g}: delta jumps there, gamma is given as 0 and theta "
+                      "as carry alone, the middle of both sides; look at delta a cent above and below", OnStrikeWarning)
+
 # %% ../../nbs/analytics/22_options.ipynb #c012
 def bsm(
     spot: ArrayLike,  # dollars
@@ -68,10 +87,18 @@ def bsm(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # price (dollars), delta (per dollar), vega (dollars per 1.00 of vol)
     """Price, delta and vega of European options, in that order; broadcasts, NaN in NaN out, exact at expiry and at zero vol.
 
+    Exactly on the strike there delta is the middle of both sides, with an `OnStrikeWarning`, as in `bsm_greeks`.
+
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     Returns dollars per unit of underlying (not per contract), dollars per dollar of spot, and dollars per 1.00 of vol: a vol point is a hundredth of vega.
     """
     columns, shape = _flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right)
+    out = _price_delta_vega(columns, shape)
+    warn_on_strike(*columns[:6])
+    return out
+
+
+def _price_delta_vega(columns: list[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     out = [np.empty(columns[0].size) for _ in range(3)]
     bsm_arrays(*columns, *out)
     return tuple(o.reshape(shape)[()] for o in out)
@@ -82,7 +109,7 @@ def bsm_price(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLik
 
     spot, strike in dollars; tau years (ACT/365F); rate, div_yield, vol annual decimals (continuous; 0.2 is 20 %); right 'C' or 'P', or +1 and -1.
     """
-    return bsm(spot, strike, tau, rate, div_yield, vol, right)[0]
+    return _price_delta_vega(*_flat(spot=spot, strike=strike, tau=tau, rate=rate, div_yield=div_yield, vol=vol, right=right))[0]
 
 
 def bsm_delta(spot: ArrayLike, strike: ArrayLike, tau: ArrayLike, rate: ArrayLike, div_yield: ArrayLike, vol: ArrayLike, right: ArrayLike) -> np.ndarray:
@@ -109,25 +136,6 @@ class Greeks(NamedTuple):
     vega: np.ndarray  # dollars per 1.00 of vol
     theta: np.ndarray  # dollars per calendar day
     rho: np.ndarray  # dollars per 1.00 of rate
-
-# %% ../../nbs/analytics/22_options.ipynb #c020x0
-class OnStrikeWarning(UserWarning):
-    "An option without time or vol that stands exactly on its strike, where delta jumps."
-
-
-def warn_on_strike(spot: np.ndarray, strike: np.ndarray, tau: np.ndarray, rate: np.ndarray, div_yield: np.ndarray, vol: np.ndarray) -> None:
-    """One `OnStrikeWarning` that counts the options whose forward is their strike while tau or vol is 0.
-
-    Vectors of one length: spot, strike in dollars; tau years; rate, div_yield, vol annual decimals.
-    """
-    still = (tau == 0) | (vol == 0)
-    if not still.any():
-        return
-    S, K = spot[still], strike[still]
-    on = (S == K) & ((rate == div_yield) | (tau == 0))[still] | (S * np.exp(((rate - div_yield) * tau)[still]) == K)
-    if on.any():
-        warn_caller(f"{on.sum()} of {tau.size} options stand exactly on their strike with no time or no vol left, first at {K[on][0]:g}: delta jumps there, gamma is given as 0 and theta "
-                      "as carry alone, the middle of both sides; look at delta a cent above and below", OnStrikeWarning)
 
 # %% ../../nbs/analytics/22_options.ipynb #c020x1
 def bsm_greeks(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -158,6 +158,12 @@ class StressGrid:
         "The point of the grid with the lowest P&L."
         i, j, k = np.unravel_index(int(np.argmin(self.pnl)), self.pnl.shape)
         return self.spots[i], self.vols[j], self.days[k], float(self.pnl[i, j, k])
+
+    def of(self, labels: Collection[str]) -> StressGrid:
+        "The same grid of some of the positions."
+        rows = [i for i, label in enumerate(self.labels) if label in labels]
+        mine = self.by_position[rows]
+        return replace(self, pnl=mine.sum(axis=0), by_position=mine, labels=tuple(self.labels[i] for i in rows))
 
     def parts(self) -> pd.Series:  # dollars by contract, the largest loss first
         "What each position gains or loses at the worst point."

@@ -97,4 +97,5 @@ def add(
         table = read_prices(raw, adjusted=adjusted, **common)
     typer.echo(repr(table))
     table.check("" if folder is None else str(folder))
-    typer.echo(f"kept as {keep(table, place, replace).relative_to(place)}")
+    kept = keep(table, place, replace).relative_to(place)
+    typer.echo(f"kept as {kept}" + ("" if is_quotes(raw) else f"; a book trades it that says `prices: {kept}`, with `universe: all` or a list of its symbols"))

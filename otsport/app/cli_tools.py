@@ -6,12 +6,13 @@
 __all__ = ['db', 'verify', 'upgrade', 'print_bench', 'bench']
 
 # %% ../../nbs/app/97_cli_tools.ipynb #c002
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..core.errors import InputError
+from ..core.errors import InputError, SettingsError
 
 # %% ../../nbs/app/97_cli_tools.ipynb #c004
 db = typer.Typer(help="The database: schema and audit chain.", no_args_is_help=True)
@@ -19,10 +20,13 @@ db = typer.Typer(help="The database: schema and audit chain.", no_args_is_help=T
 
 @db.command()
 def verify() -> None:
-    "Check the audit chain from the first row to the last, every table and the schema against it, and every book; needs no right to write."
+    "Check the audit chain from the first row to the last, every table and the schema against it, every book, and who may read the files; needs no right to write."
     from otsport.book.snapshots import check_ledger
+    from otsport.core.settings import open_to_others, state_folder
     from otsport.data.store import open_store
 
+    folder = state_folder()
+    bare = open_to_others(folder)  # before the folder is opened, which closes it
     with open_store(read_only=True) as store:
         typer.echo(f"audit chain verified: {store.verify()} rows")
         for portfolio, account in store.portfolios().items():
@@ -32,6 +36,9 @@ def verify() -> None:
             typer.echo("no dated head is kept elsewhere yet: an older copy of the whole folder would not be noticed")
         else:
             typer.echo(f"not older than audit row {seen[1].seq}, seen on {seen[0]} (what was put back by somebody who can write there too would not be noticed)")
+    if bare:
+        some = ", ".join(f"{path} (mode {mode:o})" for path, mode in bare[:5]) + (f" and {len(bare) - 5} more" if len(bare) > 5 else "")
+        raise SettingsError(f"the numbers agree, but others may read or write {some}: chmod -R go-rwx {shlex.quote(str(folder))}")
 
 
 @db.command()

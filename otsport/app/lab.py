@@ -22,7 +22,7 @@ def place_of(folder: Folder, portfolio: str, account: str | None, capital: objec
                          "name that account in accounts.yaml, or open another portfolio")
     broker = folder.broker(wanted, host or "", port or 0)
     money = folder.book.capital if capital is None else amount(capital, "capital")
-    return Place(portfolio, wanted, folder.own_settings(broker), lambda: folder.history, money)
+    return Place(portfolio, wanted, folder.own_settings(broker), lambda: folder.history, money, quoted=folder.quoted(folder.profile.simulated))
 
 
 def open_book(

@@ -28,7 +28,7 @@ from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
 from ..core.settings import Settings, account_mode, home
 from ..data.store import Store, open_store
-from ..desk.book import Desk
+from ..desk.book import Desk, check_splits
 from ..desk.plan import COVARIANCE_SESSIONS, Mandate, read_plan
 from ..desk.session import check_sequence, trade_day, unfinished_sessions
 
@@ -164,6 +164,8 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
     if not pending:
         return []
     check_sequence(store, name, pending[0])
+    if name in store.portfolios():
+        check_splits(this_folder().history, store.positions(name, open_only=True), pending[0])
     return unfinished_sessions(store, name, pending[0]) + pending
 
 # %% ../../nbs/app/94_trading_day.ipynb #c013
@@ -195,7 +197,7 @@ def journal_disk(params: TradingDay) -> Iterator[None]:
 def mandate_of(params: TradingDay, folder: Folder) -> Mandate:
     "What the folder and the parameters ask of the desk."
     return Mandate(params.account, params.portfolio, params.capital, params.settings(), folder.strategies(), params.rules, folder.allocations,
-                   folder.book.objective, folder.book.on_strategy_error)
+                   folder.book.objective, folder.book.on_strategy_error, folder.quoted(params.start_gateway))
 
 
 async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:

@@ -78,6 +78,7 @@ class PositionMark:
     day_pnl: Decimal  # dollars, since the previous snapshot of an earlier session, commissions included
     sector: str = ""
     strategy: str = ""
+    source: str = ""  # of the mark: "last price", or where the quotes of an option are from
 
 
 @dataclass(frozen=True, slots=True)

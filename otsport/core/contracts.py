@@ -176,7 +176,7 @@ class Quote:
     ask_size: float = NAN
     last: float = NAN  # last trade; at the end of a session its official close
     close: float = NAN  # official close of the previous session
-    source: str = "live"  # "live", "delayed", "frozen" or "modelled"
+    source: str = "live"  # "live", "delayed", "frozen", "given" (of a table of quotes) or "modelled"
 
     @property
     def two_sided(self) -> bool:
@@ -205,3 +205,4 @@ class OptionChain:
     strikes: tuple[Decimal, ...]
     multiplier: int = 100
     trading_class: str = ""  # blank: the symbol without spaces
+    listed: frozenset[Contract] = frozenset()  # the options themselves, where not every pair of expiry and strike is one; empty: every pair

@@ -63,7 +63,9 @@ class Signal:
     ttl_seconds: float = 86_400.0
     intent: Intent = Intent.OPEN
     reason: str = ""
-    contracts: int = 0  # of an option, at most; 0: as the rules of the book size it
+    contracts: int = 0  # of an option (of a combination, where it is a leg), at most; 0: as the rules of the book size it
+    combo: str = ""  # the combination that it is a leg of; blank: none
+    ratio: int = 1  # contracts of it in one combination
 
     def __post_init__(self):
         utc(self.ts)

@@ -192,6 +192,7 @@ class History:
     vix_table: Stamped | None = None
     fund_table: Stamped | None = None
     sector_pairs: tuple[tuple[str, str], ...] = ()  # (symbol, GICS sector)
+    splits: tuple[tuple[str, date, str], ...] = ()  # (symbol, first session after it, what was seen) of splits for which the closes are not adjusted
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -333,7 +333,7 @@ def _why(adjusted: str, by_column: bool, splits: list[Finding], close: str | Non
     "Where the word on adjustment is from."
     if adjusted:
         return " (as said)"
-    return f" (column {close!r})" if by_column else f" ({len(splits)} nights look like splits)" if splits else "; no night looks like a split"
+    return f" (column {close!r})" if by_column else f" ({len(splits)} night{'s look like splits' if len(splits) > 1 else ' looks like a split'})" if splits else "; no night looks like a split"
 
 
 def _days(long: pd.DataFrame, stamps: pd.Series, zone: str | None, stamp: str | None) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:

@@ -6,6 +6,7 @@
 __all__ = ['OPEN', 'Reads', 'LedgerReads']
 
 # %% ../../nbs/data/09_reads.ipynb #c002
+import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -99,6 +100,11 @@ class Reads:
         "One order, None when it is not in the store."
         rows = self._rows(ORDERS, ORDERS.c.order_ref == order_ref, order_by=ORDERS.c.order_ref)
         return order_record(rows[0]) if rows else None
+
+    def was_told(self, order_ref: str) -> bool:
+        "Whether a command that placed the order came to its end, and who asked was told that it was sent."
+        rows = self._fetch(select(AUDIT.c.payload).where(AUDIT.c.subject == order_ref, AUDIT.c.action.in_(("command place", "command modify"))))
+        return any(json.loads(row["payload"])["verdict"] == "accepted" for row in rows)
 
     def fills(self, portfolio: str, session: date | None = None) -> list[Fill]:
         "Fills in the order they were made, of one session (by New York date) or of all."

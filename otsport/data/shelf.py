@@ -24,6 +24,7 @@ from .columns import near
 from .findings import from_plain, plain_finding
 from .market import History, Stamped, stamped
 from .prices import PriceTable
+from .suspects import unadjusted_splits
 
 # %% ../../nbs/data/22_shelf.ipynb #c005
 SHELVES = {"prices": PriceTable, "chains": QuoteTable}
@@ -147,4 +148,4 @@ def own_history(
         index, closes = stamped(index, closes[[index]].loc[closes[index].first_valid_index() :]), closes.drop(columns=index)
     table = lambda given, complete: given if given is None or isinstance(given, Stamped) else stamped(given.name, given.check().closes, complete, late=True)
     return History(stamped(prices.name, closes, late=True), table(index, True), table(vix, False), table(funds, True),
-                   tuple((s, sectors[s]) for s in closes.columns if s in (sectors or {})))
+                   tuple((s, sectors[s]) for s in closes.columns if s in (sectors or {})), unadjusted_splits(prices.findings, prices.decisions))

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['WHOLE', 'RATIOS', 'SMALL', 'NEAR_OPEN', 'NEAR_REVERSE', 'NEAR_CLOSE', 'NEAR_SMALL', 'SMALL_PRICE', 'CLOSE_OF_DAY',
            'JUMP', 'STALE_CLOSES', 'STALE_NO_VOLUME', 'gap_findings', 'end_findings', 'split_findings', 'split_events',
-           'adjusted_closes', 'stale_findings', 'without_stale']
+           'unadjusted_splits', 'adjusted_closes', 'stale_findings', 'without_stale']
 
 # %% ../../nbs/data/18_suspects.ipynb #c002
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import numpy as np
@@ -124,6 +124,11 @@ def split_events(
             p, q = RATIO.search(word if word != "adjust" else re.split(r"near |nearest is ", f.value)[-1]).groups()
             events[f.symbol, f.day] = int(p) / int(q)
     return events
+
+
+def unadjusted_splits(findings: Iterable[Finding], decisions: Mapping) -> tuple[tuple[str, date, str], ...]:
+    "Symbol, first session and what was seen of the splits that were left as they are."
+    return tuple((f.symbol, f.day, f.value) for f in findings if f.code == "SPLIT" and decided(f, decisions) == "raw")
 
 
 def adjusted_closes(closes: pd.DataFrame, events: Mapping[tuple[str, date], float]) -> pd.DataFrame:

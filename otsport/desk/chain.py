@@ -126,6 +126,7 @@ def chain_of(
     rate: float = 0.0,  # annual, continuous, decimal
     div_yield: float = 0.0,  # annual, continuous, decimal
     unasked: Sequence[tuple[Contract, str]] = (),  # options without a quote, and why
+    source: str = "",  # where the quotes are from, in words
 ) -> Chain:
     "A chain from quotes; options that could not be quoted are rows with their reason."
     bare = [Quote(contract, as_of) for contract, _ in unasked]
@@ -134,6 +135,6 @@ def chain_of(
     frame["reason"] = [said.get(key, reason) for key, reason in zip(frame["contract"], frame["reason"])]
     found = Chain(frame)
     when = f"{as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York"
-    said = f"{symbol} at {spot:,.2f} dollars, {when}; rate {rate:.2%}, dividend yield {div_yield:.2%}"
-    found.attrs |= {"symbol": symbol, "spot": spot, "as_of": as_of, "caption": said}
+    said = f"{symbol} at {spot:,.2f} dollars, {when}; rate {rate:.2%}, dividend yield {div_yield:.2%}{f'; quotes: {source}' if source else ''}"
+    found.attrs |= {"symbol": symbol, "spot": spot, "as_of": as_of, "source": source, "caption": said}
     return found

@@ -5,7 +5,7 @@
 # %% ../../nbs/desk/88_frames.ipynb #59ab7b00
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,12 +17,14 @@ from ..core.books import Position
 from ..core.calendars import NEW_YORK
 from ..core.orders import Fill
 from ..data.store import Store
+from .plan import read_plan
 from ..show.fills import fills_frame, orders_frame
 from ..show.tables import UnitFrame, unit_frame
 from ..show.text import dollars, signed
 
 # %% auto #0
-__all__ = ['Worth', 'stored_worth', 'net_worth', 'positions_view', 'pnl_view', 'nav_view', 'orders_view', 'fills_view']
+__all__ = ['Worth', 'stored_worth', 'net_worth', 'positions_view', 'pnl_view', 'nav_view', 'orders_view', 'fill_quotes',
+           'fills_view']
 
 # %% ../../nbs/desk/88_frames.ipynb #aeb64386
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Worth:
     at: datetime | None = None  # UTC; None: there are none
     live: bool = False  # asked of the broker, not read from a snapshot
     note: str = ""  # what is to be said of them
+    spots: Mapping[str, float] = field(default_factory=dict)  # dollars, of underlyings of which no share is held
+    sources: Mapping[str, str] = field(default_factory=dict)  # where each is from, in words, by contract key
 
     def __str__(self) -> str:
         if self.at is None:
@@ -42,7 +46,9 @@ class Worth:
 def stored_worth(store: Store, portfolio: str) -> Worth:
     "The marks of the last snapshot."
     last = store.last_snapshot(portfolio)
-    return Worth() if last is None else Worth({m.contract.key: m.mark for m in last.positions}, last.ts)
+    if last is None:
+        return Worth()
+    return Worth({m.contract.key: m.mark for m in last.positions}, last.ts, sources={m.contract.key: m.source for m in last.positions})
 
 
 def _value(p: Position, worth: Worth) -> Decimal | None:
@@ -65,8 +71,8 @@ def positions_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # 
         if p.qty:
             value = _value(p, worth)
             weight = float(value / nav) if value is not None and nav else None
-            rows.append((key, p.qty, p.avg_price, worth.marks.get(key), value, weight, None if value is None else value - p.cost))
-    frame = pd.DataFrame(rows, columns=["contract", "qty", "avg_price", "mark", "value", "weight", "unrealized"])
+            rows.append((key, p.qty, p.avg_price, worth.marks.get(key), value, weight, None if value is None else value - p.cost, worth.sources.get(key) or None))
+    frame = pd.DataFrame(rows, columns=["contract", "qty", "avg_price", "mark", "value", "weight", "unrealized", "mark_from"])
     return unit_frame(frame, f"{len(rows)} position{'s' * (len(rows) != 1)}; {worth}")
 
 
@@ -104,9 +110,18 @@ def orders_view(store: Store, portfolio: str) -> UnitFrame:  # by order referenc
     return unit_frame(frame, f"{len(frame)} order{'s' * (len(frame) != 1)}")
 
 
-def fills_view(store: Store, portfolio: str, fills: Collection[Fill] | None = None) -> UnitFrame:  # a row an execution
-    "Executions (all, or those given) with their session, cash and commission, oldest first."
+def fill_quotes(store: Store, portfolio: str, fills: Collection[Fill], quotes_of: Callable[[str], str]) -> dict[str, str]:
+    "Where the quotes are from that executions met, by execution id: as the plan of their session says, else as it is now."
+    day_of = {f.exec_id: f.ts.astimezone(NEW_YORK).date() for f in fills}
+    plans = {day: read_plan(stored) for day in set(day_of.values()) if (stored := store.plan(portfolio, day)) is not None}
+    said = {day: plans[day].quotes_of if day in plans else quotes_of for day in day_of.values()}
+    return {f.exec_id: said[day_of[f.exec_id]](f.contract.symbol if f.contract.is_option else "") for f in fills}
+
+
+def fills_view(store: Store, portfolio: str, fills: Collection[Fill] | None = None, quotes_of: Callable[[str], str] = lambda symbol: "live") -> UnitFrame:  # a row an execution
+    "Executions (all, or those given) with their session, cash, commission and whose quotes they met, oldest first."
     chosen = store.fills(portfolio) if fills is None else list(fills)
-    frame = fills_frame(chosen, {key: charge.amount for key, charge in store.commissions(portfolio).items()})
+    charges = {key: charge.amount for key, charge in store.commissions(portfolio).items()}
+    frame = fills_frame(chosen, charges, fill_quotes(store, portfolio, chosen, quotes_of))
     frame.insert(0, "session", [f.ts.astimezone(NEW_YORK).date() for f in sorted(chosen, key=lambda f: (f.ts, f.exec_id))])
     return unit_frame(frame, f"{len(frame)} fill{'s' * (len(frame) != 1)}")

@@ -33,15 +33,18 @@ from ..data.market import History
 from ..data.samples import history
 from ..data.store import Store, open_store
 from . import commands
-from .book import Book, Desk
+from .book import Book, Desk, check_splits
 from .chain import Chain, chain_of, chosen_expiry, chosen_options
+from .day import Day, read_days
 from .frames import Worth, fills_view, nav_view, net_worth, orders_view, pnl_view, positions_view, stored_worth
-from .marks import marks
+from .marks import mark_sources, marks
 from .plan import Mandate
 from .reconcile import begin_portfolio
 from .requests import Asked, Command, ask_cancel, carry_out, done, in_hand
+from .risk import PositionRisk
 from .session import beat, resume
-from ..show.tables import UnitFrame, table
+from .what_if import TradeEffect, held_risk, what_if
+from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars
 
 # %% auto #0
@@ -58,6 +61,7 @@ class Place:
     prices: Callable[[], History]
     capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: none is begun
     path: Path | None = None  # of the store; None: that of the state folder
+    quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
 
     @property
     def file(self) -> Path:
@@ -160,7 +164,7 @@ class ReadBook:
             with open_store(self.place.path, read_only=True) as store:
                 yield store
 
-    def _view(self, make: Callable, *more: object) -> UnitFrame:
+    def _view(self, make: Callable, *more: object):
         with self._reading() as store:
             if store is None:
                 raise InputError(f"portfolio {self.place.portfolio!r} has not begun: `await book.connect()` begins it")
@@ -182,7 +186,11 @@ class ReadBook:
     @property
     def fills(self) -> UnitFrame:
         "Every execution, oldest first."
-        return self._view(fills_view)
+        return self._view(lambda store, name: fills_view(store, name, quotes_of=self._quotes_of))
+
+    def _quotes_of(self, symbol: str) -> str:
+        said = dict(self.place.quoted)
+        return said.get(symbol, said.get("", "live"))
 
     @property
     def nav(self) -> UnitFrame:
@@ -193,6 +201,21 @@ class ReadBook:
     def pnl(self) -> UnitFrame:
         "What each contract earned since the book began."
         return self._view(lambda store, name: pnl_view(store, name, self._marks(store)))
+
+    def days(self, last: int = 60) -> tuple[Day, ...]:
+        "The newest finished sessions, oldest first, at the prices of this book."
+        with self._reading() as store:
+            return () if store is None else read_days(store, self.place.prices(), self.place.portfolio, last)
+
+    def risk(self, rate: object = 0.0, div_yield: object = 0.0) -> PositionRisk:
+        "Value, Greeks, VaR, stress and payoff of what is held (rate, div_yield: annual, continuous, decimal)."
+        return self._view(lambda store, name: held_risk(store.positions(name, open_only=True), self._marks(store), self.place.prices(), rate, div_yield))
+
+    def what_if(self, trade: object) -> TradeEffect:
+        "What a trade would change ('-2 AAPL 2023-01-20 150 C'); nothing is sent."
+        return what_if(self.risk(), trade, self.cash)
+
+    cash = property(lambda self: self._view(lambda store, name: store.cash(name)), doc="Cash, dollars, exact.")
 
     def _headline(self, store: Store | None) -> str:
         "The book in one line."
@@ -213,7 +236,10 @@ class ReadBook:
         with self._reading() as store:
             head = self._headline(store)
             held = None if store is None else positions_view(store, self.place.portfolio, self._marks(store))
-        return head if held is None or held.empty else f"{head}\n{held.to_string(index=False, na_rep='–')}"
+        if held is None or held.empty:
+            return head
+        texts = pd.DataFrame({name: [cell_text(name, value) for value in held[name].astype(object)] for name in held.columns})
+        return f"{head}\n{texts.to_string(index=False)}"
 
     def _repr_html_(self) -> str:
         with self._reading() as store:
@@ -244,6 +270,7 @@ async def _level(desk: Desk) -> Book:
     "The book read from the store, begun where that was asked for, and brought level with the broker."
     now = await desk.broker.heartbeat()
     book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
+    check_splits(desk.history, book.positions, book.session)
     return await resume(desk, await begin_portfolio(desk, book))
 
 
@@ -251,6 +278,7 @@ async def _heard(desk: Desk, book: Book) -> Book:
     "The book after a heartbeat and what others asked for; on a new day that of the new session."
     book = await beat(desk, book)
     if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
+        check_splits(desk.history, book.positions, today)
         book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
     return await carry_out(desk, book)
 
@@ -261,7 +289,10 @@ async def _valued(desk: Desk, book: Book) -> Worth:
         found, modelled = await marks(desk, book)
     except (DataError, InputError) as error:
         return replace(stored_worth(desk.store, book.portfolio), note=str(error))
-    return Worth(found, book.now, True, f"modelled, for nobody quotes them: {', '.join(modelled)}" if modelled else "")
+    bare = sorted({p.contract.symbol for p in book.positions.values() if p.qty} - set(found))  # options without a share
+    spots = {name: q.mid if q.two_sided else q.last for name, q in (await desk.broker.quotes([stock(s) for s in bare])).items()} if bare else {}
+    note = f"modelled, for nobody quotes them: {', '.join(modelled)}" if modelled else ""
+    return Worth(found, book.now, True, note, spots, mark_sources(desk.mandate, book.positions, modelled))
 
 
 class HeldBook(ReadBook):
@@ -295,7 +326,7 @@ class HeldBook(ReadBook):
         stack.push_async_callback(broker.disconnect)
         await broker.connect()
         rules = p.settings.model_copy(update={"broker": profile})
-        return Desk(store, broker, p.prices(), Mandate(p.account, p.portfolio, p.capital or Decimal(0), rules))
+        return Desk(store, broker, p.prices(), Mandate(p.account, p.portfolio, p.capital or Decimal(0), rules, quoted=p.quoted))
 
     async def _give_back(self) -> None:
         stack, self._desk, self._stack, self._book = self._stack, None, None, None
@@ -344,20 +375,6 @@ async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Dec
     return await commands.place(desk, book, wish, asked)
 
 
-async def _each_quote(desk: Desk, wanted: list[Contract]) -> tuple[list[Quote], list[tuple[Contract, str]]]:
-    "The quotes of contracts, and those that the broker does not know with its words."
-    try:
-        return list((await desk.broker.quotes(wanted)).values()), []
-    except DataError:
-        found, unasked = [], []
-    for contract in wanted:
-        try:
-            found += (await desk.broker.quotes([contract])).values()
-        except DataError as error:
-            unasked.append((contract, str(error)))
-    return found, unasked
-
-
 async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object,
                   rate: float, div_yield: float) -> Chain:
     "The options of one expiry around the spot, quoted at this heartbeat."
@@ -367,8 +384,8 @@ async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: obj
         raise DataError(f"{symbol} has no price (bid {quote.bid}, ask {quote.ask}, last {quote.last}): "
                         "its options hold no vol; ask again when it is quoted")
     chosen = chosen_options(listed, spot, chosen_expiry(listed, book.now.astimezone(NEW_YORK).date(), days, expiry), width, right)
-    quotes, unasked = await _each_quote(desk, chosen)
-    return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked)
+    quotes, unasked = await desk.each_quote(chosen)
+    return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked, desk.mandate.quotes_of(symbol))
 
 
 class OpenBook(HeldBook):
@@ -440,7 +457,7 @@ class OpenBook(HeldBook):
         new = [f for f in (fills.values() if ref is None else store.fills(name, record.session))
                if (f.exec_id not in self._seen if ref is None else f.order_ref == ref)]
         self._seen |= {f.exec_id for f in new}
-        return fills_view(store, name, new)
+        return fills_view(store, name, new, self._quotes_of)
 
     async def chain(
         self,

@@ -79,7 +79,8 @@ async def close_past(desk: Desk, book: Book) -> Book:
     entries += [b.transaction for b in expiries]
     cash = book.cash + sum(b.transaction.cash for b in expiries)
     marks = past_marks(positions, session, closes, before, known)
-    snapshot = take_snapshot(m.account, m.portfolio, session, ts, cash, positions, marks, previous, entries, desk.history.sectors)
+    snapshot = take_snapshot(m.account, m.portfolio, session, ts, cash, positions, marks, previous, entries, desk.history.sectors,
+                             {key: "modelled: its close was missed" if p.contract.is_option else "official close" for key, p in positions.items()})
     with store.unit(ts) as unit:
         for booking in expiries:
             unit.book(booking)

@@ -4,41 +4,46 @@
 
 # %% auto #0
 __all__ = ['COVARIANCE_SESSIONS', 'TRADING', 'Mandate', 'Wish', 'Plan', 'read_plan', 'check_known', 'closing_prices',
-           'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'without_failed', 'plan_stocks', 'shares_after',
-           'known_after', 'plan_overlay']
+           'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'options_held', 'without_failed', 'plan_stocks',
+           'shares_after', 'known_after', 'plan_overlay']
 
 # %% ../../nbs/desk/76_plan.ipynb #c002
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-import numpy as np
 import pandas as pd
 
 from ..analytics.covariance import shrunk_covariance
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
 from ..core.constraints import WeightCap, coverable_calls, weight_caps
-from ..core.contracts import Contract
+from ..core.contracts import NAN, Contract, Quote
 from ..core.errors import LookAhead, StrategyError
-from ..core.intent import Decision, Signal, SignalOutcome, Target, Verdict, View
+from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
 from ..core.orders import Order, Side
-from ..core.settings import Settings
+from ..core.settings import Limits, Settings, Sizing
 from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import Past
 from ..data.plain import revive
 from ..portfolio.limits import apply_limits
-from ..portfolio.optimize import optimize_targets
+from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
+from ..portfolio.legs import Leg, planned_combinations
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
-from ..strategy.coordinator import coordinate
-from ..strategy.protocol import Known, Strategy
-from ..strategy.strategies import OVERLAY_AFTER
+from ..strategy.coordinator import MERGED, coordinate
+from ..strategy.protocol import HeldOption, Known, Strategy
+from ..strategy.strategies import OVERLAY_AFTER, quote_delta
 
 # %% ../../nbs/desk/76_plan.ipynb #c005
+def _quotes_of(quoted: Sequence[tuple[str, str]], symbol: str, otherwise: str) -> str:
+    said = dict(quoted)
+    return said.get(symbol, said.get("", otherwise))
+
+
 @dataclass(frozen=True, slots=True)
 class Mandate:
     "Whose money is traded, and by which rules."
@@ -49,8 +54,13 @@ class Mandate:
     strategies: tuple[Strategy, ...] = ()  # as the desk folder names them
     rules: tuple[tuple[str, str], ...] = ()  # names and values that a finished day must have been traded with
     allocations: tuple[tuple[str, float], ...] = ()  # share of NAV that the stocks of a strategy may have together
-    objective: str = "max_sharpe"  # or "sizes": the weights of sizing as they are
+    objective: str = "max_sharpe"  # one of `portfolio.objectives.OBJECTIVES`
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
+    quoted: tuple[tuple[str, str], ...] = ()  # where the option quotes of an underlying are from, by symbol; under a blank one those of all others
+
+    def quotes_of(self, symbol: str) -> str:
+        "Where the option quotes of an underlying are from: `live`, `modelled`, or `given quotes of` a table."
+        return _quotes_of(self.quoted, symbol, "live")
 
     @property
     def leaders(self) -> tuple[Strategy, ...]:
@@ -78,6 +88,9 @@ class Wish:
     at_latest: datetime | None = None  # UTC, when it is written even if they are not
     side: Side = Side.SELL
     qty: Decimal | None = None  # contracts, at most; None: as many as are covered
+    closes: bool = False  # a position that is held
+    combo: str = ""  # the combination that it is a leg of; blank: none
+    ratio: int = 1  # contracts of it in one combination
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,11 @@ class Plan:
     orders: tuple[Order, ...]  # stocks, sent before the open
     wishes: tuple[Wish, ...] = ()  # of the overlays
     rules: tuple[tuple[str, str], ...] = ()  # of the mandate, by which the day was decided
+    quoted: tuple[tuple[str, str], ...] = ()  # of the mandate: where option quotes are from
+
+    def quotes_of(self, symbol: str) -> str:
+        "Where the option quotes of an underlying are from, as in `Mandate`; plans of before say nothing: theirs were modelled."
+        return _quotes_of(self.quoted, symbol, "modelled")
 
 # %% ../../nbs/desk/76_plan.ipynb #c009
 def read_plan(stored: Mapping) -> Plan:
@@ -175,11 +193,27 @@ def weigh(
     caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
 ) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
     "The weights that the objective asks for below the caps."
-    if mandate.objective == "sizes":
-        w, mu = np.array([c.weight for c in caps]), np.array([expected[c.contract.symbol] for c in caps])
-        return tuple(caps), float(w @ mu) if caps else 0.0, float(np.sqrt(w @ cov.to_numpy() @ w)) if caps else 0.0
-    wished, best = optimize_targets(caps, expected, cov, sectors, mandate.settings.limits)
-    return wished, *((best.expected_return, best.vol) if best else (0.0, 0.0))
+    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits)
+
+
+def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
+    return {p.contract.symbol: float(p.qty) for p in positions.values() if p.qty and not p.contract.is_option}
+
+
+def options_held(
+    positions: Mapping[str, Position],  # by contract key
+    marks: Mapping[str, Decimal],  # dollars per unit of underlying, by contract key
+    prices: Mapping[str, Decimal],  # last closes, dollars, by symbol
+    as_of: datetime,
+    session: date,
+) -> tuple[HeldOption, ...]:  # by contract key
+    "The options of a book, as strategies see them."
+    def seen(p: Position, mark: float) -> HeldOption:
+        spot = prices.get(p.contract.symbol)
+        delta = NAN if spot is None else quote_delta(Quote(p.contract, as_of, mark, mark), float(spot), as_of)
+        return HeldOption(p.contract, int(p.qty), float(p.avg_price), mark, delta, (p.contract.expiry - session).days, p.strategy)
+
+    return tuple(seen(p, float(marks[key])) for key, p in sorted(positions.items()) if p.qty and p.contract.is_option)
 
 
 def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) -> tuple[dict[str, Position], tuple[Decision, ...]]:
@@ -200,8 +234,7 @@ def plan_stocks(
 ) -> Plan:  # without the wishes of overlays
     "From the strategies before the open to orders: signals, views, caps, weights, limits, whole lots."
     settings, prices, nav, sectors = mandate.settings, closing_prices(past), net_value(cash, positions, marks), past.sectors
-    held = {p.contract.symbol: float(p.qty) for p in positions.values() if p.qty and not p.contract.is_option}
-    known = Known(session, past, {s: float(p) for s, p in prices.items()}, {}, held=held)
+    known = Known(session, past, {s: float(p) for s, p in prices.items()}, {}, held=_stocks(positions), options=options_held(positions, marks, prices, past.as_of, session))
     signals, declined, failed = speak(mandate.leaders, known, mandate.on_strategy_error)
     views, outcomes = coordinate(signals, past.as_of)
     caps, sized = size_all(views, settings.sizing)
@@ -214,7 +247,44 @@ def plan_stocks(
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
     orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
     return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
-                rules=mandate.rules)
+                rules=mandate.rules, quoted=mandate.quoted)
+
+# %% ../../nbs/desk/76_plan.ipynb #x2c53048
+def _side(signal: Signal) -> Side:
+    return Side.BUY if signal.signal_type.direction > 0 else Side.SELL
+
+
+def _single(signal: Signal, known: Known, nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing) -> list[Wish | Decision]:
+    "The wish for one option, and why there are fewer contracts than wished."
+    contract, side = signal.contract, _side(signal)
+    limit = option_limit(known.quotes[contract.key], side)
+    qty, decision = planned_contracts(contract, side, limit, signal.contracts, nav, positions, limits, sizing)
+    return ([decision] if decision else []) + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
+
+
+def _closed(signal: Signal, known: Known, positions: Mapping[str, Position]) -> list[Wish | Decision]:
+    "The wish to close what is held of an option, or why it cannot be."
+    contract, side = signal.contract, _side(signal)
+    held = positions[contract.key].qty if contract.key in positions else Decimal(0)
+    if held * side.sign >= 0:
+        return [Decision(contract.key, Verdict.REFUSED, "NOTHING_HELD", f"{held:f} of {contract} are held: nothing to close")]
+    quote = known.quotes.get(contract.key)
+    if quote is None or not (quote.ask if side is Side.BUY else quote.bid) > 0:
+        return [Decision(contract.key, Verdict.REFUSED, "NO_QUOTE", f"nobody {'offers' if side is Side.BUY else 'bids for'} {contract}: it stays as it is")]
+    return [Wish(contract, option_limit(quote, side), signal.reason, "", side=side, qty=abs(held), closes=True)]
+
+
+def _combined(
+    name: str, signals: Sequence[Signal], alive: Collection[str], known: Known, strategy: str, nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing
+) -> list[Wish | Decision]:
+    "The wishes for the legs of a combination, all of them or none, and why there are fewer than wished."
+    if lost := [s.contract.key for s in signals if s.signal_id not in alive]:
+        return [Decision(name, Verdict.REFUSED, "CONFLICT", f"another wish of {strategy} prevails for {', '.join(lost)}: none of its legs is traded")]
+    legs = [Leg(s.contract, _side(s), option_limit(known.quotes[s.contract.key], _side(s)), s.ratio) for s in signals]
+    free = 100 * known.coverable.get(signals[0].contract.symbol, 0)
+    count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, sizing, strategy)
+    wishes = [Wish(leg.contract, leg.limit_price, s.reason, "", side=leg.side, qty=Decimal(count * leg.ratio), combo=name, ratio=leg.ratio) for leg, s in zip(legs, signals, strict=True)]
+    return ([decision] if decision else []) + (wishes if count else [])
 
 # %% ../../nbs/desk/76_plan.ipynb #c021
 def shares_after(positions: Mapping[str, Position], orders: Sequence[Order]) -> dict[str, Decimal]:
@@ -225,10 +295,11 @@ def shares_after(positions: Mapping[str, Position], orders: Sequence[Order]) -> 
     return shares
 
 
-def known_after(plan: Plan, past: Past, positions: Mapping[str, Position]) -> Known:
-    "What an overlay knows: the shares that the book will hold once the plan's orders are filled."
-    spots = {symbol: float(price) for symbol, price in closing_prices(past).items()}
-    return Known(plan.session, past, spots, coverable_calls(shares_after(positions, plan.orders), positions))
+def known_after(plan: Plan, past: Past, positions: Mapping[str, Position], marks: Mapping[str, Decimal]) -> Known:
+    "What an overlay knows: the shares that the book will hold once the plan's orders are filled, and its options."
+    prices, shares = closing_prices(past), shares_after(positions, plan.orders)
+    return Known(plan.session, past, {s: float(p) for s, p in prices.items()}, coverable_calls(shares, positions), held={s: float(q) for s, q in shares.items()},
+                 options=options_held(positions, marks, prices, past.as_of, plan.session))
 
 
 def plan_overlay(
@@ -241,18 +312,18 @@ def plan_overlay(
     "The plan with the wishes of an overlay."
     signals, refused = overlay.signals(known)
     views, outcomes = coordinate(signals, plan.as_of)
-    said = {s.contract.key: s for s in signals}
-    timing, refs = overlay.timing, tuple(order.order_ref for order in plan.orders)
-    latest = None if timing.at_latest is None else session_open(plan.session) + timing.at_latest
-    wishes, sized = [], []
-    for contract in (v.contract for v in views):
-        signal = said[contract.key]
-        side = Side.BUY if signal.signal_type.direction > 0 else Side.SELL
-        limit = option_limit(known.quotes[contract.key], side)
-        qty, decision = planned_contracts(contract, side, limit, signal.contracts, plan.nav, positions or {}, settings.limits, settings.sizing)
-        sized += [decision] if decision else []
-        if qty != 0:
-            wishes.append(Wish(contract, limit, signal.reason, overlay.name, refs, latest, side, qty))
+    kept = [o.signal for o in outcomes if o.outcome == MERGED]
+    wishes, sized, book = [], [], (plan.nav, positions or {}, settings.limits, settings.sizing)
+    for signal in (s for s in kept if not s.combo):
+        said = _closed(signal, known, positions or {}) if signal.intent is not Intent.OPEN else _single(signal, known, *book)
+        wishes += [p for p in said if isinstance(p, Wish)]
+        sized += [p for p in said if isinstance(p, Decision)]
+    for name in dict.fromkeys(s.combo for s in signals if s.combo):
+        said = _combined(name, [s for s in signals if s.combo == name], {s.signal_id for s in kept}, known, overlay.name, *book)
+        wishes += [p for p in said if isinstance(p, Wish)]
+        sized += [p for p in said if isinstance(p, Decision)]
+    refs, latest = tuple(order.order_ref for order in plan.orders), overlay.timing.at_latest
+    when = {"strategy": overlay.name, "waits_for": refs, "at_latest": None if latest is None else session_open(plan.session) + latest}
+    wishes = sorted((replace(w, **when) for w in wishes), key=lambda w: w.contract.key)
     return replace(plan, signals=plan.signals + signals, outcomes=plan.outcomes + outcomes, views=plan.views + views,
                    decisions=(*plan.decisions, *refused, *sized), wishes=(*plan.wishes, *wishes))
-

@@ -13,9 +13,11 @@ __all__ = ['PICTURE_DPI', 'SHOWN_DAYS', 'RISK_ASSUMES', 'Fact', 'ZERO', 'Picture
 # %% ../../nbs/desk/85_report.ipynb #c002
 import warnings
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from calendar import month_abbr
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property, partial
 from html import escape
 
 import pandas as pd
@@ -24,14 +26,15 @@ from ..analytics.metrics import ShortHistory, metrics
 from ..show.fills import fill_price_frame, slippage_figure
 from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
 from ..show.performance import drawdown_figure, nav_figure
+from ..show.page import picture_html
 from ..show.risk import var_figure
-from ..show.style import png_bytes
+from ..show.style import for_phone, heat_color, png_bytes
 from ..show.text import dollars, percent, share, signed
 from ..book.ledger import balances_after, trial_balance
 from ..book.snapshots import external_flows, moved_by
 from ..core.books import Snapshot, Transaction, TransactionKind
 from ..show.fills import fills_frame, order_counts, orders_frame, refusals
-from ..show.tables import Table, table
+from ..show.tables import PHONE, Table, table
 from ..core.errors import CheckFailed
 from ..core.contracts import Right
 from ..core.intent import Verdict
@@ -46,24 +49,48 @@ from ..core.settings import account_mode
 PICTURE_DPI = 110
 
 # %% ../../nbs/desk/85_report.ipynb #c004
-@dataclass(frozen=True)
+def _sentence(figure) -> str:
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return " ".join(figure.get_suptitle().split()) or " ".join(texts) or "figure"
+
+
+@dataclass(frozen=True, repr=False)
 class Picture:
-    "A figure that a notebook shows and a report takes in, with the words for those who cannot see it."
-    figure: object  # a matplotlib figure
+    "A figure that a notebook shows and a report takes in, wide and for a phone, with the words for those who cannot see it."
+    draw: Callable[[], object]  # gives a matplotlib figure
+
+    @cached_property
+    def figure(self):
+        "The figure as a wide page shows it."
+        return self.draw()
 
     @property
     def alt(self) -> str:
         "The sentence over the figure, or in one that has nothing to show."
-        texts = [text.get_text() for axes in self.figure.axes for text in axes.texts]
-        return self.figure.get_suptitle() or " ".join(texts) or "figure"
+        return _sentence(self.figure)
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
 
     def png(self) -> bytes:
         "The picture; equal figures give equal bytes."
         return png_bytes(self.figure, dpi=PICTURE_DPI)
 
+    def phone_png(self) -> bytes:
+        "The picture as a phone shows it, as wide as its window and with letters as large as those of the text."
+        with for_phone():
+            return png_bytes(self.draw(), dpi=PICTURE_DPI)
+
+    def small_html(self) -> str:
+        "The figure as wide as a phone, on every screen."
+        with for_phone():
+            figure = self.draw()
+        return picture_html(figure, _sentence(figure))
+
     def _repr_html_(self) -> str:
-        data = b64encode(self.png()).decode()
-        return f'<img alt="{escape(self.alt, quote=True)}" style="display:block;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
+        wide, phone = (b64encode(png).decode() for png in (self.png(), self.phone_png()))
+        return (f'<picture><source media="(max-width:{PHONE}px)" srcset="data:image/png;base64,{phone}">'
+                f'<img alt="{escape(self.alt, quote=True)}" style="display:block;max-width:100%;height:auto" src="data:image/png;base64,{wide}"></picture>')
 
 # %% ../../nbs/desk/85_report.ipynb #c007
 def headline(day: Day) -> Table:
@@ -91,12 +118,12 @@ def performance(day: Day) -> pd.DataFrame:
 
 def nav_chart(day: Day) -> Picture:
     "Growth of the portfolio and of the S&P 500."
-    return Picture(nav_figure(performance(day)))
+    return Picture(partial(nav_figure, performance(day)))
 
 
 def drawdown_chart(day: Day) -> Picture:
     "Distance from the highest NAV so far."
-    return Picture(drawdown_figure(performance(day)))
+    return Picture(partial(drawdown_figure, performance(day)))
 
 # %% ../../nbs/desk/85_report.ipynb #c008
 SHOWN_DAYS = 20  # rows of the table of sessions
@@ -129,23 +156,36 @@ def measures_table(day: Day) -> Table:
 
 
 def months_table(day: Day) -> Table:
-    "Returns by calendar month; the first and the last may be parts of one, the sessions say so."
+    "Returns by calendar month and year, colored by their size; the first and the last may be parts of one, the sessions say so."
     grown = performance(day)
-    of_month = grown.index[1:].strftime("%Y-%m")
-    daily = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change()})
-    by_month = daily.iloc[1:].add(1).groupby(of_month)
-    returns, counts = by_month.prod().sub(1), by_month.size()
-    rows = [(month, f"{counts[month]}", *map(percent, row)) for month, row in zip(returns.index, returns.to_numpy(), strict=True)]
-    return table(pd.DataFrame(rows, columns=["month", "sessions", "portfolio", "S&P 500"]), "Returns by month; a first or last month may be a part of one")
+    daily = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change(fill_method=None)}).iloc[1:]
+    by_month = daily.add(1).groupby(daily.index.to_period("M"))
+    returns, counts = by_month.prod(min_count=1).sub(1), by_month.size().to_dict()
+    whole = daily.add(1).groupby(daily.index.year).prod(min_count=1).sub(1)
+    shown = sorted({month.month for month in returns.index})
+    rows = [(f"{year} {name}", *(_month_return(returns[name], year, month) for month in shown), whole.at[year, name]) for year in whole.index for name in daily.columns]
+    columns = ["return", *(month_abbr[month] for month in shown), "year"]
+    most = max((abs(x) for row in rows for x in row[1:-1] if x == x), default=0.0)
+    colors = {c: [heat_color(x, most) for x in values] for c, values in zip(columns[1:-1], list(zip(*rows))[1:-1])}
+    text = [(name, *("–" if x != x else percent(x) for x in numbers)) for name, *numbers in rows]
+    ends = ", ".join(f"{month:%b %Y} has {counts[month]} session{'s' * (counts[month] != 1)}" for month in sorted({min(counts), max(counts)}))
+    return table(pd.DataFrame(text, columns=columns), f"Returns by month; {ends}", colors=colors)
+
+
+def _month_return(returns: pd.Series, year: int, month: int) -> float:  # decimal; NaN: none
+    return float(returns.get(pd.Period(year=year, month=month, freq="M"), float("nan")))
 
 
 def sources_table(days: Sequence[Day]) -> Table:
-    "P&L of shares against options over the sessions of a run, commissions included; the parts sum to the P&L."
+    "P&L of shares against options, of the session and of all of the run, commissions included; the parts sum to the P&L."
     frames = [pnl_frame(d.snapshot) for d in days]
-    parts = {kind: sum((v for f in frames for v in f[kind]), Decimal(0)) for kind in ("shares", "options")}
-    total = sum((d.snapshot.day_pnl for d in days), Decimal(0))
-    rows = [(kind, signed(value, 2)) for kind, value in (parts | {"total": total}).items()]
-    return table(pd.DataFrame(rows, columns=["what earned it", "P&L"]), f"P&L of shares and options, {len(days)} sessions from {days[0].session}")
+    sums = {kind: [sum(f[kind], Decimal(0)) for f in frames] for kind in ("shares", "options", "total")}
+    columns = {f"session of {days[-1].session}": [signed(v[-1], 2) for v in sums.values()]}
+    if len(days) > 1:
+        columns[f"{len(days)} sessions"] = [signed(sum(v, Decimal(0)), 2) for v in sums.values()]
+    frame = pd.DataFrame({"what earned it": list(sums)} | columns)
+    since = f", sessions from {days[0].session}" if len(days) > 1 else ""
+    return table(frame, f"P&L of shares against options{since}")
 
 # %% ../../nbs/desk/85_report.ipynb #c014
 def plan_frame(day: Day) -> pd.DataFrame:
@@ -177,11 +217,12 @@ def rules_table(day: Day) -> Table:
 def calls_table(day: Day) -> Table:
     "The options that were planned."
     wishes = day.plan.wishes
+    quotes = f"quotes: {', '.join(sorted({day.plan.quotes_of(w.contract.symbol) for w in wishes}) or ['modelled'])}"
     if all(w.side is Side.SELL and w.contract.right is Right.CALL for w in wishes):
         rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in wishes]
-        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), "Covered calls, sent once the shares are held (quotes modelled)", "none")
+        return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), f"Covered calls, sent once the shares are held ({quotes})", "none")
     rows = [(w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", w.contract.key, f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
-    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), "Options, sent once the stock orders are done (quotes modelled)", "none")
+    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), f"Options, sent once the stock orders are done ({quotes})", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016
 def orders_table(day: Day) -> Table:
@@ -191,21 +232,22 @@ def orders_table(day: Day) -> Table:
 
 def fills_table(day: Day) -> Table:
     "Every execution of the day."
-    return table(fills_frame(day.fills, day.commissions), f"{len(day.fills)} fills", "no fill today")
+    quotes = {f.exec_id: day.plan.quotes_of(f.contract.symbol if f.contract.is_option else "") for f in day.fills}
+    return table(fills_frame(day.fills, day.commissions, quotes), f"{len(day.fills)} fills", "no fill today")
 
 
 def slippage_chart(day: Day) -> Picture:
     "Fill prices against the close before and the close of the day."
     before, after = ({s: from_float(p, stock_tick(p)) for s, p in row.items()} for _, row in day.closes.iterrows())
     marks = {p.contract.key: p.mark for p in day.snapshot.positions if p.qty}
-    return Picture(slippage_figure(fill_price_frame(day.orders, day.fills, before, after | marks)))
+    return Picture(partial(slippage_figure, fill_price_frame(day.orders, day.fills, before, after | marks)))
 
 # %% ../../nbs/desk/85_report.ipynb #c019
 def positions_table(day: Day) -> Table:
     "What is held at the close, what was closed today, and the total."
     s, held = day.snapshot, positions_frame(day.snapshot).drop(columns=["symbol"])
-    closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl) for p in s.positions if not p.qty]
-    total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl)]
+    closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl, None) for p in s.positions if not p.qty]
+    total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl, None)]
     frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *total], columns=held.columns)
     what = f"{len(held)} positions at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
     return table(frame, what, "nothing is held")
@@ -220,17 +262,17 @@ def expiries_table(day: Day) -> Table:
 
 def pnl_chart(day: Day) -> Picture:
     "Day P&L by symbol; the bars sum to the day P&L."
-    return Picture(pnl_figure(pnl_frame(day.snapshot)))
+    return Picture(partial(pnl_figure, pnl_frame(day.snapshot)))
 
 
 def weights_chart(day: Day, sector_cap: float | None = None) -> Picture:
     "Weights by contract and by sector."
-    return Picture(weights_figure(weights_frame(day.snapshot), sector_cap))
+    return Picture(partial(weights_figure, weights_frame(day.snapshot), sector_cap))
 
 
 def exposure_chart(day: Day) -> Picture:
     "Long, short, gross and net market value."
-    return Picture(exposure_figure(exposure_frame(day.snapshot)))
+    return Picture(partial(exposure_figure, exposure_frame(day.snapshot)))
 
 # %% ../../nbs/desk/85_report.ipynb #c022
 RISK_ASSUMES = (
@@ -241,7 +283,7 @@ RISK_ASSUMES = (
 
 def risk_chart(day: Day) -> Picture:
     "Tonight's book in each of the last 500 sessions."
-    return Picture(var_figure(day.risk.pnl, day.risk.var_95, day.risk.var_99, float(day.snapshot.nav)))
+    return Picture(partial(var_figure, day.risk.pnl, day.risk.var_95, day.risk.var_99, float(day.snapshot.nav)))
 
 
 def risk_table(day: Day) -> Table:
@@ -253,22 +295,38 @@ def risk_table(day: Day) -> Table:
 
 # %% ../../nbs/desk/85_report.ipynb #c024
 def greeks_table(day: Day) -> Table:
-    "Delta and vega by symbol: shares and what the options on them move like."
-    frame, s = greeks_frame(day.snapshot, day.risk), day.snapshot
-    options = frame["vol"].notna()
-    rows = []
+    "Greeks by symbol: shares and what the options on them move like."
+    frame, nav = greeks_frame(day.snapshot, day.risk), float(day.snapshot.nav)
+    options, rows, sums = frame["vol"].notna(), [], [0.0] * 4
     for symbol, part in frame.groupby("symbol"):
         shares, moved = part.loc[~options, "delta_shares"].sum(), part.loc[options, "delta_shares"].sum()
         days = part.loc[options, "days"]
-        net = (shares + moved) * day.risk.spots[symbol]
-        rows.append((symbol, f"{shares:,.0f}", f"{moved:,.0f}", f"{shares + moved:,.0f}", dollars(net), f"{net / float(s.nav):.1%}",
-                     f"{part['vega_point'].sum():+,.2f}", f"{days.min():.0f}" if len(days) else "–"))
-    columns = ["symbol", "shares held", "delta of options (shares)", "net delta (shares)", "net delta", "of NAV", "vega ($ a vol point)", "next expiry (days)"]
+        four = [(shares + moved) * day.risk.spots[symbol], *(part[name].sum() for name in ("dollar_gamma", "vega_point", "theta_day"))]
+        sums = [a + b for a, b in zip(sums, four)]
+        rows.append((symbol, f"{shares:,.0f}", f"{moved:,.0f}", f"{shares + moved:,.0f}", *_four(four, nav), f"{days.min():.0f}" if len(days) else "–"))
+    rows += [("total", "–", "–", "–", *_four(sums, nav), "–")] if rows else []
+    columns = ["symbol", "shares held", "delta of options (shares)", "net delta (shares)", "net delta", "of NAV", "gamma ($ delta per 1%)", "vega ($ a vol point)",
+               "theta ($ a day)", "next expiry (days)"]
     return table(pd.DataFrame(rows, columns=columns), "What the book moves like", "nothing is held")
 
 
+def _four(numbers: Sequence[float], nav: float) -> tuple[str, ...]:
+    "Dollar delta with its share of NAV, gamma, vega and theta in words."
+    delta, gamma, vega, theta = numbers
+    return dollars(delta), f"{delta / nav:.1%}", dollars(gamma), f"{vega:+,.2f}", f"{theta:+,.2f}"
+
+
+
+
 def vol_note(day: Day, history: History) -> str:
-    "Where the vols of the simulated gateway's option quotes come from on this day."
+    "Where the option quotes of this day come from."
+    given = [f"Option quotes of {symbol}: {said}." for symbol, said in day.plan.quoted if symbol]
+    return " ".join([*given, _other_quotes(day, history)])
+
+
+def _other_quotes(day: Day, history: History) -> str:
+    if day.plan.quotes_of("") == "live":
+        return "Option quotes: the broker's own."
     vix = history.vix_at(day.plan.as_of)
     if vix == vix:
         return f"Option quotes of the simulated gateway: Black-Scholes; VIX {vix:.2f} at the previous close, scaled by each stock's realized vol over the index's."

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
 from html import escape
@@ -25,7 +24,7 @@ from ..core.errors import InputError
 from otsport.show.positions import (
     CURVES, PayoffCurve, payoff_figure, payoff_pane, payoff_table, positions_risk_table, stress_figure, stress_pane, stress_sentence, underlyings_table,
 )
-from ..show.style import png_bytes
+from ..show.page import picture_html, side_by_side
 from ..show.text import dollars, signed
 
 # %% auto #0
@@ -94,23 +93,12 @@ def payoff_curve(v: Valued, name: str) -> PayoffCurve:
     return PayoffCurve(name, spot, min(days, default=None), spots, payoff(legs, spots, **model), today, end, basis)
 
 # %% ../../nbs/desk/86_risk.ipynb #c012
-def _picture(figure, words: str) -> str:
-    "A figure as HTML that fits a phone, with words for those who cannot see it."
-    data = b64encode(png_bytes(figure, dpi=110)).decode()
-    return f'<img alt="{escape(words, quote=True)}" style="width:400px;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
-
-
 def _prices(found: Sequence[float]) -> str:
     return ", ".join(f"{x:,.2f}" for x in found) or "none"
 
 
 def _most(x: float) -> str:
     return "unlimited" if math.isinf(x) else dollars(x)
-
-
-def _side_by_side(pictures: Sequence[str]) -> str:
-    "Pictures in a row, below each other where there is no room."
-    return f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0">{"".join(pictures)}</div>'
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,6 +111,7 @@ class PositionRisk:
     tail: BookTail | None  # value at risk and shortfall, losses positive; None: no past was given
     notes: tuple[str, ...]  # what the numbers assume, and what is missing
     valued: Valued = field(repr=False)
+    given: Mapping[str, object] = field(repr=False)  # what it was made from, positions apart: with a trade it is made again
 
     def stress(self, spots: object = SPOTS, vols: object = VOLS, days: object = DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
         "P&L on a grid of shifts, every position priced again: see `analytics.stress.stress`."
@@ -173,9 +162,9 @@ class PositionRisk:
         if len(self.by_underlying) > 1:
             parts.append(underlyings_table(self.by_underlying).html)
         parts += [f"<p>{escape(self._tail_line())}</p>", f"<p><b>{escape(stress_sentence(grid))}</b></p>",
-                  _side_by_side([_picture(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
+                  side_by_side([picture_html(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
         if curves:
-            parts += [payoff_table(curves).html, _side_by_side([_picture(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
+            parts += [payoff_table(curves).html, side_by_side([picture_html(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
         return "".join(parts) + "".join(f"<p>{escape(n)}</p>" for n in self.notes)
 
 # %% ../../nbs/desk/86_risk.ipynb #c014
@@ -216,10 +205,11 @@ def risk(
     if returns is not None and prices is not None:
         raise InputError("returns and prices are both given: give one of them")
     legs, unused = held_legs(positions)
-    v = valued(legs, instant_of(as_of), _spots(spot, prices, legs), vol, rate, div_yield, style_of(style))
+    given = {"spot": spot, "as_of": instant_of(as_of), "vol": vol, "rate": rate, "div_yield": div_yield, "style": style_of(style), "returns": returns, "prices": prices, "levels": levels}
+    v = valued(legs, given["as_of"], _spots(spot, prices, legs), vol, rate, div_yield, given["style"])
     tail, more = (None, "") if returns is None and prices is None else historical_tail(v, returns, prices, levels)
     frame = position_frame(v)
-    return PositionRisk(instant_of(as_of), frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, _notes(v, unused, {"rate": rate}, more), v)
+    return PositionRisk(given["as_of"], frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, _notes(v, unused, {"rate": rate}, more), v, given)
 
 
 def _spots(spot: object, prices: object, legs: Sequence) -> object:

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.constraints import WeightCap, free_shares, leaving_cash, open_qty, opening_sales, put_value, secured_cash
+from ..core.constraints import Cover, WeightCap, cover, free_shares, leaving_cash, open_qty, secured_cash
 from ..core.contracts import NAN, Quote, Right
 from ..core.errors import AccountNotServed
 from ..core.intent import Decision, Verdict
@@ -43,10 +43,10 @@ class Reason(StrEnum):
     DELAYED_QUOTE = "DELAYED_QUOTE"  # a market order on delayed or frozen prices
     OFF_TICK = "OFF_TICK"  # a limit that the exchange does not take
     PRICE_COLLAR = "PRICE_COLLAR"  # a limit far through the market
-    UNCOVERED = "UNCOVERED"  # a call sold without shares that are free to cover it
-    PLEDGED = "PLEDGED"  # shares sold that cover a short call or are being sold already
+    UNCOVERED = "UNCOVERED"  # a call sold without a long call or free shares to cover it
+    PLEDGED = "PLEDGED"  # shares or a long option sold that cover a short one, or shares that are being sold already
     NO_SHORT = "NO_SHORT"  # more shares sold than are held
-    UNSECURED = "UNSECURED"  # a put sold without the cash to pay for its shares, or a buy with that cash
+    UNSECURED = "UNSECURED"  # an option sold without the cash that it needs, or a buy with that cash
     NO_CASH = "NO_CASH"  # a buy that costs more than the cash that is free: the book would borrow
     ORDER_VALUE = "ORDER_VALUE"  # dollars
     ORDER_WEIGHT = "ORDER_WEIGHT"  # fraction of NAV
@@ -144,7 +144,8 @@ def check_quote(order: Order, at: Circumstances) -> Decision | None:
     quote, limit = at.quote, at.limits.max_quote_age_seconds
     if quote is None or quote.contract != order.contract:
         return _refuse(order, Reason.NO_QUOTE, f"no quote of {order.contract}" + (f", only one of {quote.contract}" if quote else ""))
-    if not (quote.bid > 0 and quote.ask > 0):
+    bids = quote.bid > 0 or quote.bid == 0 and order.contract.is_option and order.side is Side.BUY  # a worthless option can be bought back
+    if not (bids and quote.ask > 0):
         return _refuse(order, Reason.NO_QUOTE, f"the quote of {order.contract} is one-sided: bid {quote.bid}, ask {quote.ask}")
     if quote.bid > quote.ask:
         return _refuse(order, Reason.CROSSED_QUOTE, f"the quote of {order.contract} is crossed: bid {quote.bid} above ask {quote.ask}", quote.bid, quote.ask)
@@ -164,7 +165,7 @@ def check_price(order: Order, at: Circumstances) -> Decision | None:
     if not on_tick(contract, order.limit_price):
         tick = tick_of(contract, order.limit_price)
         return _refuse(order, Reason.OFF_TICK, f"{order.limit_price} is no multiple of {tick} dollars, the tick of {contract} there", limit, float(tick))
-    mid = at.quote.mid
+    mid = at.quote.mid if at.quote.bid > 0 else at.quote.ask / 2
     room = max(OPTION_COLLAR * mid, MIN_COLLAR) if contract.is_option else STOCK_COLLAR * mid
     bound = mid + order.side.sign * room
     if order.side.sign * (limit - bound) <= 0:
@@ -181,23 +182,36 @@ def _opening(order: Order, at: Circumstances) -> Decimal:
 
 
 def check_cover(order: Order, at: Circumstances) -> Decision | None:
-    "Refuse a call without free shares, shares that are bound or not held, a put without its cash, and a buy without free cash."
+    "Refuse an option without its cover, shares that are bound or not held, and a buy without free cash."
     if order.side is Side.BUY:
         return _check_purchase(order, at)
-    match order.contract.right:
-        case Right.CALL:
-            return _check_call(order, _opening(order, at), at)
-        case Right.PUT:
-            return _check_put(order, _opening(order, at), at)
-    return _check_shares(order, at)
+    return _check_option_sale(order, at) if order.contract.is_option else _check_shares(order, at)
 
 
-def _check_call(order: Order, opening: Decimal, at: Circumstances) -> Decision | None:
-    symbol, needed = order.contract.symbol, opening * order.contract.shares
-    free = free_shares(at.positions, at.working(order)).get(symbol, Decimal(0))
-    if needed <= max(free, Decimal(0)):
-        return None
-    return _refuse(order, Reason.UNCOVERED, f"{opening:f} calls need {needed:,f} shares of {symbol}, {max(free, Decimal(0)):,f} are free", float(needed), float(free))
+def _check_option_sale(order: Order, at: Circumstances) -> Decision | None:
+    "What its fill would leave short needs shares and cash that are free."
+    working, symbol, opening = at.working(order), order.contract.symbol, _opening(order, at)
+    now, after = cover(at.positions, working), _cover_after(order, at)
+    if (shares := after.shares.get(symbol, Decimal(0)) - now.shares.get(symbol, Decimal(0))) > 0:
+        free = max(free_shares(at.positions, working).get(symbol, Decimal(0)), Decimal(0))
+        if shares > free or not opening:
+            reason, what = (Reason.UNCOVERED, f"{opening:f} calls need") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover calls that are sold, buy those back first: they would need")
+            return _refuse(order, reason, f"{what} {shares:,f} shares of {symbol}, {free:,f} are free", float(shares), float(free))
+    if (cash := after.cash - now.cash) > 0:
+        leaving = leaving_cash(working)
+        if leaving is None:
+            return _refuse(order, Reason.UNSECURED, "a buy at market is open, whose cost is not known: wait until it is done, then sell the option")
+        free = max(at.cash - now.cash - leaving, Decimal(0))
+        if cash > free or not opening:
+            kind = "calls" if order.contract.right is Right.CALL else "puts"
+            reason, what = (Reason.UNSECURED, f"{opening:f} {kind} may cost") if opening else (Reason.PLEDGED, f"{order.qty:f} {order.contract} cover {kind} that are sold, buy those back first: they would need")
+            return _refuse(order, reason, f"{what} {cash:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free", float(cash), float(free))
+    return None
+
+
+def _cover_after(order: Order, at: Circumstances) -> Cover:
+    "What short options would need once the sale has filled, should every other open sale fill as well."
+    return cover(at.positions, [*at.working(order), OrderRecord(order, at.now.date(), OrderState.SENT)])
 
 
 def _check_shares(order: Order, at: Circumstances) -> Decision | None:
@@ -213,17 +227,15 @@ def _check_shares(order: Order, at: Circumstances) -> Decision | None:
 
 
 def _check_purchase(order: Order, at: Circumstances) -> Decision | None:
-    "What is bought to close a short position is always let through; nothing is paid with the cash of puts, or with borrowed cash unless `max_gross` allows it."
+    "What is bought to close a short position is always let through; nothing is paid with the cash of short options, or with borrowed cash unless `max_gross` allows it."
     held = at.positions[order.contract.key].qty if order.contract.key in at.positions else Decimal(0)
-    opening, secured = order.qty - min(max(-held, Decimal(0)), order.qty), secured_cash(at.positions)
-    puts_leave = any(contract.right is Right.PUT for contract in opening_sales(at.working(order), at.positions))
-    borrows = at.limits.max_gross > 1
-    if not opening or borrows and not (secured or puts_leave):
+    opening, secured = order.qty - min(max(-held, Decimal(0)), order.qty), secured_cash(at.positions, at.working(order))
+    if not opening or at.limits.max_gross > 1 and not secured:
         return None
     reason, others = Reason.NO_CASH, "the others pay for orders that are open; buy less"
-    if secured or puts_leave:
-        reason, others = Reason.UNSECURED, "the others secure puts that are sold, or pay for orders that are open"
-    leaving = leaving_cash(at.working(order), at.positions)
+    if secured:
+        reason, others = Reason.UNSECURED, "the others secure options that are sold, or pay for orders that are open"
+    leaving = leaving_cash(at.working(order))
     if leaving is None:
         return _refuse(order, reason, "a buy at market is open, whose cost is not known: wait until it is done, then send this one")
     price = order.limit_price if order.limit_price is not None else Decimal(repr(float(at.quote.ask)))
@@ -232,29 +244,23 @@ def _check_purchase(order: Order, at: Circumstances) -> Decision | None:
         return None
     return _refuse(order, reason, f"{order} may cost {needed:,.2f} dollars, {free:,.2f} of {at.cash:,.2f} are free: {others}", float(needed), float(free))
 
-
-def _check_put(order: Order, opening: Decimal, at: Circumstances) -> Decision | None:
-    leaving = leaving_cash(at.working(order), at.positions)
-    if leaving is None and opening:
-        return _refuse(order, Reason.UNSECURED, "a buy at market is open, whose cost is not known: wait until it is done, then sell the put")
-    needed = put_value(order.contract, opening)
-    free = at.cash - secured_cash(at.positions) - (leaving or 0)
-    if needed <= max(free, Decimal(0)):
-        return None
-    return _refuse(order, Reason.UNSECURED, f"{opening:f} puts may cost {needed:,.2f} dollars, {max(free, Decimal(0)):,.2f} of {at.cash:,.2f} are free", float(needed), float(free))
-
 # %% ../../nbs/execution/51_gate.ipynb #c026
 def order_value(order: Order, at: Circumstances) -> Decimal:
-    "Dollars that the order may move, positive; the strike value of puts that are sold to open."
+    "Dollars that the order may move, positive; of an option that is sold at least the cash that it needs."
     touch = Decimal(repr(float(at.quote.ask if order.side is Side.BUY else at.quote.bid)))
     if order.limit_price is None:
         price = touch
     else:
         price = order.limit_price if order.side is Side.BUY else max(order.limit_price, touch)
     value = order.qty * price * order.contract.multiplier
-    if order.contract.right is Right.PUT and order.side is Side.SELL:
-        return max(value, put_value(order.contract, _opening(order, at)))
-    return value
+    return max(value, _cash_bound(order, at))
+
+
+def _cash_bound(order: Order, at: Circumstances) -> Decimal:
+    "Dollars that short options would need beyond what they need now, once a sale of options has filled."
+    if not order.contract.is_option or order.side is Side.BUY:
+        return Decimal(0)
+    return _cover_after(order, at).cash - cover(at.positions, at.working(order)).cash
 
 
 def check_size(order: Order, at: Circumstances) -> Decision | None:
@@ -271,10 +277,8 @@ def check_size(order: Order, at: Circumstances) -> Decision | None:
 
 
 def _adds(order: Order, at: Circumstances) -> bool:
-    "Whether the order makes its symbol weigh more: shares bought, puts sold to open."
-    if order.contract.right is Right.PUT:
-        return order.side is Side.SELL and _opening(order, at) > 0
-    return not order.contract.is_option and order.side is Side.BUY
+    "Whether the order makes its symbol weigh more: shares bought, options sold that need cash."
+    return _cash_bound(order, at) > 0 if order.contract.is_option else order.side is Side.BUY
 
 
 def _check_caps(order: Order, weight: float, at: Circumstances) -> Decision | None:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKET_BUY_MARGIN', 'LONG_STOCK', 'SHORT_STOCK', 'NAKED', 'NAKED_LEAST', 'Book', 'State', 'move', 'apply',
-           'PortfolioLine', 'portfolio_line', 'still_to_sell', 'short_after', 'secured', 'uncovered', 'buy_cost',
-           'put_release', 'reserved', 'funds_refusal', 'naked_requirement', 'uncovered_shorts', 'requirements']
+           'PortfolioLine', 'portfolio_line', 'still_to_sell', 'short_after', 'options_after', 'secured', 'uncovered',
+           'buy_cost', 'released', 'reserved', 'funds_refusal', 'naked_requirement', 'uncovered_shorts', 'requirements']
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c002
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
+from ..core.constraints import cover_of
 from ..core.contracts import Contract, Right, stock
 from ..core.orders import Side
 from ..core.units import CENT
@@ -163,21 +164,23 @@ def still_to_sell(state: State, account: str) -> dict[Contract, Decimal]:
 # %% ../../nbs/gateway/64_accounts.ipynb #c020
 def short_after(book: Book, selling: dict[Contract, Decimal]) -> dict[Contract, Decimal]:
     "Option contracts that are short once all the sells are filled, by contract."
-    contracts = [c for c in {**book.qty, **selling} if c.is_option]
-    shorts = {c: selling.get(c, Decimal(0)) - book.qty.get(c, Decimal(0)) for c in contracts}
-    return {c: qty for c, qty in shorts.items() if qty > 0}
+    return {c: -qty for c, qty in options_after(book, selling).items() if qty < 0}
 
 
-def secured(shorts: dict[Contract, Decimal]) -> Decimal:
-    "Cash that secures the short puts, dollars."
-    return sum((c.strike * c.multiplier * qty for c, qty in shorts.items() if c.right is Right.PUT), Decimal(0))
+def options_after(book: Book, selling: dict[Contract, Decimal]) -> dict[Contract, Decimal]:
+    "Option contracts held once all the sells are filled, signed, by contract."
+    contracts = dict.fromkeys(c for c in (*book.qty, *selling) if c.is_option)
+    return {c: book.qty.get(c, Decimal(0)) - selling.get(c, Decimal(0)) for c in contracts}
+
+
+def secured(book: Book, selling: dict[Contract, Decimal]) -> Decimal:
+    "Cash that secures the short options once all the sells are filled, dollars."
+    return cover_of(options_after(book, selling)).cash
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c021
 def uncovered(book: Book, selling: dict[Contract, Decimal], symbol: str) -> Decimal:
     "Shares that are missing to deliver every sell and every short call of a symbol; negative when some are free."
-    calls = sum(
-        (qty * c.shares for c, qty in short_after(book, selling).items() if c.symbol == symbol and c.right is Right.CALL), Decimal(0)
-    )
+    calls = cover_of(options_after(book, selling)).shares.get(symbol, Decimal(0))
     shares = stock(symbol)
     return calls + selling.get(shares, Decimal(0)) - book.qty.get(shares, Decimal(0))
 
@@ -192,12 +195,11 @@ def buy_cost(ticket: Ticket, filled: Decimal, value: Decimal, fees: Decimal, ask
     return rest + commission_due(ticket.contract, ticket.qty, value + rest) - fees
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c026
-def put_release(book: Book, ticket: Ticket, qty: Decimal) -> Decimal:
-    "Cash security that `qty` of a buy sets free by closing short puts, dollars."
-    contract, held = ticket.contract, book.qty.get(ticket.contract, Decimal(0))
-    if contract.right is not Right.PUT or held >= 0:
+def released(book: Book, selling: dict[Contract, Decimal], ticket: Ticket, qty: Decimal) -> Decimal:
+    "Cash security that `qty` of a buy sets free by closing or covering short options, dollars."
+    if not ticket.contract.is_option:
         return Decimal(0)
-    return min(qty, -held) * contract.strike * contract.multiplier
+    return secured(book, selling) - secured(book, {**selling, ticket.contract: selling.get(ticket.contract, Decimal(0)) - qty})
 
 # %% ../../nbs/gateway/64_accounts.ipynb #c027
 def reserved(state: State, account: str, ask: Callable[[Contract], Decimal]) -> Decimal:
@@ -218,25 +220,26 @@ def funds_refusal(
     filled = state.orders[perm_id].filled if perm_id else Decimal(0)
     selling = still_to_sell(rest, ticket.account)
     if ticket.side is Side.SELL:
+        before = secured(book, selling)
         selling[ticket.contract] = selling.get(ticket.contract, Decimal(0)) + ticket.qty - filled
         missing = uncovered(book, selling, ticket.contract.symbol)
         if missing > 0 and ticket.contract.right is not Right.PUT:
-            what = "a call is sold only against shares held" if ticket.contract.is_option else "stock is not sold short"
+            what = "a call is sold only against shares held or a call that covers it" if ticket.contract.is_option else "stock is not sold short"
             return (
                 201,
                 f"Order rejected - {missing:f} shares of {ticket.contract.symbol} are missing to cover this and the working orders: {what}",
             )
-        if ticket.contract.right is not Right.PUT:
+        if secured(book, selling) <= before:
             return None
-    free = book.cash - reserved(rest, ticket.account, ask) - secured(short_after(book, selling))
+    free = book.cash - reserved(rest, ticket.account, ask) - secured(book, selling)
     if ticket.side is Side.BUY:
         value, fees = state.paid.get(perm_id, (Decimal(0), Decimal(0)))
-        free += put_release(book, ticket, ticket.qty - filled) - buy_cost(ticket, filled, value, fees, ask(ticket.contract))
+        free += released(book, selling, ticket, ticket.qty - filled) - buy_cost(ticket, filled, value, fees, ask(ticket.contract))
     if free < 0:
         return (
             201,
             f"Order rejected - insufficient funds: {-free:.2f} dollars are missing "
-            f"(cash {book.cash:.2f}, working buys and short puts counted)",
+            f"(cash {book.cash:.2f}, working buys and short options counted)",
         )
     return None
 

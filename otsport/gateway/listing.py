@@ -75,13 +75,16 @@ def option_of(chain: OptionChain, expiry: date, strike: Decimal, right: Right) -
 
 def in_chain(chain: OptionChain, contract: Contract) -> bool:
     "Whether the chain has this option."
+    if chain.listed:
+        return contract in chain.listed
     there = contract.symbol == chain.symbol and contract.expiry in chain.expiries and contract.strike in chain.strikes
     return there and contract == option_of(chain, contract.expiry, contract.strike, contract.right)
 
 
 def every_contract(symbol: str, chains: Iterable[OptionChain]) -> list[Contract]:
     "The stock and every option of its chains, in order."
-    return [stock(symbol), *(option_of(c, e, k, r) for c in chains for e in c.expiries for k in c.strikes for r in Right)]
+    options = (option_of(c, e, k, r) for c in chains for e in c.expiries for k in c.strikes for r in Right if not c.listed or option_of(c, e, k, r) in c.listed)
+    return [stock(symbol), *options]
 
 # %% ../../nbs/gateway/66_listing.ipynb #c013
 def with_held(chain: OptionChain, books: Iterable[Book]) -> OptionChain:
@@ -89,4 +92,5 @@ def with_held(chain: OptionChain, books: Iterable[Book]) -> OptionChain:
     options = [c for book in books for c in book.qty if c.is_option and c.symbol == chain.symbol]
     held = [c for c in options if c == option_of(chain, c.expiry, c.strike, c.right)]
     expiries, strikes = {*chain.expiries, *(c.expiry for c in held)}, {*chain.strikes, *(c.strike for c in held)}
-    return replace(chain, expiries=tuple(sorted(expiries)), strikes=tuple(sorted(strikes)))
+    listed = {*chain.listed, *held} if chain.listed or not chain.strikes else ()
+    return replace(chain, expiries=tuple(sorted(expiries)), strikes=tuple(sorted(strikes)), listed=frozenset(listed))

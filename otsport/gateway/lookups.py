@@ -216,6 +216,8 @@ def greek_lines(version: int, req_id: int, exchange: Exchange, contract: Contrac
     if not contract.is_option or not hasattr(exchange.market, "option_model"):
         return {}
     m = exchange.market.option_model(contract, exchange.session, exchange.step)
+    if m is None:  # given quotes that hold no vol
+        return {}
     return {
         13: encode(
             version,
@@ -254,6 +256,8 @@ def interest_lines(version: int, req_id: int, exchange: Exchange, contract: Cont
     if not contract.is_option or not hasattr(exchange.market, "open_interest"):
         return {}
     held, own = exchange.market.open_interest(contract, exchange.session), 27 if contract.right is Right.CALL else 28
+    if held is None:
+        return {}
     return {kind: encode(version, "tickSize", reqId=req_id, tickType=kind, size=held if kind == own else 0) for kind in (27, 28)}
 
 # %% ../../nbs/gateway/69_lookups.ipynb #c023

@@ -7,7 +7,7 @@ __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE
            'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'session_steps',
            'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes', 'strike_grid',
            'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes', 'session_model',
-           'OptionSheet', 'listed_options', 'OptionModel', 'Market']
+           'OptionSheet', 'listed_options', 'OptionModel', 'option_numbers', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -232,6 +232,12 @@ class OptionModel:
     spot: float
 
 
+def option_numbers(vol: float, price: float, delta: float, vega: float, tau: float, spot: float) -> OptionModel:
+    "The model of an option without rate and dividend; gamma and theta are 0 at expiry."
+    gamma = vega / (spot**2 * vol * tau) if tau > 0 else 0.0
+    return OptionModel(vol, price, delta, gamma, vega, -(vol**2) * spot**2 * gamma / 2 / DAYS_PER_YEAR, spot)
+
+
 class Market:
     "A replay of real closes with a modelled path, modelled quotes and modelled options between them."
 
@@ -295,10 +301,8 @@ class Market:
 
     def option_model(self, contract: Contract, day: date, step: int) -> OptionModel:
         "Volatility, value and Greeks behind an option quote; gamma and theta are 0 at expiry."
-        sheet, (value, delta, vega, tau, _, _), row, spot = self._priced(contract, self.model(day), step)
-        gamma = vega[row] / (spot**2 * sheet.vol * tau[row]) if tau[row] > 0 else 0.0
-        theta = -(sheet.vol**2) * spot**2 * gamma / 2 / DAYS_PER_YEAR
-        return OptionModel(sheet.vol, float(value[row]), float(delta[row]), float(gamma), float(vega[row]), float(theta), spot)
+        sheet, columns, row, spot = self._priced(contract, self.model(day), step)
+        return option_numbers(sheet.vol, *(float(column[row]) for column in columns[:4]), spot)
 
     def _place(self, symbol: str) -> int:
         if symbol not in self._places:

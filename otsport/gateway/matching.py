@@ -9,14 +9,15 @@ __all__ = ['form_refusal', 'touch', 'marketable', 'affordable', 'fill_events', '
 # %% ../../nbs/gateway/65_matching.ipynb #c002
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
+from ..core.calendars import expiry_session
 from ..core.contracts import Contract, Quote, Right
 from ..core.orders import OrderType, Side
 from ..core.units import CENT, from_float, to_tick
 from ..core.venues import commission_due, tick_of
-from .accounts import Book, State, move, put_release, secured, short_after, still_to_sell, uncovered
+from .accounts import Book, State, move, released, secured, still_to_sell, uncovered
 from .journal import CommissionNote, Event, Execution, OptionExpiry, OrderUpdate, Ticket
 
 # %% ../../nbs/gateway/65_matching.ipynb #c005
@@ -44,11 +45,10 @@ def form_refusal(ticket: Ticket, accounts: tuple[str, ...], listed: bool) -> tup
 
 # %% ../../nbs/gateway/65_matching.ipynb #c008
 def touch(quote: Quote, side: Side) -> tuple[Decimal, Decimal]:
-    "Price and displayed size that an order of this side meets; size 0 when that side is empty."
-    price, size = (quote.ask, quote.ask_size) if side is Side.BUY else (quote.bid, quote.bid_size)
-    if not (price > 0 and size > 0):
-        return Decimal(0), Decimal(0)
-    return from_float(price, tick_of(quote.contract, price)), Decimal(int(size))
+    "Price and displayed size that an order of this side meets; size 0 when that side is empty. A price between two ticks is met at the worse one."
+    price, size, worse = (quote.ask, quote.ask_size, "up") if side is Side.BUY else (quote.bid, quote.bid_size, "down")
+    met = from_float(round(price, 6), tick_of(quote.contract, price), worse) if price > 0 and size > 0 else Decimal(0)
+    return (met, Decimal(int(size))) if met > 0 else (Decimal(0), Decimal(0))
 
 
 def marketable(ticket: Ticket, price: Decimal) -> bool:
@@ -62,12 +62,13 @@ def affordable(state: State, update: OrderUpdate, qty: Decimal, price: Decimal) 
     "How much of a buy of `qty` at `price` the cash really pays for, commission included; whole units."
     ticket, book = update.ticket, state.books[update.ticket.account]
     value, fees = state.paid.get(update.perm_id, (Decimal(0), Decimal(0)))
-    free = book.cash - secured(short_after(book, still_to_sell(state, ticket.account)))
+    selling = still_to_sell(state, ticket.account)
+    free = book.cash - secured(book, selling)
 
     def lacks(units: Decimal) -> Decimal:
         cost = units * price * ticket.contract.multiplier
         fee = commission_due(ticket.contract, update.filled + units, value + cost) - fees
-        return cost + fee - put_release(book, ticket, units) - free
+        return cost + fee - released(book, selling, ticket, units) - free
 
     while qty > 0 and (missing := lacks(qty)) > 0:
         qty -= max(Decimal(1), missing // (price * ticket.contract.multiplier))
@@ -157,15 +158,20 @@ def option_expiry(account: str, contract: Contract, qty: Decimal, official_close
     return OptionExpiry(account, contract, qty, outcome, official_close, sign * qty * contract.shares, cash, now)
 
 # %% ../../nbs/gateway/65_matching.ipynb #c020
+def _ends(contract: Contract, session: date) -> bool:
+    "Whether a session is the last of an option, or later; until 2015 options were dated on the Saturday after it."
+    return contract.expiry <= session or (contract.expiry.weekday() == 5 and expiry_session(contract.expiry) <= session)
+
+
 def close_events(state: State, official_close: Callable[[str], Decimal], now: datetime) -> Iterator[Event]:
     "Orders and options that end at the close of the present session."
     for perm_id in tuple(state.working):
         update = state.orders[perm_id]
-        over = update.ticket.contract.expiry is not None and update.ticket.contract.expiry <= state.session
+        over = update.ticket.contract.is_option and _ends(update.ticket.contract, state.session)
         if update.ticket.tif == "DAY" or over:
             reason = "the contract expired" if over else "expired at the end of the session"
             yield replace(update, status="Cancelled", ts=now, code=202, message=f"Order Canceled - reason: {reason}")
     for account in sorted(state.books):
-        expiring = [c for c in state.books[account].qty if c.is_option and c.expiry <= state.session]
+        expiring = [c for c in state.books[account].qty if c.is_option and _ends(c, state.session)]
         for contract in sorted(expiring, key=str):
             yield option_expiry(account, contract, state.books[account].qty[contract], official_close(contract.symbol), now)

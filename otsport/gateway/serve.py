@@ -13,11 +13,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from ipaddress import ip_address
 
 from ..core.errors import InputError
+from ..data.chain_history import OLDEST, ChainHistory
 from ..data.market import History
 from .exchange import Exchange
 from .sockets import listen, serve
@@ -59,15 +60,18 @@ def until_stopped() -> Iterator[None]:
             signal.signal(number, handler)
 
 # %% ../../nbs/gateway/73_serve.ipynb #c009
-def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: str = "simulated", prices: History | None = None) -> Exchange:
-    "The exchange on these prices (None: the bundled ones), with its journal in the state folder."
+def open_exchange(session: date, accounts: dict[str, Decimal], seed: int, name: str = "simulated", prices: History | None = None, options: ChainHistory | None = None,
+                  oldest: timedelta = OLDEST) -> Exchange:
+    "The exchange on these prices (None: the bundled ones) and option quotes (None: modelled ones), with its journal in the state folder."
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise InputError(f"{name[:40]!r} is no name of a journal: give up to 64 letters, digits, - and _")
     from otsport.core.settings import home
     from otsport.data.samples import history
+    from otsport.gateway.given import GivenMarket
     from otsport.gateway.market import Market
 
-    return Exchange(Market(prices or history(), seed), accounts, session, home() / "gateway" / f"{name}.jsonl")
+    market = Market(prices or history(), seed) if options is None else GivenMarket(prices or history(), seed, options, oldest)
+    return Exchange(market, accounts, session, home() / "gateway" / f"{name}.jsonl")
 
 # %% ../../nbs/gateway/73_serve.ipynb #c010
 async def run_server(exchange: Exchange, listener: socket.socket, clock: str, seconds_per_step: float) -> None:
@@ -81,10 +85,11 @@ async def run_server(exchange: Exchange, listener: socket.socket, clock: str, se
     server = await serve(exchange, clock=clock, seconds_per_step=seconds_per_step, listener=listener)
     if warning := exposure(server.host, server.port):
         print(warning, file=sys.stderr, flush=True)
+    given = getattr(exchange.market, "given_symbols", ())
     pace = f"{clock} clock" if clock == "heartbeat" else f"paced clock, {seconds_per_step:g} s a step"
     print(
         f"simulated gateway ready on {server.host}:{server.port}, session {exchange.session}, accounts {', '.join(exchange.accounts)}, "
-        f"{pace}; real closes, modelled quotes", flush=True,
+        f"{pace}; real closes, modelled quotes{f', given ones of the options on {chr(44).join(given)}' if given else ''}", flush=True,
     )
     await done.wait()
     server.close()
@@ -101,10 +106,12 @@ def run_gateway(
     host: str = "127.0.0.1",
     name: str = "simulated",  # of the journal
     prices: History | None = None,  # None: the bundled ones
+    options: ChainHistory | None = None,  # given quotes of options; None: modelled ones
+    oldest: timedelta = OLDEST,  # a given quote holds so long
 ) -> None:
     "Run the simulated gateway until it is stopped."
     with until_stopped(), listen(host, port) as listener:  # first of all: a busy port is said at once, before the journal is touched
-        exchange = open_exchange(session, accounts, seed, name, prices)
+        exchange = open_exchange(session, accounts, seed, name, prices, options, oldest)
         try:
             asyncio.run(run_server(exchange, listener, clock, seconds_per_step))
         finally:

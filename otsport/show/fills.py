@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.orders import Fill, OrderRecord, OrderState
-from .style import LOSS, OURS, axes, dollar_ticks, headline, nothing, styled, unit_ticks
+from .style import LOSS, OURS, axes, dollar_ticks, headline, legend_below, nothing, styled, unit_ticks
 from .text import new_york
 
 # %% ../../nbs/show/65_fills.ipynb #c005
@@ -39,13 +39,18 @@ def orders_frame(
     return pd.DataFrame(rows, columns=columns).set_index("order_ref")
 
 # %% ../../nbs/show/65_fills.ipynb #c008
-def fills_frame(fills: Sequence[Fill], commissions: Mapping[str, Decimal]) -> pd.DataFrame:
+def fills_frame(
+    fills: Sequence[Fill],
+    commissions: Mapping[str, Decimal],  # dollars, by execution id
+    quotes: Mapping[str, str] | None = None,  # where the quotes that they met are from, by execution id
+) -> pd.DataFrame:
     "Executions with their cash and commission, dollars; a commission that has not come is missing."
     rows = [
         (new_york(f.ts), f.order_ref, f.contract.key, str(f.side), f.qty, f.price, f.cash, commissions.get(f.exec_id))
         for f in sorted(fills, key=lambda f: (f.ts, f.exec_id))
     ]
-    return pd.DataFrame(rows, columns=["time", "order_ref", "contract", "side", "qty", "fill_price", "cash", "commission"])
+    frame = pd.DataFrame(rows, columns=["time", "order_ref", "contract", "side", "qty", "fill_price", "cash", "commission"])
+    return frame if quotes is None else frame.assign(quotes=[quotes[f.exec_id] for f in sorted(fills, key=lambda f: (f.ts, f.exec_id))])
 
 # %% ../../nbs/show/65_fills.ipynb #c011
 def state_counts(orders: Sequence[OrderRecord]) -> str:
@@ -138,5 +143,5 @@ def slippage_figure(frame: pd.DataFrame):
             dollar_ticks(ax.xaxis)
     mean = f": shares {mean_cost(shares, 'vs_previous_bps'):+.1f} bps on average against the previous close" if len(shares) else ""
     headline(figure, f"Cost of {len(frame)} filled order{'s' * (len(frame) != 1)}{mean}")
-    figure.legend(*panes[0, 0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    legend_below(figure, panes[0, 0])
     return figure

@@ -14,16 +14,16 @@ import pandas as pd
 from ..core.books import Snapshot
 from ..core.errors import CheckFailed
 from otsport.show.style import (
-    GAIN, LOSS, NO_SECTOR, OPTION, OTHER, SECTOR_COLORS, axes, bars, dollar_ticks, headline, nothing, percent_ticks, rows_height, styled,
+    GAIN, LOSS, NO_SECTOR, OPTION, OTHER, SECTOR_COLORS, axes, bars, dollar_ticks, headline, nothing, on_phone, percent_ticks, rows_height, styled,
 )
 from .text import dollars, share, signed
 
 # %% ../../nbs/show/64_holdings.ipynb #c005
 def positions_frame(snapshot: Snapshot) -> pd.DataFrame:  # a row a contract held, largest value first
     "Positions of a snapshot: units, prices and values in dollars, weight as decimal of NAV."
-    columns = ["contract", "symbol", "sector", "strategy", "qty", "avg_price", "mark", "value", "weight", "unrealized", "day_pnl"]
+    columns = ["contract", "symbol", "sector", "strategy", "qty", "avg_price", "mark", "value", "weight", "unrealized", "day_pnl", "mark_from"]
     rows = [
-        (m.contract.key, m.contract.symbol, m.sector, m.strategy, m.qty, m.avg_price, m.mark, m.value, float(m.value / snapshot.nav), m.unrealized, m.day_pnl)
+        (m.contract.key, m.contract.symbol, m.sector, m.strategy, m.qty, m.avg_price, m.mark, m.value, float(m.value / snapshot.nav), m.unrealized, m.day_pnl, m.source or None)
         for m in sorted(snapshot.positions, key=lambda m: (-m.value, m.contract.key)) if m.qty
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
@@ -46,13 +46,15 @@ def weights_figure(frame: pd.DataFrame, sector_cap: float | None = None):
     "Weights by contract and by sector, from `weights_frame`; `sector_cap` (decimal of NAV) is drawn when given."
     sectors = frame.groupby("sector", sort=False)["weight"].sum()
     rows = max(len(frame), len(sectors))
-    figure, panes = axes(rows_height(rows), columns=2)
+    own = [max(len(part), 3) for part in (frame, sectors)] if on_phone() else [rows, rows]  # side by side, the bars of both are as thin
+    figure, panes = axes(sum(map(rows_height, own)) / 2, columns=2, **({"height_ratios": own} if on_phone() else {}))
     color = lambda sector: SECTOR_COLORS.get(sector, NO_SECTOR)
-    bars(panes[0], frame["contract"], frame["weight"].to_numpy(), frame["sector"].map(color), share, rows, room=0.34)
-    bars(panes[1], sectors.index, sectors.to_numpy(), sectors.index.map(color), share, rows, room=0.34)
+    bars(panes[0], frame["contract"], frame["weight"].to_numpy(), frame["sector"].map(color), share, own[0], room=0.34)
+    bars(panes[1], sectors.index, sectors.to_numpy(), sectors.index.map(color), share, own[1], room=0.34)
     if sector_cap is not None:
-        last = max(rows, 3) - int((sectors.index != "Cash").sum()) - 0.5  # cash has no cap
-        panes[1].plot([sector_cap] * 2, [last, max(rows, 3) - 0.5], color=LOSS, ls="--", lw=1.1)
+        top = max(own[1], 3)
+        last = top - int((sectors.index != "Cash").sum()) - 0.5  # cash has no cap
+        panes[1].plot([sector_cap] * 2, [last, top - 0.5], color=LOSS, ls="--", lw=1.1)
         panes[1].set_xlim(panes[1].get_xlim()[0], max(panes[1].get_xlim()[1], sector_cap * 1.15))
     for ax in panes:
         percent_ticks(ax.xaxis, 4)

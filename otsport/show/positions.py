@@ -13,13 +13,13 @@ import pandas as pd
 
 from ..analytics.combinations import Outcome
 from ..analytics.stress import StressGrid
-from .style import LOSS, OTHER, OURS, axes, dollar_ticks, headline, nothing, styled
+from .style import LOSS, OTHER, OURS, axes, dollar_ticks, headline, heat_color, nothing, styled
 from .tables import Table, table
 from .text import dollars, signed
 
 # %% auto #0
 __all__ = ['PANES', 'NARROW', 'CURVES', 'positions_risk_table', 'underlyings_table', 'stress_sentence', 'stress_figure',
-           'stress_pane', 'PayoffCurve', 'payoff_table', 'payoff_pane', 'payoff_figure']
+           'stress_pane', 'stress_table', 'PayoffCurve', 'payoff_table', 'payoff_pane', 'payoff_figure']
 
 # %% ../../nbs/show/68_positions.ipynb #c007
 def _price(x: float) -> str:
@@ -112,6 +112,15 @@ def stress_pane(grid: StressGrid, k: int):
     _heat(ax, grid.pnl[:, :, k], max(float(np.abs(grid.pnl).max()), 1e-9), grid, f"P&L {_when(grid.days[k])} (dollars)")
     ax.set_ylabel("spot shift")
     return figure
+
+
+
+def stress_table(grid: StressGrid, k: int = 0) -> Table:
+    "The grid after the k-th number of days as a colored table: spots down, vols across."
+    cells, most = grid.pnl[:, :, k], float(np.abs(grid.pnl).max())
+    shown = pd.DataFrame({"spot": grid.spots, **{f"vol {name}": [_short(x) for x in cells[:, j]] for j, name in enumerate(grid.vols)}})
+    colors = {f"vol {name}": [heat_color(x, most) for x in cells[:, j]] for j, name in enumerate(grid.vols)}
+    return table(shown, f"P&L {_when(grid.days[k])} ($), spot down, vol across", colors=colors)
 
 # %% ../../nbs/show/68_positions.ipynb #c014
 @dataclass(frozen=True, slots=True)

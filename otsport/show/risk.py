@@ -9,7 +9,7 @@ __all__ = ['var_figure']
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .style import LOSS, axes, dollar_ticks, headline, nothing, styled
+from .style import LOSS, axes, dollar_ticks, headline, legend_below, nothing, on_phone, styled
 from .text import dollars
 
 # %% ../../nbs/show/66_risk.ipynb #c005
@@ -34,6 +34,9 @@ def var_figure(
     ax.set_xlabel("P&L of today's positions in one past session (dollars)")
     ax.set_ylabel("sessions (count)")
     headline(figure, f"One day in twenty loses more than {dollars(var_95)}; the worst of {len(x)} lost {dollars(-x.min())}")
-    ax.set_ylim(0, count.max() * 1.3)
-    ax.legend(loc="upper right")
+    if on_phone():
+        legend_below(figure, ax)
+    else:
+        ax.set_ylim(0, count.max() * 1.3)
+        ax.legend(loc="upper right")
     return figure

@@ -5,9 +5,12 @@
 # %% ../../nbs/show/61_style.ipynb #c002
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from io import BytesIO
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -15,9 +18,9 @@ import pandas as pd
 from .text import dollars
 
 # %% auto #0
-__all__ = ['STYLE', 'GAIN', 'LOSS', 'OURS', 'OTHER', 'OPTION', 'SECTOR_COLORS', 'NO_SECTOR', 'WIDTH', 'styled', 'axes',
-           'unit_ticks', 'percent_ticks', 'dollar_ticks', 'headline', 'rows_height', 'nothing', 'bars', 'day_axis',
-           'png_bytes', 'small_image']
+__all__ = ['STYLE', 'GAIN', 'LOSS', 'OURS', 'OTHER', 'OPTION', 'SECTOR_COLORS', 'NO_SECTOR', 'WIDTH', 'PHONE_WIDTH', 'for_phone',
+           'on_phone', 'styled', 'axes', 'unit_ticks', 'percent_ticks', 'dollar_ticks', 'headline', 'legend_below',
+           'rows_height', 'nothing', 'heat_color', 'bars', 'day_axis', 'png_bytes', 'small_image']
 
 # %% ../../nbs/show/61_style.ipynb #c005
 STYLE: dict[str, object] = {
@@ -33,6 +36,23 @@ SECTOR_COLORS: dict[str, str] = {
 }  # fmt: skip
 NO_SECTOR = "#555555"
 WIDTH = 8.0  # inches, of every figure: fits the page of the report
+PHONE_WIDTH = 4.0  # inches, of one that is drawn for a phone
+_PHONE: ContextVar[bool] = ContextVar("phone", default=False)
+
+
+@contextmanager
+def for_phone() -> Iterator[None]:
+    "Figures that are drawn in this context are half as wide, their panes below each other."
+    token = _PHONE.set(True)
+    try:
+        yield
+    finally:
+        _PHONE.reset(token)
+
+
+def on_phone() -> bool:
+    "Whether figures are drawn for a phone."
+    return _PHONE.get()
 
 
 def styled(draw: Callable) -> Callable:
@@ -44,6 +64,8 @@ def styled(draw: Callable) -> Callable:
 
         with plt.style.context(["default", STYLE]):
             figure = draw(*args, **kwargs)
+            for ax in figure.axes if on_phone() else ():
+                ax.set_xlabel(fill(ax.get_xlabel(), 40), loc="right")  # from the end of the axes to the left, where there is room
             plt.close(figure)
         return figure
 
@@ -54,7 +76,9 @@ def axes(height: float, rows: int = 1, columns: int = 1, **kwargs):
     "A figure of the house width and its axes."
     import matplotlib.pyplot as plt
 
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), **kwargs)
+    if on_phone():
+        rows, columns, height = rows * columns, 1, height * columns
+    return plt.subplots(rows, columns, figsize=(PHONE_WIDTH if on_phone() else WIDTH, height), **kwargs)
 
 
 def unit_ticks(axis, write: Callable[[float, int], str], count: int = 6, scale: float = 1.0) -> None:
@@ -66,6 +90,7 @@ def unit_ticks(axis, write: Callable[[float, int], str], count: int = 6, scale: 
         step = (ticks[1] - ticks[0]) * scale if len(ticks) > 1 else 1.0
         return write(0.0 if abs(value) * scale < step / 1000 else value, max(0, int(np.ceil(-np.log10(step) - 1e-9))))
 
+    count = min(count, 4) if on_phone() and axis.axis_name == "x" else count
     axis.set_major_locator(MaxNLocator(count, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(text))
 
@@ -82,7 +107,12 @@ def dollar_ticks(axis) -> None:
 
 def headline(figure, text: str) -> None:
     "The sentence over the whole figure that says what to see."
-    figure.suptitle(text, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+    figure.suptitle(fill(text, 44) if on_phone() else text, x=0.008, ha="left", fontsize=10.5, fontweight="bold")
+
+
+def legend_below(figure, ax) -> None:
+    "The legend of an axes below the figure, on a phone one entry a line."
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=1 if on_phone() else 4)
 
 
 def rows_height(rows: int) -> float:
@@ -94,8 +124,19 @@ def nothing(text: str):
     "A low figure with one sentence."
     figure, ax = axes(0.6)
     ax.set_axis_off()
-    ax.text(0.0, 0.5, text, transform=ax.transAxes, va="center", color="0.3")
+    ax.text(0.0, 0.5, fill(text, 48) if on_phone() else text, transform=ax.transAxes, va="center", color="0.3")
     return figure
+
+
+
+def heat_color(value: float, most: float) -> str:  # "#rrggbb"; blank: no number
+    "A background from white to the color of gains or losses, light enough for dark letters; `most` is the largest size of a number beside it."
+    if value != value or not most > 0:
+        return ""
+    part = 0.45 * min(abs(value) / most, 1.0)
+    color = GAIN if value > 0 else LOSS
+    mixed = (round(255 + part * (int(color[i:i + 2], 16) - 255)) for i in (1, 3, 5))
+    return "#" + "".join(f"{c:02x}" for c in mixed)
 
 # %% ../../nbs/show/61_style.ipynb #c009
 def bars(ax, labels: Sequence[str], values: np.ndarray, colors: Sequence[str], write: Callable[[float], str], rows: int = 0, room: float = 0.22) -> None:
@@ -111,7 +152,7 @@ def bars(ax, labels: Sequence[str], values: np.ndarray, colors: Sequence[str], w
     ax.axvline(0, color="0.6", lw=0.8)
     ax.grid(axis="y", visible=False)
     ax.set_ylim(-0.7, rows - 0.3)
-    space = room * max(high - low, 1e-9)
+    space = room * (1.6 if on_phone() else 1.0) * max(high - low, 1e-9)
     ax.set_xlim(low - space * (low < -0.02 * (high - low)), high + space)
 
 # %% ../../nbs/show/61_style.ipynb #c010
@@ -121,11 +162,11 @@ def day_axis(ax, days: pd.DatetimeIndex) -> None:
 
     years = f"{days[0]:%Y}" if days[0].year == days[-1].year else f"{days[0]:%Y} to {days[-1]:%Y}"
     ax.set_xlabel(f"session (close), {years}")
-    if len(days) <= 6:
-        ax.set_xticks(days, [f"{day:%b %d}" for day in days])
+    if len(days) <= (4 if on_phone() else 6):
+        ax.set_xticks(days, [f"{day:%d}" if on_phone() and at else f"{day:%b %d}" for at, day in enumerate(days)])  # there is no room for each month
         ax.margins(x=0.12)
         return
-    locator = AutoDateLocator(minticks=4, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=5) if on_phone() else AutoDateLocator(minticks=4, maxticks=8)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
 

@@ -27,7 +27,7 @@ from ..core.intent import Decision, Signal
 from ..data.market import EPOCH, Past, Stamped, known_rows, see_no_later
 from .own import Found, find, where
 from .protocol import BEFORE_OPEN, Known, Timing
-from .words import Wanted, checked_words, signals_of
+from .words import Wanted, Word, checked_words, is_stock, signals_of
 
 # %% ../../nbs/strategy/34_apart.ipynb #c005
 def _known_part(table: Stamped, as_of: datetime) -> Stamped:
@@ -97,7 +97,7 @@ def _checked_signals(answer: object, known: Known, name: str) -> tuple[tuple, tu
         checked_words([Wanted(s.contract.symbol, s.signal_type, s.confidence, s.expected_return, s.max_loss) for s in spoken], known)
         return tuple(replace(s, strategy_id=name) for s in spoken), tuple(refused)
     words = checked_words(spoken, known)
-    if any(w.right is not None for w in words):
+    if not all(map(is_stock, words)):
         raise InputError("signals(known) gave back words for options, which a function may: give back signals of option contracts, or write a function")
     return signals_of(words, known, name), tuple(refused)
 
@@ -221,24 +221,28 @@ class OwnStrategy:
         except StrategyError:
             return BEFORE_OPEN
 
+    def _seen(self, known: Known) -> Known:
+        "What it is given: nothing later, and of the options those that it opened."
+        return replace(cut_off(known), options=known.options_of(self.name))
+
     def chains(self, known: Known) -> tuple[str, ...]:
-        return self.child.ask("chains", cut_off(known)) if self.timing != BEFORE_OPEN else ()
+        return self.child.ask("chains", self._seen(known)) if self.timing != BEFORE_OPEN else ()
 
     def candidates(self, known: Known) -> tuple[Contract, ...]:
-        return self.child.ask("candidates", cut_off(known)) if self.timing != BEFORE_OPEN else ()
+        return self.child.ask("candidates", self._seen(known)) if self.timing != BEFORE_OPEN else ()
 
     def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
         "Its wishes for stocks, or what an object of the protocol signals."
-        answer = self.child.ask("signals", cut_off(known))
+        answer = self.child.ask("signals", self._seen(known))
         if len(answer) == 2 and all(isinstance(part, tuple) for part in answer):
             return answer
         self._spoken = (known.session, known.as_of), answer
         return signals_of(answer, known, self.name), ()
 
-    def option_words(self, known: Known) -> tuple[Wanted, ...]:
+    def option_words(self, known: Known) -> tuple[Word, ...]:
         "What it wished for in options when it spoke for this session."
         when, words = self._spoken
-        return tuple(w for w in words if w.right is not None) if when == (known.session, known.as_of) else ()
+        return tuple(w for w in words if not is_stock(w)) if when == (known.session, known.as_of) else ()
 
     def stop(self) -> None:
         "End its process."

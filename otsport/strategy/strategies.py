@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['LOOKBACK', 'SKIP', 'PERSISTENCE', 'STOP', 'BEST', 'LAST', 'MIN_DAYS', 'TARGET_DELTA', 'MIN_BID', 'CALL_CONFIDENCE',
-           'OVERLAY_AFTER', 'momentum_scores', 'momentum_signals', 'call_candidates', 'quote_delta', 'choose_call',
-           'covered_call_signals', 'Momentum', 'CoveredCalls']
+           'CLOSING', 'OVERLAY_AFTER', 'momentum_scores', 'momentum_signals', 'call_candidates', 'quote_delta',
+           'choose_call', 'covered_call_signals', 'closing_signal', 'Momentum', 'CoveredCalls']
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c002
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -19,9 +19,9 @@ from ..analytics.options import bsm_delta, implied_vol
 from ..core.calendars import NEW_YORK, next_session, session_close, years_to_expiry
 from ..core.errors import DataError, InputError, LookAhead, NoPrices
 from ..core.contracts import Contract, OptionChain, Quote, Right, option, stock
-from ..core.intent import Decision, Signal, SignalType, Verdict
+from ..core.intent import Decision, Intent, Signal, SignalType, Verdict
 from ..core.units import SESSIONS_PER_YEAR
-from .protocol import Known, StockStrategy, Timing
+from .protocol import HeldOption, Known, StockStrategy, Timing
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c005
 LOOKBACK = SESSIONS_PER_YEAR  # sessions to the start of the window
@@ -141,17 +141,19 @@ def covered_call_signals(
     spots: Mapping[str, float],  # dollars, by symbol
     as_of: datetime,  # UTC, instant of the quotes
     strategy_id: str = "covered_call",
+    delta: float = TARGET_DELTA,
+    min_days: int = MIN_DAYS,  # calendar days to expiry
 ) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:  # signals and refusals, by symbol; each coverable symbol is in exactly one
     "One SELL_CALL signal for each symbol with at least one coverable call, or the reason why there is none."
     signals, refusals = [], []
     for symbol in sorted(s for s, count in coverable.items() if count > 0):
         if symbol not in chains or not spots.get(symbol, np.nan) > 0:
             raise DataError(f"{symbol} can be covered but has no option chain or no spot: ask the broker for both first")
-        candidates = call_candidates(chains[symbol], spots[symbol], as_of)
+        candidates = call_candidates(chains[symbol], spots[symbol], as_of, min_days)
         if not candidates:
-            refusals.append(_refused(symbol, "NO_CALL", f"no listed call above {spots[symbol]:.2f} dollars that expires in {MIN_DAYS} days or more"))
+            refusals.append(_refused(symbol, "NO_CALL", f"no listed call above {spots[symbol]:.2f} dollars that expires in {min_days} days or more"))
             continue
-        choice = choose_call(quotes, candidates, spots[symbol], as_of)
+        choice = choose_call(quotes, candidates, spots[symbol], as_of, delta)
         if isinstance(choice, Decision):
             refusals.append(choice)
             continue
@@ -166,8 +168,28 @@ def _sell_call(contract: Contract, delta: float, bid: float, spot: float, as_of:
     seconds = (session_close(next_session(day)) - as_of).total_seconds()
     return Signal(f"{strategy_id}:{day:%Y%m%d}:{contract.key}", strategy_id, contract, SignalType.SELL_CALL, CALL_CONFIDENCE, yearly, 0.0, as_of, seconds, reason=reason)
 
+# %% ../../nbs/strategy/30_strategies.ipynb #xc646e3e
+CLOSING = {(Right.CALL, True): SignalType.SELL_CALL, (Right.CALL, False): SignalType.BUY_CALL,  # by right, and whether it was bought
+           (Right.PUT, True): SignalType.SELL_PUT, (Right.PUT, False): SignalType.BUY_PUT}
+
+
+def closing_signal(held: HeldOption, strategy: str, known: Known, why: str = "") -> Signal:
+    "The wish to close an option that is held."
+    day, kind = known.as_of.astimezone(NEW_YORK).date(), CLOSING[held.right, held.qty > 0]
+    reason = f"close {held.qty:+d}: {held.days_left} days left, {held.profit:.0%} of the premium earned{f': {why}' if why else ''}"
+    seconds = (session_close(next_session(day)) - known.as_of).total_seconds()
+    return Signal(f"{strategy}:{day:%Y%m%d}:close:{held.contract.key}", strategy, held.contract, kind, 1.0, 0.0, 0.0, known.as_of, seconds, Intent.CLOSE, reason, abs(held.qty))
+
 # %% ../../nbs/strategy/30_strategies.ipynb #c026n
 OVERLAY_AFTER = timedelta(minutes=60)  # after the open, when calls are written at the latest
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,21 +198,55 @@ class Momentum(StockStrategy):
     name: str = "momentum"
     top: int = 8
 
+    def __post_init__(self):
+        if not (_is_whole(self.top) and self.top >= 1):
+            raise InputError(f"top of {self.name} is {self.top!r}: write a whole number from 1 upward, for example 8")
+
     def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
         return momentum_signals(known.past.closes(), known.as_of, self.top, self.name), ()
 
 
 @dataclass(frozen=True, slots=True)
 class CoveredCalls:
-    "Calls of a wished delta against shares that are held."
+    "Calls of a wished delta against shares that are held; bought back when few days are left."
     name: str = "covered_call"
     timing: Timing = Timing(after_orders=True, at_latest=OVERLAY_AFTER)
+    delta: float = TARGET_DELTA  # of the call that is sold
+    days: int = MIN_DAYS  # calendar days to its expiry, at least
+    min_days_left: int = 0  # a call with fewer is bought back, and the next one sold the day after; 0: each is kept to its end
+    share: float = 1.0  # of the shares that calls may cover
+
+    def __post_init__(self):
+        for name, value, rule, good in (
+            ("delta", self.delta, "above 0 and below 1, for example 0.25", _is_number(self.delta) and 0 < self.delta < 1),
+            ("days", self.days, "a whole number from 1 to 1100, for example 30", _is_whole(self.days) and 1 <= self.days <= 1100),
+            ("share", self.share, "above 0 and at most 1, for example 0.5", _is_number(self.share) and 0 < self.share <= 1),
+            ("min_days_left", self.min_days_left, "a whole number from 0 to below days, for example 7", _is_whole(self.min_days_left) and 0 <= self.min_days_left < self.days),
+        ):
+            if not good:
+                raise InputError(f"{name} of {self.name} is {value!r}: write {rule}")
+
+    def _may_sell(self, known: Known) -> dict[str, int]:
+        "Calls that may be sold, by symbol: the share of all that the shares could cover, less those that are sold."
+        found = {}
+        for symbol, free in known.coverable.items():
+            most = max(int(known.held.get(symbol, 0)) // 100, free)
+            found[symbol] = int(most * self.share) - (most - free)
+        return {symbol: calls for symbol, calls in found.items() if calls > 0}
+
+    def _to_roll(self, known: Known) -> tuple[HeldOption, ...]:
+        return tuple(o for o in known.options_of(self.name) if o.right is Right.CALL and o.qty < 0 and o.days_left < self.min_days_left)
 
     def chains(self, known: Known) -> tuple[str, ...]:
-        return tuple(sorted(known.coverable))
+        return tuple(sorted(self._may_sell(known)))
 
     def candidates(self, known: Known) -> tuple[Contract, ...]:
-        return tuple(c for s in self.chains(known) for c in call_candidates(known.chains[s], known.spots[s], known.as_of))
+        calls = [c for s in self.chains(known) for c in call_candidates(known.chains[s], known.spots[s], known.as_of, self.days)]
+        return (*calls, *(o.contract for o in self._to_roll(known)))
 
     def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
-        return covered_call_signals(known.coverable, known.chains, known.quotes, known.spots, known.as_of, self.name)
+        most = self._may_sell(known)
+        sold, refused = covered_call_signals(most, known.chains, known.quotes, known.spots, known.as_of, self.name, self.delta, self.days)
+        if self.share < 1:
+            sold = tuple(replace(s, contracts=most[s.contract.symbol]) for s in sold)
+        return (*sold, *(closing_signal(o, self.name, known) for o in self._to_roll(known))), refused

@@ -1,0 +1,67 @@
+"""A sizing method and an objective of one's own are one function and its word in one table: book.yaml, sizing and plan take them from there."""
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from otsport.app.folder import new_folder, read_folder
+from otsport.core.contracts import stock
+from otsport.core.errors import FolderError, InputError
+from otsport.core.intent import Step, View
+from otsport.core.settings import Limits, Sizing
+from otsport.desk.plan import weigh
+from otsport.portfolio import objectives, sizing
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("OTSPORT_HOME", raising=False)
+    made = new_folder(tmp_path / "desk").path
+    book = made / "book.yaml"
+    book.write_text(book.read_text().replace("objective: max_sharpe", "objective: first_only").replace("sizing:\n", "sizing:\n  method: halved\n"))
+    return made
+
+
+def halved(view, rules):
+    "Half of the base size, whatever the confidence."
+    return (Step("half", rules.base_size, rules.base_size / 2),)
+
+
+def first_only(targets, expected_returns, cov, sectors, limits):
+    "All but the first stock weigh nothing."
+    return tuple(targets)[:1], 0.0, 0.0
+
+
+def test_words_that_nobody_has_defined_are_refused_with_those_that_are(folder):
+    with pytest.raises(FolderError) as error:
+        read_folder(folder)
+    for words in ("objective = 'first_only': input should be 'max_sharpe' or 'min_variance' or 'max_diversification' or 'sizes'", "method = 'halved': input should be 'confidence'"):
+        assert words in str(error.value)
+
+
+def test_a_method_and_an_objective_work_once_they_stand_in_their_tables(folder, monkeypatch):
+    monkeypatch.setitem(sizing.METHODS, "halved", halved)
+    monkeypatch.setitem(objectives.OBJECTIVES, "first_only", first_only)
+    made = read_folder(folder)
+    rules = made.own_settings(made.broker()).sizing
+    views = [View(stock(s), 0.08, 0.7, 0.05, (("mine", 1.0),)) for s in ("AAPL", "KO")]
+    targets, decisions = sizing.size_all(views, rules)
+    assert [t.weight for t in targets] == [rules.base_size / 2] * 2 and all(d.accepted for d in decisions)
+    mandate = SimpleNamespace(objective=made.book.objective, settings=SimpleNamespace(limits=Limits()))
+    assert weigh(targets, {}, pd.DataFrame(), {}, mandate) == (targets[:1], 0.0, 0.0)
+    assert "method halved" in dict(made.rules)["sizing"] and dict(made.rules)["objective"] == "first_only"
+
+
+def test_what_a_method_wishes_is_still_held_to_the_risk_of_a_position(monkeypatch):
+    monkeypatch.setitem(sizing.METHODS, "all", lambda view, rules: (Step("all", 1.0, 1.0),))
+    rules = Sizing(method="all", max_position_risk=0.01, max_portfolio_risk=1.0)
+    (target,), (decision,) = sizing.size_all([View(stock("KO"), 0.08, 0.7, 0.05, (("mine", 1.0),))], rules)
+    assert target.weight == pytest.approx(0.2) and (decision.code, decision.before, decision.after) == ("POSITION_RISK", 1.0, target.weight)
+    with pytest.raises(InputError, match="sizing method 'none' is not known: use one of confidence, all"):
+        sizing.size_all([View(stock("KO"), 0.08, 0.7, 0.05, (("mine", 1.0),))], Sizing(method="none"))
+
+
+def test_a_folder_of_before_is_decided_by_the_same_rules(tmp_path, monkeypatch):
+    "A finished day of it is taken for the same: the usual method is not said."
+    monkeypatch.delenv("OTSPORT_HOME", raising=False)
+    assert "method" not in dict(read_folder(new_folder(tmp_path / "desk").path).rules)["sizing"]
