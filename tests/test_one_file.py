@@ -1,13 +1,15 @@
 """A sizing method and an objective of one's own are one function and its word in one table: book.yaml, sizing and plan take them from there."""
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from otsport.app.folder import new_folder, read_folder
+from otsport.core.constraints import WeightCap
 from otsport.core.contracts import stock
 from otsport.core.errors import FolderError, InputError
-from otsport.core.intent import Step, View
+from otsport.core.intent import Step, Target, View
 from otsport.core.settings import Limits, Sizing
 from otsport.desk.plan import weigh
 from otsport.portfolio import objectives, sizing
@@ -20,6 +22,10 @@ def folder(tmp_path, monkeypatch):
     book = made / "book.yaml"
     book.write_text(book.read_text().replace("objective: max_sharpe", "objective: first_only").replace("sizing:\n", "sizing:\n  method: halved\n"))
     return made
+
+
+def stock_target(symbol):
+    return Target(stock(symbol), 0.3)
 
 
 def halved(view, rules):
@@ -65,3 +71,15 @@ def test_a_folder_of_before_is_decided_by_the_same_rules(tmp_path, monkeypatch):
     "A finished day of it is taken for the same: the usual method is not said."
     monkeypatch.delenv("OTSPORT_HOME", raising=False)
     assert "method" not in dict(read_folder(new_folder(tmp_path / "desk").path).rules)["sizing"]
+
+
+def test_a_cap_that_is_added_to_the_caps_is_held_by_the_optimizer(monkeypatch):
+    names = ("KO", "PEP", "XOM")
+    targets, cov = [stock_target(n) for n in names], pd.DataFrame(0.04 * np.eye(3), names, names)
+    wished = dict(KO=0.2, PEP=0.2, XOM=0.01)
+    usual = {t.contract.symbol: t.weight for t in objectives.optimize_targets(targets, wished, cov, dict.fromkeys(names, "all"), Limits(max_position_weight=0.3, max_sector_weight=1.0))[0]}
+    assert usual["KO"] + usual["PEP"] > 0.25  # without the cap: the negative control
+    honest = objectives.weight_caps
+    monkeypatch.setattr(objectives, "weight_caps", lambda *given: (*honest(*given), WeightCap("COLA", "cap on colas", ("KO", "PEP"), 0.25)))
+    held = {t.contract.symbol: t.weight for t in objectives.optimize_targets(targets, wished, cov, dict.fromkeys(names, "all"), Limits(max_position_weight=0.3, max_sector_weight=1.0))[0]}
+    assert held["KO"] + held["PEP"] == pytest.approx(0.25, abs=1e-9)
