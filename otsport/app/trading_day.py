@@ -22,7 +22,7 @@ from .gateway_process import check_port, served, stop_own_gateways
 from .folder import SAMPLE, Folder, this_folder
 from .params import Day, RunParams, checked
 from .runs import Run, locked
-from ..brokers.ib import IBBroker
+from ..brokers.adapters import adapter
 from ..core.books import Snapshot
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
@@ -204,7 +204,7 @@ async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:
     "Trade the sessions one after the other."
     params, folder = run.params, this_folder()
     prices, mandate = folder.history, mandate_of(params, folder)
-    broker = IBBroker(mandate.settings.broker)
+    broker = adapter(mandate.settings.broker)
     await broker.connect()
     try:
         for i, day in enumerate(pending):
