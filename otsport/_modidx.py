@@ -2036,6 +2036,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'otsport.desk.plan.covariance': ('desk/plan.html#covariance', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan.known_after': ('desk/plan.html#known_after', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan.net_value': ('desk/plan.html#net_value', 'otsport/desk/plan.py'),
+                                   'otsport.desk.plan.no_plan': ('desk/plan.html#no_plan', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan.options_held': ('desk/plan.html#options_held', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan.plan_overlay': ('desk/plan.html#plan_overlay', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan.plan_stocks': ('desk/plan.html#plan_stocks', 'otsport/desk/plan.py'),
