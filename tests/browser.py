@@ -43,8 +43,9 @@ FAULTS = r"""
 @contextmanager
 def open_browser(chromium, width=1280, height=900):
     """A page of a fresh headless Chromium; `page.console_errors` collects what its console complains of."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # what is drawn on a busy machine comes late; a test that would fail fails then too
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=["--no-sandbox", "--disable-dev-shm-usage"])
         page = browser.new_page(viewport={"width": width, "height": height})

@@ -36,6 +36,23 @@ def test_flat_positions_and_equal_units_are_no_difference_others_are_named_by_ke
     assert differences(D("1000.00"), ours, *broker("1000.00")) == ["KO: 100 in the book, 0 at the broker"]
 
 
+def test_contract_that_the_broker_tells_in_several_rows_counts_with_all_of_them():
+    """Two rows of one contract, of which the last alone would agree with the book."""
+    values, rows = broker("1000.00", CALL=1)[0], [Holding("DU1", KO, D(2)), Holding("DU1", CALL, D(1)), Holding("DU1", KO, D(3))]
+    assert differences(D("1000.00"), [position(KO, 3), position(CALL, 1)], values, rows) == ["KO: 3 in the book, 5 at the broker"]
+    assert differences(D("1000.00"), [position(KO, 5), position(CALL, 1)], values, rows) == []
+    assert differences(D("1000.00"), [position(CALL, 1)], values, [*rows[1:], Holding("DU1", KO, D(-3))]) == []
+
+
+def test_classes_of_one_day_and_strike_are_told_apart():
+    spx, spxw = (option("SPX", date(2022, 12, 16), "4000", "C", 100, name) for name in ("SPX", "SPXW"))
+    ours = [position(spx, 2), position(spxw, 3)]
+    assert differences(D(1000), ours, broker("1000.00")[0], [Holding("DU1", spxw, D(3)), Holding("DU1", spx, D(2))]) == []
+    for two, three in ((5, 0), (0, 3), (3, 2)):
+        held = [Holding("DU1", spx, D(two)), Holding("DU1", spxw, D(three))]
+        assert f"{spx.key}: 2 in the book, {two} at the broker" in differences(D(1000), ours, broker("1000.00")[0], held)
+
+
 @pytest.mark.parametrize("ours, theirs, agree", [
     ("1000.005", "1000.00", True), ("1000.0051", "1000.00", False), ("999.9949", "1000.00", False), ("1000.00", "1000.01", False),
     ("1000.0051", "1000.005", True), ("1000.0056", "1000.005", False),  # the broker gave tenths of a cent

@@ -137,13 +137,26 @@ def test_client_beyond_the_places_is_told():
 
 # ---------------------------------------------------------------- versions
 
-@pytest.mark.parametrize("spoken, answered", [(b"v201..203", 178), (b"v203", 178), (b"v100..150", 157), (b"v900..999", 178)])
+@pytest.mark.parametrize("spoken, answered", [(b"v201..203", 178), (b"v203", 178), (b"v100..150", 157), (b"v900..999", 178), (b"v9999..99999", 178)])
 def test_client_of_another_version_is_told_why(spoken, answered):
     gateway, session = served(), Session("new")
     receive(gateway, session, PREFIX + frame(spoken))
     hello, (error,) = bytes(session.out), messages(bytes(session.out), answered)
     assert hello[4:].startswith(f"{answered}\0".encode()) and error[0] == "error" and error[1]["code"] == 503
     assert spoken.decode() in error[1]["text"] and "157 to 178" in error[1]["text"] and session.closing
+
+
+@pytest.mark.parametrize("spoken", [b"vx", b"v", b"", b"176", b"v157-176", b"v-1", b"v157..", b"v" + b"9" * 5000, b"\xff\xfe", "v١٥٧".encode()])
+def test_client_whose_hello_names_no_version_is_told_what_it_should_say(spoken):
+    gateway, session = served(), Session("new")
+    if not spoken:
+        with pytest.raises(WireError):  # a frame of no bytes is no frame
+            receive(gateway, session, PREFIX + frame(spoken))
+        return
+    receive(gateway, session, PREFIX + frame(spoken))
+    hello, (error,) = bytes(session.out), messages(bytes(session.out), MAX_VERSION)
+    assert hello[4:].startswith(f"{MAX_VERSION}\0".encode()) and error[0] == "error" and error[1]["code"] == 503
+    assert "expected a version range such as v157..178" in error[1]["text"] and session.closing and not gateway.sessions
 
 
 def test_newer_client_that_still_speaks_text_is_served():

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from .params import as_day
-from ..core.errors import AccountNotServed, FolderError
-from ..core.settings import Sizing, TWS_PORTS, account_mode
+from ..brokers.adapters import adapter_class
+from ..core.errors import AccountNotServed, FolderError, SettingsError
+from ..core.settings import BrokerCode, Sizing, TWS_PORTS, account_mode, checked_zone
 from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.sizing import METHODS
 
@@ -177,12 +178,29 @@ class BookFile(_Strict):
 
 class Profile(_Strict):
     "Where a broker answers."
+    broker: str = Field(default="ib", description="a module of otsport.brokers that has an adapter, for example ib")
     account: str = Field(pattern=r"^[A-Z]{1,3}[0-9]{5,9}$", description="capital letters and digits as the broker names it, for example DU123456")
     host: str = Field(default="127.0.0.1", min_length=1, description="an address, for example 127.0.0.1")
     port: int = Field(default=4010, ge=1, le=65535, description="a port from 1 to 65535, for example 4010")
     client_id: int = Field(default=1, ge=0, lt=2**31, description="a whole number from 0 upward, for example 1")
     simulated: bool = Field(default=True, description="true or false")
     seed: int = Field(default=7, ge=0, lt=2**31, description="a whole number from 0 upward, for example 7")
+    tws_zone: str = Field(default="", description="the time zone of the TWS log-in, for example America/New_York")
+    codes: tuple[BrokerCode, ...] = Field(default=(), description="a list of {code: 10289, meaning: refused, cause: in words, step: what to do}")
+
+    @field_validator("broker")
+    @classmethod
+    def _adapted(cls, broker: str) -> str:
+        try:
+            adapter_class(broker)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return broker
+
+    @field_validator("tws_zone")
+    @classmethod
+    def _zone(cls, zone: str) -> str:
+        return checked_zone(zone)
 
     @field_validator("account")
     @classmethod

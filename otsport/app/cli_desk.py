@@ -177,9 +177,8 @@ def adjust(
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
     from otsport.app.folder import this_folder
-    from otsport.brokers.ib import IBBroker
+    from otsport.brokers.adapters import adapter
     from otsport.core.calendars import NEW_YORK
-    from otsport.core.settings import BrokerProfile
     from otsport.data.store import open_store
     from otsport.desk.book import Desk
     from otsport.desk.plan import Mandate
@@ -188,9 +187,10 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
 
     async def connected(store) -> None:
         account = _account(store, portfolio)
-        profile = BrokerProfile(host=host, port=port, accounts=(account,), client_id=_client_id(store, portfolio))
+        told = this_folder().broker(account, host, port, simulated=False)  # paced: nobody says here who answers at the port
+        profile = told.model_copy(update={"client_id": _client_id(store, portfolio)})
         with in_hand(store, portfolio, Command(what, _asked(reason), subject), book_time(store), profile.client_id):
-            broker = IBBroker(profile)
+            broker = adapter(profile)
             await broker.connect()
             try:
                 traded = Desk(store, broker, this_folder().history, Mandate(account, portfolio, Decimal(0), this_folder().own_settings(profile)))

@@ -198,7 +198,8 @@ class Folder:
         p, port = self.profile, port or self.profile.port
         begun = p.simulated if simulated is None else simulated
         pace = {"requests_per_second": 0, "timeout_seconds": 30.0} if begun and port not in TWS_PORTS else {}  # one that TWS may serve is paced
-        return BrokerProfile(name=self.book.account, host=host or p.host, port=port, accounts=(account or p.account,), client_id=p.client_id, **pace)
+        return BrokerProfile(name=self.book.account, broker=p.broker, host=host or p.host, port=port, accounts=(account or p.account,), client_id=p.client_id,
+                             tws_zone=p.tws_zone, codes=p.codes, **pace)
 
     def defaults(self) -> dict[str, object]:
         "What a trading day of this folder is given where nobody says otherwise."

@@ -22,7 +22,7 @@ from .gateway_process import check_port, served, stop_own_gateways
 from .folder import SAMPLE, Folder, this_folder
 from .params import Day, RunParams, checked
 from .runs import Run, locked
-from ..brokers.ib import IBBroker
+from ..brokers.adapters import adapter
 from ..core.books import Snapshot
 from ..core.calendars import last_sessions, sessions_between
 from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, NoPrices, RunLocked
@@ -158,7 +158,8 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
             raise InputError(f"portfolio {name} was begun otherwise: {wrong}; {fresh}")
     finished = store.finished_sessions(name, params.days[0], params.days[-1])
     for day in params.days:
-        if day in finished and (wrong := _differences(dict(read_plan(store.plan(name, day)).rules), dict(params.rules))):
+        plan = store.plan(name, day) if day in finished else None  # none of a day that a person alone traded
+        if plan is not None and (wrong := _differences(dict(read_plan(plan).rules), dict(params.rules))):
             raise InputError(f"session {day} of portfolio {name} was traded otherwise: {wrong}; {fresh}")
     pending = [day for day in params.days if day not in finished]
     if not pending:
@@ -204,7 +205,7 @@ async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:
     "Trade the sessions one after the other."
     params, folder = run.params, this_folder()
     prices, mandate = folder.history, mandate_of(params, folder)
-    broker = IBBroker(mandate.settings.broker)
+    broker = adapter(mandate.settings.broker)
     await broker.connect()
     try:
         for i, day in enumerate(pending):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'make_private', 'open_to_others', 'desk_folder', 'state_folder', 'home',
-           'heads_folder', 'CodeMeaning', 'BrokerCode', 'BrokerProfile', 'account_mode', 'Limits', 'Sizing', 'Settings',
-           'explain', 'settings']
+           'heads_folder', 'CodeMeaning', 'BrokerCode', 'checked_zone', 'BrokerProfile', 'account_mode', 'Limits',
+           'Sizing', 'Settings', 'explain', 'settings']
 
 # %% ../../nbs/core/04_settings.ipynb #c002
 import os
@@ -128,9 +128,18 @@ class BrokerCode(_Checked):
 TWS_PORTS = frozenset({4001, 4002, 7496, 7497})  # of IB Gateway and TWS, live and paper, unless a user has moved them
 
 
+def checked_zone(zone: str) -> str:
+    "The name of a time zone, or blank."
+    try:
+        return str(ZoneInfo(zone)) if zone else ""
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{zone!r} is no time zone: give the name that TWS shows at its log-in, as 'America/New_York'") from error
+
+
 class BrokerProfile(_Checked):
     "One connection to TWS, IB Gateway or the simulated gateway."
     name: str = "simulated"
+    broker: str = "ib"  # a module of `otsport.brokers` that has an adapter
     host: str = "127.0.0.1"
     port: int = Field(default=4010, ge=1, le=65535)  # none of `TWS_PORTS`
     client_id: int = Field(default=1, ge=0)  # keep it over restarts: orders belong to it
@@ -153,10 +162,7 @@ class BrokerProfile(_Checked):
     @field_validator("tws_zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        try:
-            return str(ZoneInfo(zone)) if zone else ""
-        except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"{zone!r} is no time zone: give the name that TWS shows at its log-in, as 'America/New_York'") from error
+        return checked_zone(zone)
 
     @model_validator(mode="after")
     def _paced(self) -> "BrokerProfile":

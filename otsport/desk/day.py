@@ -27,7 +27,7 @@ from ..core.books import NavPoint, Snapshot, Transaction, TransactionKind
 from ..core.orders import Fill, OrderRecord, OrderState
 from ..data.market import History
 from ..data.store import Store
-from .plan import Plan, read_plan
+from .plan import Plan, no_plan, read_plan
 from ..show.performance import performance_frame
 
 # %% ../../nbs/desk/84_day.ipynb #c005
@@ -156,9 +156,10 @@ def read_one(store: Store, history: History, snapshot: Snapshot, before: Snapsho
     "The day of a snapshot, from the rows of its session alone; `before` is the snapshot of the session before."
     portfolio, session, as_of = snapshot.portfolio, snapshot.session, session_close(snapshot.session)
     charges = store.commissions(portfolio, session)
-    booked = store.transactions(portfolio, since=before, until=snapshot)
+    booked, stored = store.transactions(portfolio, since=before, until=snapshot), store.plan(portfolio, session)
+    plan = read_plan(stored) if stored is not None else no_plan(session, snapshot.nav - snapshot.day_pnl)
     return Day(
-        snapshot, past, read_plan(store.plan(portfolio, session)), tuple(store.orders(portfolio, session)), tuple(store.fills(portfolio, session)),
+        snapshot, past, plan, tuple(store.orders(portfolio, session)), tuple(store.fills(portfolio, session)),
         {key: charge.amount for key, charge in charges.items()}, history.closes(as_of, sessions=2),
         index_levels(history, as_of, previous_session(past[0].session)), history,
         tuple(e for e in booked if e.kind in (TransactionKind.EXPIRY, TransactionKind.ASSIGNMENT) and e.ts <= snapshot.ts),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..brokers.ib import IBBroker
+from ..brokers.adapters import adapter
 from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, Quote, from_key, stock
 from ..core.errors import BookHeld, BrokerUnreachable, DataError, InputError
@@ -322,7 +322,7 @@ class HeldBook(ReadBook):
         profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
         command = Command("connect", _asked("opened in a notebook"), p.portfolio)
         stack.enter_context(in_hand(store, p.portfolio, command, _now(store), profile.client_id))
-        broker = IBBroker(profile)
+        broker = adapter(profile)
         stack.push_async_callback(broker.disconnect)
         await broker.connect()
         rules = p.settings.model_copy(update={"broker": profile})

@@ -101,7 +101,7 @@ def _strange(book: Book, message: OrderEvent | Fill | Commission) -> str:
         what = f"{message.side} {message.qty:f} {message.contract}, execution {message.exec_id}" if filled else f"{message.state}"
         return f"order {ref!r} ({what}) is not in the store of portfolio {book.portfolio}"
     if isinstance(message, Fill) and is_correction(message.exec_id):
-        return f"execution {message.exec_id} corrects an earlier one of order {ref!r}; corrections are not booked by this version"
+        return f"execution {message.exec_id} corrects an earlier one of order {ref!r}; corrections are not booked by this version: book the difference with otsport desk adjust"
     if isinstance(message, Fill) and (message.contract, message.side) != (record.order.contract, record.order.side):
         wished = f"{record.order.side} {record.order.contract}"
         return f"execution {message.exec_id} is {message.side} {message.contract}, its order {ref!r} is {wished}"

@@ -35,7 +35,9 @@ def differences(
 ) -> list[str]:  # one text for each difference; empty when they agree
     "What the book and the broker do not say alike."
     zero, ours = Decimal(0), {p.contract.key: p.qty for p in positions if p.qty}
-    theirs = {h.contract.key: h.qty for h in holdings}
+    theirs: dict[str, Decimal] = {}
+    for h in holdings:  # a contract may be told in several rows
+        theirs[h.contract.key] = theirs.get(h.contract.key, zero) + h.qty
     found = [] if cash_agrees(cash, values.cash) else [f"cash: {cash:,f} dollars in the book, {values.cash:,f} at the broker"]
     return found + [f"{key}: {ours.get(key, zero):f} in the book, {theirs.get(key, zero):f} at the broker"
                     for key in sorted(ours | theirs) if ours.get(key, zero) != theirs.get(key, zero)]

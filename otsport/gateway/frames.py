@@ -21,7 +21,7 @@ class WireError(BrokerError):
 
 
 class VersionRefused(WireError):
-    "A client that speaks none of the versions that are served."
+    "A client that speaks none of the versions that are served, or names none."
     exit_code = 36
 
 
@@ -69,14 +69,14 @@ class Frames:
 # %% ../../nbs/gateway/60_frames.ipynb #c010
 MIN_VERSION, MAX_VERSION = 157, 178  # protocol versions that the table below describes
 PREFIX = b"API\0"
-_RANGE = re.compile(rb"v(\d{1,4})(?:\.\.(\d{1,4}))?(?: .*)?", re.DOTALL)
+_RANGE = re.compile(rb"v(\d{1,9})(?:\.\.(\d{1,9}))?(?: .*)?", re.DOTALL)
 
 
 def agreed_version(payload: bytes) -> int:
     "The protocol version to speak with a client whose first frame is `payload`."
     match = _RANGE.fullmatch(payload)
     if match is None:
-        raise WireError(f"the first frame is {payload[:40]!r}: expected a version range such as v157..176")
+        raise VersionRefused(f"the first frame is {payload[:40]!r}: expected a version range such as v{MIN_VERSION}..{MAX_VERSION}")
     low = int(match[1])
     version = min(MAX_VERSION, int(match[2] or match[1]))
     if version < max(low, MIN_VERSION):
@@ -89,7 +89,8 @@ def agreed_version(payload: bytes) -> int:
 
 def nearest_version(payload: bytes) -> int:
     "The served version that is nearest to what a refused client speaks: it is told in this one why."
-    return max(MIN_VERSION, min(MAX_VERSION, int(_RANGE.fullmatch(payload)[1])))
+    match = _RANGE.fullmatch(payload)
+    return max(MIN_VERSION, min(MAX_VERSION, int(match[1]))) if match else MAX_VERSION
 
 # %% ../../nbs/gateway/60_frames.ipynb #c011
 def stamp(instant: datetime) -> str:
