@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .params import as_day
 from ..core.errors import AccountNotServed, FolderError
-from ..core.settings import Sizing, TWS_PORTS, account_mode
+from ..core.settings import Sizing, TWS_PORTS, account_mode, known_zone
 from ..portfolio.optimize import OBJECTIVES
 from ..portfolio.sizing import METHODS
 
@@ -183,6 +183,12 @@ class Profile(_Strict):
     client_id: int = Field(default=1, ge=0, lt=2**31, description="a whole number from 0 upward, for example 1")
     simulated: bool = Field(default=True, description="true or false")
     seed: int = Field(default=7, ge=0, lt=2**31, description="a whole number from 0 upward, for example 7")
+    tws_zone: str = Field(default="", description="the time zone that TWS is set to, for example America/New_York, or leave the line out")
+
+    @field_validator("tws_zone")
+    @classmethod
+    def _zone(cls, zone: str) -> str:
+        return known_zone(zone)
 
     @field_validator("account")
     @classmethod

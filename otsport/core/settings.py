@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'make_private', 'open_to_others', 'desk_folder', 'state_folder', 'home',
-           'heads_folder', 'CodeMeaning', 'BrokerCode', 'BrokerProfile', 'account_mode', 'Limits', 'Sizing', 'Settings',
-           'explain', 'settings']
+           'heads_folder', 'CodeMeaning', 'BrokerCode', 'known_zone', 'BrokerProfile', 'account_mode', 'Limits',
+           'Sizing', 'Settings', 'explain', 'settings']
 
 # %% ../../nbs/core/04_settings.ipynb #c002
 import os
@@ -128,6 +128,14 @@ class BrokerCode(_Checked):
 TWS_PORTS = frozenset({4001, 4002, 7496, 7497})  # of IB Gateway and TWS, live and paper, unless a user has moved them
 
 
+def known_zone(zone: str) -> str:
+    "The name of a time zone as it is, blank for none; a `ValueError` for one that nobody knows."
+    try:
+        return str(ZoneInfo(zone)) if zone else ""
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{zone!r} is no time zone: give the name that TWS shows at its log-in, as 'America/New_York'") from error
+
+
 class BrokerProfile(_Checked):
     "One connection to TWS, IB Gateway or the simulated gateway."
     name: str = "simulated"
@@ -153,10 +161,7 @@ class BrokerProfile(_Checked):
     @field_validator("tws_zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        try:
-            return str(ZoneInfo(zone)) if zone else ""
-        except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"{zone!r} is no time zone: give the name that TWS shows at its log-in, as 'America/New_York'") from error
+        return known_zone(zone)
 
     @model_validator(mode="after")
     def _paced(self) -> "BrokerProfile":
