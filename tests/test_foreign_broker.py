@@ -48,7 +48,10 @@ def test_today_is_traded_on_yesterdays_closes(foreign, tmp_path):
         done = run(foreign)
         assert done.returncode == 0, done.stderr
         assert "2022-12-27" in done.stdout
-        again = next(done for _ in range(5) if (done := run(foreign)).returncode)  # each asks for the time, until that is another day's, whose closes before it are missing
+        again = run(foreign)
+        assert again.returncode == 0 and "nothing was done again" in again.stdout  # the broker is still in that day
+    with gateway(tmp_path / "tws", own_port(foreign), ACCOUNT, session="2022-12-28"):
+        again = run(foreign)  # the broker is in the next one, whose closes before it are missing
         assert again.returncode == NoPrices.exit_code, again.stdout + again.stderr
         assert "session 2022-12-27 is finished; the broker is at 2022-12-28, and the closes in prices/mine.parquet end on 2022-12-23: the closes of 1 session are missing (2022-12-27)" in again.stderr
         assert len(again.stderr.strip().splitlines()) == 1 and "otsport data add" in again.stderr

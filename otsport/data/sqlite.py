@@ -158,7 +158,7 @@ def prepare(engine: Engine, path: Path, wait_seconds: float) -> None:
 def reading_engine(path: Path) -> Engine:
     "An engine that cannot write; a path where no store is, is a `StoreError`."
     if not path.is_file():
-        raise StoreError(f"{path} is not there: give the path of an otsport store")
+        raise StoreError(f"{path} is not there: `otsport run trading_day` begins one, or give the path of an otsport store")
     shared = path.with_name(f"{path.name}-wal").exists() or os.access(path.parent, os.W_OK)
     how = "mode=ro" if shared else "mode=ro&immutable=1"
     where = f"file:{quote(str(path))}?{how}"
