@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from otsport.app.cli_run import print_summary
 from otsport.app import runs
+from otsport.app.cli_run import print_summary
 from otsport.app.params import find_paper
 from otsport.core.errors import all_errors
 from otsport.gateway.frames import WireError
