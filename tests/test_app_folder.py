@@ -26,7 +26,7 @@ from otsport.data.samples import history, sample
 from otsport.data.shelf import keep
 from otsport.data.store import open_store
 from otsport.gateway.journal import received_orders
-from run_support import FAULTLESS, command, free_port, gateway, left_behind, otsport as typed, run_folder, status, verdict
+from run_support import FAULTLESS, command, contents, free_port, gateway, left_behind, otsport as typed, run_folder, status, verdict
 
 
 @pytest.fixture
@@ -229,18 +229,57 @@ def test_a_folder_is_found_from_below_and_its_state_is_its_own(folder, monkeypat
     assert desk_folder() is None and state_folder() == tmp_path / "elsewhere"
 
 
+HAND = "date,KO,PEP\n2022-12-27,63.1,180.2\n2022-12-28,62.9,181.0\n"
+ADD = ("data", "add", "../hand.csv", "--adjusted", "all")
+STATE = "the state folder {folder}/state cannot be made (Permission denied): chmod u+w"
+READ_ONLY = [
+    (("run", "trading_day"), SettingsError, STATE), (("db", "verify"), SettingsError, STATE),
+    (("gateway", "--port", str(free_port()), "--session", "2022-12-28"), SettingsError, STATE),
+    (ADD, FolderError, "{folder}/prices/hand.parquet cannot be written (Permission denied): chmod u+w {folder}/prices"),
+]
+
+
 @pytest.mark.skipif(os.name == "nt" or shutil.which("setpriv") is None and os.geteuid() == 0, reason="root writes everywhere: setpriv drops its rights")
-def test_a_folder_that_may_not_be_written_is_told_in_one_line(folder):
-    folder.chmod(0o555)
-    words = command("db", "verify")
-    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--ambient-caps=-all"] if os.geteuid() == 0 else []
+@pytest.mark.parametrize("words, error, told", READ_ONLY, ids=[" ".join(w[:2]) for w, _, _ in READ_ONLY])
+def test_a_folder_that_may_not_be_written_is_told_in_one_line(folder, words, error, told):
+    (folder.parent / "hand.csv").write_text(HAND)
+    for place in (folder / "prices", folder):
+        place.chmod(0o555)
+    before, drop = contents(folder), ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--ambient-caps=-all"] if os.geteuid() == 0 else []
     try:
-        done = subprocess.run([*drop, *words], cwd=folder, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "OTSPORT_HOME"})
+        done = subprocess.run([*drop, *command(*words)], cwd=folder, capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k != "OTSPORT_HOME"})
     finally:
-        folder.chmod(0o755)
-    told = done.stderr.strip().splitlines()
-    assert done.returncode == SettingsError.exit_code and len(told) == 1 and f"the state folder {folder / 'state'} cannot be made (Permission denied): chmod u+w" in told[0], done.stderr
-    assert not (folder / "state").exists()
+        for place in (folder, folder / "prices"):
+            place.chmod(0o755)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == error.exit_code and len(lines) == 1 and told.format(folder=folder) in lines[0], done.stderr
+    assert contents(folder) == before and not (folder / "state").exists()
+
+
+TYPED = (("run", "trading_day"), ("schedule",), ("gateway", "--port", str(free_port()), "--session", "2022-12-28"), ADD)
+
+
+@pytest.mark.parametrize("file", ["book.yaml", "accounts.yaml"])
+@pytest.mark.parametrize("words", TYPED, ids=[" ".join(w[:2]) for w in TYPED])
+def test_a_folder_of_a_newer_version_is_touched_by_no_command(folder, words, file):
+    """Nor by a cell."""
+    if file == "accounts.yaml" and words is ADD:
+        pytest.skip("where prices are kept does not depend on the accounts")
+    (folder.parent / "hand.csv").write_text(HAND)
+    (folder / file).write_text((folder / file).read_text().replace("version: 1", "version: 2"))
+    before = contents(folder)
+    done = CliRunner().invoke(app, list(words), catch_exceptions=True)
+    assert isinstance(done.exception, FolderError) and "version = 2: the folder is of a newer otsport, this one reads up to 1: update otsport, nothing was touched" in str(done.exception), done
+    with pytest.raises(FolderError, match=f"{file}, line .*newer otsport"):
+        otsport.open_book()
+    assert contents(folder) == before
+
+
+def test_a_strategy_file_that_is_no_python_is_told_with_its_line(folder):
+    (folder / "mine.py").write_text("def turn(known):\n    return [\n")
+    change(folder / "book.yaml", "my_strategy.ipynb:dip_buyer", "mine.py:turn")
+    with pytest.raises(FolderError, match=r"book.yaml, line .*strategies\[3\].use = 'mine.py:turn': mine.py is not Python at line 2.*mend that line"):
+        this_folder()
 
 
 def test_new_refuses_what_is_there_and_leaves_nothing_half_done(folder, tmp_path):

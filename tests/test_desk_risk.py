@@ -269,6 +269,20 @@ def test_line_of_a_csv_is_named(tmp_path):
         otsport.risk(path, prices=closes(), as_of=AS_OF)
 
 
+@pytest.mark.parametrize("content, words", [
+    (b"", "mine.csv is empty: its first line names the columns"), (b"\n \n", "mine.csv is empty"), (b"contract,qty\n", "mine.csv has no position below its columns 'contract', 'qty'"),
+    (b"what,ever\n1,2\n", "no position below its columns 'what', 'ever': name them qty and contract"), (b"contract,qty,note\nKO,1,\nKO,2,caf\xe9\n", "mine.csv line 3 is not UTF-8 text .*0xe9.*save it as CSV UTF-8"),
+    (b"contract,qty\nKO,1\nPEP,1,2,3\n", "mine.csv is no table .*line 3.*give every line the columns of the first"),
+    (b"qty,contract,spot\n1,KO 20220121 C 65,62.6\n", "mine.csv line 2 .row 1., expiry '2022-01-21'"),
+])
+def test_csv_that_is_none_is_refused_and_kept(tmp_path, content, words):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    with pytest.raises(OtsportError, match=words) as caught:
+        otsport.risk(path, prices=closes(), as_of=AS_OF)
+    assert caught.value.exit_code == 2 and path.read_bytes() == content
+
+
 def test_long_work_counts_its_parts(capsys, monkeypatch):
     monkeypatch.setattr("otsport.analytics.stress.PATIENCE", -1.0)
     assert list(told(range(3), "pricing")) == [0, 1, 2] and "pricing: 3 of 3 parts" in capsys.readouterr().err

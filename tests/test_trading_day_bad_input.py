@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from otsport.app import runs
+from otsport.app.cli_run import print_summary
 from otsport.app.params import find_paper
 from otsport.core.errors import all_errors
 from otsport.gateway.frames import WireError
@@ -207,3 +208,9 @@ def test_damaged_store_is_refused_and_nothing_is_sent(day_before, tmp_path, harm
     check_refused(trading_day(home, port), error, *words)
     assert (home / "gateway" / "simulated.jsonl").read_bytes().count(b'"Received"') == journal.count(b'"Received"') > 0
     assert [p.name[:10] for p in finished_runs(home)] == ["2022-12-27"] and left_behind(home) == [] and not listens(port)
+
+
+def test_brackets_of_a_strategys_line_are_printed_as_they_are(tmp_path, capsys):
+    """The summary is text: `[...]` in it is no style of the terminal."""
+    print_summary({"title": "Day", "rows": [["Stopped", "bad.py, line 4: return [buy('KO')]: it raised"]]}, tmp_path, False)
+    assert "return [buy('KO')]: it raised" in capsys.readouterr().out

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -261,12 +262,30 @@ def _csv_rows(path: str | os.PathLike) -> tuple[list[Row], list[str]]:
     "The rows of a CSV file, all as text: 'NA' is a symbol."
     if not os.path.isfile(path):
         raise InputError(f"positions {str(path)!r}: there is no such file; give the path of a CSV, a DataFrame, or a list of positions")
-    with open(path, encoding="utf-8-sig") as file:
-        head = file.readline()
-    separator = max(",;\t", key=head.count)
-    frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, skipinitialspace=True)
-    name = os.path.basename(path)
-    return _table_rows(frame, lambda i: f"{name} line {i + 2} (row {i + 1})")
+    name, text = os.path.basename(path), _csv_text(path)
+    head = text.partition("\n")[0]
+    try:
+        frame = pd.read_csv(io.StringIO(text), sep=max(",;\t", key=head.count), dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True)
+    except pd.errors.ParserError as error:
+        raise InputError(f"{name} is no table ({str(error).strip()}): give every line the columns of the first") from error
+    rows, unused = _table_rows(frame, lambda i: f"{name} line {i + 2} (row {i + 1})")
+    if not rows:
+        raise InputError(f"{name} has no position below its columns {', '.join(map(repr, frame.columns))}: name them qty and contract, or symbol, expiry, strike, right, and give a line to each position")
+    return rows, unused
+
+
+def _csv_text(path: str | os.PathLike) -> str:
+    "A CSV file as text; an `InputError` for one that is empty or in another encoding."
+    with open(path, "rb") as file:
+        raw = file.read()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InputError(f"{os.path.basename(path)} line {line} is not UTF-8 text ({error.reason} {raw[error.start]:#04x}): save it as CSV UTF-8") from error
+    if not text.strip():
+        raise InputError(f"{os.path.basename(path)} is empty: its first line names the columns, for example contract,qty")
+    return text
 
 
 def _item(item: object) -> dict[str, object]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAYOUT', 'SHARE', 'Text', 'field_name', 'nearest', 'StrategyEntry', 'one_of', 'SizingEntry', 'LimitEntry', 'Schedule',
-           'BookFile', 'Profile', 'AccountsFile', 'checked_file']
+           'BookFile', 'Profile', 'AccountsFile', 'check_layout', 'checked_file']
 
 # %% ../../nbs/app/91_book_file.ipynb #c002
 import difflib
@@ -272,11 +272,17 @@ def _value(tree: object, place: tuple) -> object:
     return None if isinstance(tree, (dict, list)) else tree
 
 
-def checked_file(text: Text, model: type[BaseModel]) -> BaseModel:
-    "The file as its model; a `FolderError` names each mistake once."
+def check_layout(text: Text) -> object:
+    "The version that a file says; a `FolderError` where a newer otsport wrote it."
     version = text.tree.get("version")
     if isinstance(version, int) and version > LAYOUT:
         raise FolderError(text.fault(("version",), version, f"the folder is of a newer otsport, this one reads up to {LAYOUT}: update otsport, nothing was touched"))
+    return version
+
+
+def checked_file(text: Text, model: type[BaseModel]) -> BaseModel:
+    "The file as its model; a `FolderError` names each mistake once."
+    version = check_layout(text)
     try:
         return model.model_validate(text.values() | ({"version": LAYOUT} if "version" in text.tree and version == LAYOUT else {}))
     except ValidationError as error:

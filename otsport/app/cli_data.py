@@ -79,12 +79,17 @@ def add(
     below: Annotated[str, typer.Option(help="Asks below what exercise pays: drop or keep.")] = "",
 ) -> None:
     "Show what is in a file and what is suspect, and keep it in the desk folder when that is decided."
+    from otsport.app.book_file import Text, check_layout
+    from otsport.core.settings import BOOK_FILE
     from otsport.data.chains import is_quotes, read_quotes
     from otsport.data.columns import take_in
     from otsport.data.prices import read_prices
     from otsport.data.shelf import chosen_folder, keep
 
-    place, raw = chosen_folder(folder), take_in(file)
+    place = chosen_folder(folder)
+    if (place / BOOK_FILE).is_file():  # any folder may keep tables
+        check_layout(Text(place / BOOK_FILE))
+    raw = take_in(file)
     said = dict(early=early, holidays=holidays, repeats=repeats, impossible=impossible, splits=split_words(splits),
                 stale=stale, gaps=gaps, ends=ends, expired=expired, crossed=crossed, below=below)
     said = {key: word for key, word in said.items() if word}

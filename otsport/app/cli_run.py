@@ -37,7 +37,7 @@ def print_summary(summary: dict, folder: Path, repeated: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # a line of a strategy may hold [brackets]
     if repeated:
         console.print("This run was finished before; nothing was done again.")
     table = Table(title=summary["title"], show_header=False, title_justify="left", title_style="bold")
@@ -94,7 +94,7 @@ def print_parameters(name: str) -> None:
         table.add_column(head, overflow="fold")
     for row in parameter_rows(paper):
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def print_help(ctx: typer.Context) -> None:

@@ -201,12 +201,17 @@ class Folder:
         return BrokerProfile(name=self.book.account, broker=p.broker, host=host or p.host, port=port, accounts=(account or p.account,), client_id=p.client_id,
                              tws_zone=p.tws_zone, codes=p.codes, **pace)
 
+    @property
+    def last_session(self) -> date:
+        "What `run_date: last` means: the last session with prices, in which a simulated gateway can be started; else the one after it, which a broker with its own clock is to be in."
+        return self.history.last if self.profile.simulated else next_session(self.history.last)
+
     def defaults(self) -> dict[str, object]:
         "What a trading day of this folder is given where nobody says otherwise."
         b, p = self.book, self.profile
         day = b.schedule.run_date
         return {
-            "run_date": str(self.history.last if day == "last" else day), "account": p.account, "portfolio": b.portfolio, "capital": f"{b.capital:f}",
+            "run_date": str(self.last_session if day == "last" else day), "account": p.account, "portfolio": b.portfolio, "capital": f"{b.capital:f}",
             "sessions": b.schedule.sessions, "seed": p.seed, "host": p.host, "port": p.port, "start_gateway": p.simulated, "base_size": b.sizing.base_size,
             "max_portfolio_risk": b.sizing.max_portfolio_risk, "max_sector_weight": b.limits.max_sector_weight or 1.0, "max_order_value": f"{b.limits.max_order_value:f}",
         }

@@ -16,7 +16,7 @@ import json
 import re
 import sys
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -60,6 +60,9 @@ class RunParams(BaseModel):
 
     def before_run(self) -> None:
         "Look whether the run may begin; what is raised here ends it before anything is started."
+
+    def repeated(self, given: Collection[str]) -> None:
+        "Look whether a finished run answers what was asked; `given` are the names that the user gave."
 
     def after_run(self) -> None:
         "Put away what the run has started, however it ended."

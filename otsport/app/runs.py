@@ -125,6 +125,7 @@ def run(
     final = runs / paper.name / run_id(paper, params)
     with _folder_told(), _disk_errors(final), locked(runs / f"{paper.name}.lock", paper.name):
         if final.exists():
+            params.repeated(given)
             return finished_summary(final), final, True
         params.before_run()
         return _run_into(paper, params, final, watch), final, False

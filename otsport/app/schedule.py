@@ -76,4 +76,5 @@ def schedule() -> None:
     if (change := holds_until(starts[0])) is not None:
         typer.echo(f"From {change:%Y-%m-%d} on the clocks stand otherwise: print it again then, or use the timer.")
     typer.echo(f"\nor systemd, which knows New York:\n{timer_text(folder.path, folder.book.schedule.when)}")
-    typer.echo("\nA run trades up to the last session that has prices: take the new ones in before it, with `otsport data add FILE --as NAME --replace`.")
+    what = "up to the last session that has prices" if folder.profile.simulated else "the session after the last one that has prices, at a broker whose clock is there"
+    typer.echo(f"\nA run trades {what}: take the new ones in before it, with `otsport data add FILE --as NAME --replace`.")

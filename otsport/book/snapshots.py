@@ -35,6 +35,7 @@ def mark_position(
     cash: Decimal,  # dollars booked in the contract since then, commissions included
     sector: str = "",
     source: str = "",  # of the mark
+    spot: Decimal | None = None,  # close of the underlying where the broker gave it, dollars
 ) -> PositionMark:
     "Value one position and its day."
     if position.qty and mark is None:
@@ -42,7 +43,8 @@ def mark_position(
     mark = mark if mark is not None else Decimal(0)
     value = position.qty * mark * position.contract.multiplier
     day = value - value_before + cash
-    return PositionMark(position.contract, position.qty, position.avg_price, mark, value, value - position.cost, day, sector, position.strategy, source if position.qty else "")
+    return PositionMark(position.contract, position.qty, position.avg_price, mark, value, value - position.cost, day, sector, position.strategy, source if position.qty else "",
+                        spot)
 
 # %% ../../nbs/book/72_snapshots.ipynb #c011
 def _check_previous(previous: Snapshot | None, account: str, portfolio: str, session: date) -> None:
@@ -56,7 +58,7 @@ def _check_previous(previous: Snapshot | None, account: str, portfolio: str, ses
 
 
 def _day_rows(positions: Mapping[str, Position], marks: Mapping[str, Decimal], previous: Snapshot | None, today: Sequence[Transaction], sectors: Mapping[str, str],
-              sources: Mapping[str, str]) -> list[PositionMark]:
+              sources: Mapping[str, str], spots: Mapping[str, Decimal]) -> list[PositionMark]:
     "The positions that are held, were held at the previous snapshot, or moved since."
     values = {mark.contract.key: mark.value for mark in previous.positions} if previous else {}
     moved: dict[str, Decimal] = {}
@@ -66,7 +68,8 @@ def _day_rows(positions: Mapping[str, Position], marks: Mapping[str, Decimal], p
     if lacking := sorted((moved.keys() | {key for key, value in values.items() if value}) - positions.keys()):
         raise InputError(f"no position of {', '.join(lacking)}, which moved since the previous snapshot or was held at it: give those that were closed since, too")
     return [
-        mark_position(p, marks.get(key), values.get(key, Decimal(0)), moved.get(key, Decimal(0)), sectors.get(p.contract.symbol, ""), sources.get(key, ""))
+        mark_position(p, marks.get(key), values.get(key, Decimal(0)), moved.get(key, Decimal(0)), sectors.get(p.contract.symbol, ""), sources.get(key, ""),
+                      spots.get(p.contract.symbol))
         for key, p in sorted(positions.items())
         if p.qty or key in moved or values.get(key)
     ]
@@ -84,6 +87,7 @@ def take_snapshot(
     today: Sequence[Transaction],  # all that was booked since `previous`, and nothing else
     sectors: Mapping[str, str],  # by symbol
     sources: Mapping[str, str] | None = None,  # of the marks, by contract key
+    spots: Mapping[str, Decimal] | None = None,  # closes that the broker gave, dollars, by symbol; None: the prices of the desk have them
 ) -> Snapshot:
     "Value a portfolio: NAV is cash plus positions, and the day P&L of the contracts sums to the day P&L."
     _check_previous(previous, account, portfolio, session)
@@ -92,7 +96,7 @@ def take_snapshot(
     expected = sum((t.cash for t in today), cash_before)
     if cash != expected:
         raise CheckFailed(f"account {account}, cash: {cash} stored, {expected} from the previous snapshot and {len(today)} transactions since")
-    rows = _day_rows(positions, marks, previous, today, sectors, sources or {})
+    rows = _day_rows(positions, marks, previous, today, sectors, sources or {}, spots or {})
     nav = sum((row.value for row in rows), cash)
     return Snapshot(
         account, portfolio, session, utc(ts), cash, nav, tuple(rows),

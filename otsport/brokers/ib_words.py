@@ -74,8 +74,8 @@ def instant(
     day, between, clock, named = found.groups()
     named = "UTC" if between == "-" and not named else named or zone
     if not named:
-        raise DataError(f"the time {text!r} of the broker names no time zone: set tws_zone of the profile to the zone that TWS is set to, "
-                        "as 'America/New_York'")
+        raise DataError(f"the time {text!r} of the broker names no time zone: set tws_zone of the profile (accounts.yaml) to the zone that TWS is set to, "
+                        "as `tws_zone: America/New_York`")
     try:
         return datetime.strptime(day + clock, "%Y%m%d%H:%M:%S").replace(tzinfo=ZoneInfo(named)).astimezone(timezone.utc)
     except (KeyError, OSError, ValueError) as error:

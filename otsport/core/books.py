@@ -79,6 +79,7 @@ class PositionMark:
     sector: str = ""
     strategy: str = ""
     source: str = ""  # of the mark: "last price", or where the quotes of an option are from
+    spot: Decimal | None = None  # close of the underlying as the broker gave it, dollars; None: the prices of the desk have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,11 @@ class Snapshot:
     unrealized: Decimal
     realized: Decimal  # since the portfolio began, before commissions
     commissions: Decimal  # since the portfolio began, positive
+
+    @property
+    def spots(self) -> dict[str, Decimal]:
+        "Closes of the underlyings that the broker gave because the prices of the desk ended before, dollars, by symbol."
+        return {p.contract.symbol: p.spot for p in self.positions if p.spot is not None}
 
     @property
     def exposure(self) -> Decimal:

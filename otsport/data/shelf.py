@@ -7,17 +7,20 @@ __all__ = ['SHELVES', 'META', 'LAYOUT', 'chosen_folder', 'keep', 'load', 'load_p
            'own_history']
 
 # %% ../../nbs/data/22_shelf.ipynb #c002
+import errno
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import DataError, InputError
+from ..core.errors import DataError, DiskFull, FolderError, InputError
 from ..core.settings import BOOK_FILE, desk_folder
 from .chains import QuoteTable
 from .columns import near
@@ -64,16 +67,21 @@ def keep(table: PriceTable | QuoteTable, folder: Path, replace: bool = False) ->
             "understood": table.understood, "decisions": table.decisions, "options": table.options, "findings": [plain_finding(f) for f in table.findings]} | ({"adjusted": table.adjusted} if shelf == "prices" else {})
     content = pa.Table.from_pandas(frame)
     content = content.replace_schema_metadata({**(content.schema.metadata or {}), META: json.dumps(note).encode()})
-    path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
+        path.parent.mkdir(exist_ok=True)
         with part.open("wb") as file:
             pq.write_table(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no room left for {path}: free space and add it again; nothing was kept") from error
+        raise FolderError(f"{path} cannot be written ({error.strerror}): chmod u+w {shlex.quote(str(path.parent))}, or copy the desk folder to a place that you may write; nothing was kept") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
@@ -114,6 +115,9 @@ def revision(conn: Connection, path: Path) -> str | None:
     return found
 
 
+_MIGRATING = Lock()  # alembic keeps what it works on in its modules: one thread at a time
+
+
 def upgrade(conn: Connection) -> None:
     "Run the migrations that the database lacks."
     from alembic.command import upgrade as run
@@ -122,7 +126,8 @@ def upgrade(conn: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "otsport.data:migrations")
     config.attributes["connection"] = conn
-    run(config, "head")
+    with _MIGRATING:
+        run(config, "head")
 
 # %% ../../nbs/data/08_sqlite.ipynb #c018
 def switch_to_wal(engine: Engine, wait_seconds: float) -> None:
@@ -153,7 +158,7 @@ def prepare(engine: Engine, path: Path, wait_seconds: float) -> None:
 def reading_engine(path: Path) -> Engine:
     "An engine that cannot write; a path where no store is, is a `StoreError`."
     if not path.is_file():
-        raise StoreError(f"{path} is not there: give the path of an otsport store")
+        raise StoreError(f"{path} is not there: `otsport run trading_day` begins one, or give the path of an otsport store")
     shared = path.with_name(f"{path.name}-wal").exists() or os.access(path.parent, os.W_OK)
     how = "mode=ro" if shared else "mode=ro&immutable=1"
     where = f"file:{quote(str(path))}?{how}"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RISK_SESSIONS', 'BookRisk', 'option_vols', 'book_risk', 'book_legs', 'greeks_frame', 'Day', 'index_levels',
-           'read_one', 'read_days', 'read_day', 'DayFacts', 'day_facts', 'example_days']
+           'closes_of', 'read_one', 'read_days', 'read_day', 'DayFacts', 'day_facts', 'example_days']
 
 # %% ../../nbs/desk/84_day.ipynb #c002
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from ..analytics.options import implied_vol
 from ..analytics.positions import held_legs
 from ..analytics.risk import component_var, expected_shortfall, historical_var, scenario_pnl
 from ..book.example import example_book
-from ..core.calendars import previous_session, session_close, years_to_expiry
+from ..core.calendars import previous_session, session_close, sessions_between, years_to_expiry
 from ..core.errors import InputError, NoPrices
 from ..core.books import NavPoint, Snapshot, Transaction, TransactionKind
 from ..core.orders import Fill, OrderRecord, OrderState
@@ -65,7 +65,8 @@ def book_risk(snapshot: Snapshot, history: History) -> BookRisk:
         nothing = pd.Series(0.0, index=history.returns(as_of, sessions=RISK_SESSIONS).index)
         return BookRisk(0.0, 0.0, 0.0, nothing, pd.Series(dtype=float), {}, {})
     symbols = sorted({c.symbol for c in held})
-    spots = {s: history.close(s, snapshot.session, as_of) for s in symbols}
+    given = snapshot.spots
+    spots = {s: float(given[s]) if s in given else history.close(s, snapshot.session, as_of) for s in symbols}
     vols = option_vols(snapshot, spots)
     pnl = scenario_pnl(held, spots, history.returns(as_of, symbols, RISK_SESSIONS), vols, as_of)
     total = pnl.sum(axis=1)
@@ -99,7 +100,7 @@ class Day:
     orders: tuple[OrderRecord, ...]
     fills: tuple[Fill, ...]
     commissions: Mapping[str, Decimal]  # dollars, by execution id
-    closes: pd.DataFrame  # closes of the bundled stocks, this session and the one before, dollars
+    closes: pd.DataFrame  # closes of the stocks, this session and the one before, dollars
     index: pd.Series  # S&P 500 from the session before the first snapshot on, points
     prices: History
     expiries: tuple[Transaction, ...] = ()  # of options, and of the shares that they became, booked in this session
@@ -144,12 +145,21 @@ class Day:
 
 def index_levels(history: History, as_of: datetime, start: date) -> pd.Series:
     "The S&P 500 by session from `start` on, points; NaN where its data do not reach, as with prices of the user's own from later years."
-    days = history.closes(as_of).index
+    days = pd.DatetimeIndex(sessions_between(start, as_of.date()))
     try:
         levels = history.index(as_of)
     except NoPrices:
         levels = pd.Series(dtype=float)
-    return levels.reindex(days[days >= pd.Timestamp(start)])
+    return levels.reindex(days)
+
+
+def closes_of(history: History, snapshot: Snapshot) -> pd.DataFrame:
+    "Closes of the session and the one before, dollars; where the prices end before it, the broker's, of what was held or traded."
+    as_of = session_close(snapshot.session)
+    if snapshot.session <= history.last:
+        return history.closes(as_of, sessions=2)
+    before = history.past(session_close(previous_session(snapshot.session))).closes(list(snapshot.spots), sessions=1)
+    return pd.concat([before, pd.DataFrame(snapshot.spots, index=[pd.Timestamp(snapshot.session)], dtype=float)])
 
 
 def read_one(store: Store, history: History, snapshot: Snapshot, before: Snapshot | None, past: tuple[NavPoint, ...]) -> Day:
@@ -160,7 +170,7 @@ def read_one(store: Store, history: History, snapshot: Snapshot, before: Snapsho
     plan = read_plan(stored) if stored is not None else no_plan(session, snapshot.nav - snapshot.day_pnl)
     return Day(
         snapshot, past, plan, tuple(store.orders(portfolio, session)), tuple(store.fills(portfolio, session)),
-        {key: charge.amount for key, charge in charges.items()}, history.closes(as_of, sessions=2),
+        {key: charge.amount for key, charge in charges.items()}, closes_of(history, snapshot),
         index_levels(history, as_of, previous_session(past[0].session)), history,
         tuple(e for e in booked if e.kind in (TransactionKind.EXPIRY, TransactionKind.ASSIGNMENT) and e.ts <= snapshot.ts),
     )
