@@ -2144,6 +2144,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'otsport/desk/returns.py'),
                                       'otsport.desk.returns.OptimalWeights.figure': ( 'desk/returns.html#optimalweights.figure',
                                                                                       'otsport/desk/returns.py'),
+                                      'otsport.desk.returns._check_table': ('desk/returns.html#_check_table', 'otsport/desk/returns.py'),
                                       'otsport.desk.returns._from_file': ('desk/returns.html#_from_file', 'otsport/desk/returns.py'),
                                       'otsport.desk.returns._span': ('desk/returns.html#_span', 'otsport/desk/returns.py'),
                                       'otsport.desk.returns._written': ('desk/returns.html#_written', 'otsport/desk/returns.py'),
