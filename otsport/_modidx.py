@@ -1459,6 +1459,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'otsport/data/chains.py'),
                                      'otsport.data.chains.QuoteTable.symbols': ( 'data/chains.html#quotetable.symbols',
                                                                                  'otsport/data/chains.py'),
+                                     'otsport.data.chains._check_multiplier': ( 'data/chains.html#_check_multiplier',
+                                                                                'otsport/data/chains.py'),
                                      'otsport.data.chains._from_occ': ('data/chains.html#_from_occ', 'otsport/data/chains.py'),
                                      'otsport.data.chains._known_at': ('data/chains.html#_known_at', 'otsport/data/chains.py'),
                                      'otsport.data.chains._last_closes': ('data/chains.html#_last_closes', 'otsport/data/chains.py'),
