@@ -261,3 +261,23 @@ def test_desk_folder_keeps_chains(tmp_path, shared_data):
     assert rows_of(chain_history(table).quotes("AAPL", CLOSE)) == rows_of(chain_history(fresh).quotes("AAPL", CLOSE))
     wrong = run("add", file, "--folder", tmp_path, "--gaps", "carry")
     assert isinstance(wrong.exception, InputError) and "'gaps' is no decision" in str(wrong.exception)
+
+
+def _one(**change):
+    row = {"time": "2022-12-28T15:00:00Z", "expiry": "2023-01-20", "strike": 130.0, "right": "C", "bid": 2.5, "ask": 2.6, "bid_size": 3.0, "ask_size": 4.0} | change
+    return pd.DataFrame([row])
+
+
+@pytest.mark.parametrize("size", [-3.0, 2.5, np.inf])
+def test_a_size_that_is_none_is_impossible(size):
+    assert [f.code for f in read_quotes(_one(ask_size=size), symbol="AAPL").findings] == ["IMPOSSIBLE"]
+    assert read_quotes(_one(ask_size=np.nan), symbol="AAPL").findings == read_quotes(_one(ask_size=0.0), symbol="AAPL").findings == ()
+
+
+@pytest.mark.parametrize("name, value", [("multiplier", 10), ("Contract Size", "1000"), ("contract_size", "MINI")])
+def test_contracts_of_another_size_are_refused(name, value):
+    """They would be traded and valued as contracts of 100 shares."""
+    with pytest.raises(DataError, match="is not 100: contracts of another size are not read"):
+        read_quotes(_one(**{name: value}), symbol="AAPL")
+    for same in (100, "100", "REGULAR"):
+        assert read_quotes(_one(**{name: same}), symbol="AAPL").findings == ()

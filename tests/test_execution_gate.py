@@ -241,8 +241,28 @@ def test_gate_never_lets_more_pass_than_its_limits(qty, price, nav, side):
     decision = judge({"order": wish, "nav": nav, "cash": Decimal(10**12), "positions": held((KO, 10**6))} | quote(bid=float(cents), ask=float(cents)))
     value = qty * cents
     limits = Limits()
-    inside = qty <= MAX_ORDER_QTY and value <= limits.max_order_value and float(value) / nav <= limits.max_order_weight
+    closes = side is Side.SELL  # a million shares are held: what only closes a position is never too large
+    inside = qty <= MAX_ORDER_QTY and (closes or value <= limits.max_order_value and float(value) / nav <= limits.max_order_weight)
     assert decision.accepted == inside
+
+
+def test_what_closes_a_short_position_is_never_too_large_and_what_goes_beyond_is_judged():
+    """5,000 shares short beside 10,000 dollars: buying back 5,000 is let through, 5,001 only as far as the one share is within limits and cash."""
+    short = {"positions": held((KO, -5_000)), "nav": 10_000.0, "cash": Decimal(100)} | quote(bid=60.0, ask=60.0)
+    back = replace(ORDER, contract=KO, side=Side.BUY, qty=Decimal(5_000), limit_price=Decimal("60.00"))
+    assert judge(short | {"order": back}).accepted
+    assert judge(short | {"order": replace(back, qty=Decimal(5_001))}).accepted
+    assert judge(short | {"order": replace(back, qty=Decimal(5_002))}).code == "NO_CASH"
+    assert judge(short | {"order": replace(back, qty=Decimal(5_040)), "cash": Decimal(10**6)}).code == "ORDER_WEIGHT"
+
+
+def test_a_position_is_not_closed_twice():
+    """One order buys the shares back already: a second one would open a position, and needs the cash for it."""
+    back = replace(ORDER, contract=KO, side=Side.BUY, qty=Decimal(100), limit_price=Decimal("60.00"))
+    first = OrderRecord(replace(back, order_ref="20221228-core-009"), NOW.date(), OrderState.WORKING)
+    short = {"positions": held((KO, -100)), "cash": Decimal(100), "order": back} | quote(bid=60.0, ask=60.0)
+    assert judge(short).accepted
+    assert judge(short | {"orders": {first.order.order_ref: first}}).code == "NO_CASH"
 
 
 def wishes(*orders):

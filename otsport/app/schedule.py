@@ -6,6 +6,7 @@
 __all__ = ['next_starts', 'cron_line', 'holds_until', 'timer_text', 'schedule']
 
 # %% ../../nbs/app/95_schedule.ipynb #xad8d59e
+import re
 import shlex
 import sys
 from datetime import datetime, time, timedelta, tzinfo
@@ -14,6 +15,7 @@ from pathlib import Path
 import typer
 
 from ..core.calendars import NEW_YORK, next_session, previous_session
+from ..core.errors import FolderError
 
 # %% ../../nbs/app/95_schedule.ipynb #x576e290
 def next_starts(when: str, now: datetime, count: int = 5) -> list[datetime]:
@@ -28,6 +30,8 @@ def next_starts(when: str, now: datetime, count: int = 5) -> list[datetime]:
 
 # %% ../../nbs/app/95_schedule.ipynb #x8d4117c
 def _command(folder: Path) -> str:
+    if "\n" in str(folder) or "\r" in str(folder):
+        raise FolderError(f"the folder {str(folder)!r} has a line break in its name, which would end the line of a crontab: rename it")
     return f"cd {shlex.quote(str(folder))} && {shlex.quote(sys.executable)} -m otsport run trading_day"
 
 
@@ -46,13 +50,15 @@ def holds_until(start: datetime, zone: tzinfo | None = None) -> datetime | None:
 
 
 def timer_text(folder: Path, when: str) -> str:
-    "A systemd service and timer, as text."
-    return f"""# ~/.config/systemd/user/otsport-{folder.name}.service
+    "A systemd service and timer, as text; systemd replaces % and $, and reads backslashes, within quotes as well."
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.name)
+    told = shlex.quote(_command(folder).replace("\\", "\\\\")).replace("%", "%%").replace("$", "$$")
+    return f"""# ~/.config/systemd/user/otsport-{name}.service
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c {shlex.quote(_command(folder)).replace("%", "%%")}
+ExecStart=/bin/sh -c {told}
 
-# ~/.config/systemd/user/otsport-{folder.name}.timer
+# ~/.config/systemd/user/otsport-{name}.timer
 [Timer]
 OnCalendar=Mon..Fri {when} America/New_York
 Persistent=false
@@ -63,7 +69,6 @@ WantedBy=timers.target"""
 def schedule() -> None:
     "Print what a scheduler needs to trade this folder every day, and the next five sessions."
     from otsport.app.folder import SAMPLE, this_folder
-    from otsport.core.errors import FolderError
 
     folder = this_folder()
     if folder.path == SAMPLE:

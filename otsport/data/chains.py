@@ -210,13 +210,14 @@ def _quote_findings(frame: pd.DataFrame, said: Decisions) -> tuple[pd.DataFrame,
     sign = np.where(frame["right"].cat.codes == 0, 1.0, -1.0)
     with np.errstate(invalid="ignore"):
         pays = np.maximum(sign * (frame["underlying"].to_numpy() - strike), 0.0)
-        negative = (bid < 0) | (ask < 0) | np.isinf(bid) | np.isinf(ask) | ~(strike > 0)
+        sizes = frame[["bid_size", "ask_size"]].to_numpy("float64")
+        negative = (bid < 0) | (ask < 0) | np.isinf(bid) | np.isinf(ask) | ~(strike > 0) | ((sizes < 0) | np.isinf(sizes) | (sizes % 1 > 0)).any(axis=1)
         tests = [
             ("HOLIDAY", ~days.isin(exchange().sessions).to_numpy(), "the exchange was closed", "holidays='drop'", "holidays", ("drop",)),
             ("EXPIRY", ~usual, "an option expires on a session, or on the Saturday after it", "expired='drop'", "expired", ("drop",)),
             ("EXPIRED", usual & (micro > last), "no option is quoted after its last close", "expired='drop'", "expired", ("drop",)),
             ("REPEAT", frame.duplicated(["time", *CONTRACT], keep=False).to_numpy(), "a contract has one quote at an instant", "repeats='last' or 'first'", "repeats", ()),
-            ("IMPOSSIBLE", negative, "a price is not negative (-1 alone is no quote), a strike above zero", "impossible='drop'", "impossible", ("drop",)),
+            ("IMPOSSIBLE", negative, "a price is not negative (-1 alone is no quote), a strike above zero, a size a whole number of contracts", "impossible='drop'", "impossible", ("drop",)),
             ("CROSSED", ~negative & (bid > ask), "the bid is at most the ask", "crossed='drop', or 'keep'", "crossed", ("drop",)),
             ("BELOW", ~negative & (ask > 0) & (ask < pays - CENT / 2), "the ask is at least what exercise pays (American)",
              "below='drop', or 'keep' for European options and stale underlyings", "below", ("drop",)),
@@ -256,6 +257,14 @@ class QuoteTable(Examined):
         return "otsport.read_quotes"
 
 
+def _check_multiplier(raw: Raw) -> None:
+    "Refuse quotes of contracts that are not of 100 shares: each of them would be traded and valued as if it were."
+    for column in (n for n in raw.frame.columns if plain_name(n) in ("multiplier", "contractsize", "sharespercontract")):
+        sizes = pd.to_numeric(raw.frame[column].replace("REGULAR", 100), errors="coerce").to_numpy("float64")
+        if len(other := np.flatnonzero(sizes != 100)):
+            raise DataError(f"{raw.at(int(other[0]))}, column {column!r}: {raw.frame[column].iloc[other[0]]} is not 100: contracts of another size are not read; leave those rows out")
+
+
 def read_quotes(
     source: str | Path | pd.DataFrame | Raw,  # a CSV, a parquet file, or a frame
     *,
@@ -276,6 +285,7 @@ def read_quotes(
     if stamp not in (None, "start", "end"):
         raise InputError(f"stamp is {stamp!r}: it is 'start' or 'end' of a bar")
     raw = take_in(source)
+    _check_multiplier(raw)
     found, sided = quote_columns(raw, columns)
     frame, whose, order = _rows(raw, found, sided, symbol)
     frame, understood, findings = _known_at(frame, plain_name(found.get("bid", "")) == "bidclose", zone, stamp)

@@ -18,8 +18,8 @@ import pandas as pd
 from ..analytics.covariance import shrunk_covariance
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
-from ..core.constraints import WeightCap, coverable_calls, weight_caps
-from ..core.contracts import NAN, Contract, Quote
+from ..core.constraints import WeightCap, coverable_calls, cover_of, weight_caps
+from ..core.contracts import NAN, Contract, Quote, Right
 from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
 from ..core.orders import Order, Side
@@ -31,7 +31,7 @@ from ..data.plain import revive
 from ..portfolio.limits import apply_limits
 from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
-from ..portfolio.legs import Leg, planned_combinations
+from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
 from ..strategy.coordinator import MERGED, coordinate
@@ -259,11 +259,45 @@ def _side(signal: Signal) -> Side:
     return Side.BUY if signal.signal_type.direction > 0 else Side.SELL
 
 
-def _single(signal: Signal, known: Known, nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing) -> list[Wish | Decision]:
+def _owner(contract: Contract, strategy: str, positions: Mapping[str, Position], wishes: Sequence[Wish]) -> str:
+    "Who else holds an option or wishes to; blank where nobody does."
+    p = positions.get(contract.key)
+    if p is not None and p.qty and p.strategy != strategy:
+        return f"is held by {p.strategy or 'hand'}"
+    return next((f"is wished for by {w.strategy}" for w in wishes if w.contract == contract and w.strategy != strategy and not w.closes), "")
+
+
+def _taken(subject: str, contracts: Sequence[Contract], strategy: str, positions: Mapping[str, Position], wishes: Sequence[Wish]) -> list[Decision]:
+    "The refusal of what would trade an option of another: a position has one owner, who sizes it, counts on it and closes it."
+    owned = ((c, _owner(c, strategy, positions, wishes)) for c in contracts)
+    return [Decision(subject, Verdict.REFUSED, "TAKEN", f"{c.key} {owner}: an option has one strategy; wish for another strike or expiry") for c, owner in owned if owner][:1]
+
+
+def _wished_cover(symbol: str, wishes: Sequence[Wish]) -> Decimal:
+    "Dollars that the wishes of a session will need as cover of what they sell on an underlying."
+    legs: dict[str, list[Wish]] = {}
+    for w in wishes:
+        if w.contract.symbol == symbol and not w.closes and w.qty and (w.combo or w.contract.right is Right.PUT):
+            legs.setdefault(w.combo or f"{w.strategy} {w.contract.key}", []).append(w)
+    return sum((cover_of({w.contract: w.side.sign * w.qty for w in group}).cash for group in legs.values()), Decimal(0))
+
+
+def _assignable(positions: Mapping[str, Position], wishes: Sequence[Wish]) -> Decimal:
+    "Dollars of shares that the options of a book and those wished for may leave over a night."
+    net = {p.contract: p.qty for p in positions.values() if p.qty and p.contract.is_option}
+    for w in wishes:
+        if w.qty and not w.closes:
+            net[w.contract] = net.get(w.contract, Decimal(0)) + w.side.sign * w.qty
+    return assigned_value(net)
+
+
+def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing) -> list[Wish | Decision]:
     "The wish for one option, and why there are fewer contracts than wished."
     contract, side = signal.contract, _side(signal)
+    if taken := _taken(contract.key, [contract], signal.strategy_id, positions, wishes):
+        return taken
     limit = option_limit(known.quotes[contract.key], side)
-    qty, decision = planned_contracts(contract, side, limit, signal.contracts, nav, positions, limits, sizing)
+    qty, decision = planned_contracts(contract, side, limit, signal.contracts, nav, positions, limits, sizing, _wished_cover(contract.symbol, wishes))
     return ([decision] if decision else []) + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
 
 
@@ -280,14 +314,16 @@ def _closed(signal: Signal, known: Known, positions: Mapping[str, Position]) -> 
 
 
 def _combined(
-    name: str, signals: Sequence[Signal], alive: Collection[str], known: Known, strategy: str, nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing
+    name: str, signals: Sequence[Signal], alive: Collection[str], known: Known, strategy: str, before: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing
 ) -> list[Wish | Decision]:
     "The wishes for the legs of a combination, all of them or none, and why there are fewer than wished."
     if lost := [s.contract.key for s in signals if s.signal_id not in alive]:
         return [Decision(name, Verdict.REFUSED, "CONFLICT", f"another wish of {strategy} prevails for {', '.join(lost)}: none of its legs is traded")]
+    if taken := _taken(name, [s.contract for s in signals], strategy, positions, before):
+        return taken
     legs = [Leg(s.contract, _side(s), option_limit(known.quotes[s.contract.key], _side(s)), s.ratio) for s in signals]
     free = 100 * known.coverable.get(signals[0].contract.symbol, 0)
-    count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, sizing, strategy)
+    count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, sizing, strategy, _wished_cover(signals[0].contract.symbol, before), _assignable(positions, before))
     wishes = [Wish(leg.contract, leg.limit_price, s.reason, "", side=leg.side, qty=Decimal(count * leg.ratio), combo=name, ratio=leg.ratio) for leg, s in zip(legs, signals, strict=True)]
     return ([decision] if decision else []) + (wishes if count else [])
 
@@ -320,11 +356,11 @@ def plan_overlay(
     kept = [o.signal for o in outcomes if o.outcome == MERGED]
     wishes, sized, book = [], [], (plan.nav, positions or {}, settings.limits, settings.sizing)
     for signal in (s for s in kept if not s.combo):
-        said = _closed(signal, known, positions or {}) if signal.intent is not Intent.OPEN else _single(signal, known, *book)
+        said = _closed(signal, known, positions or {}) if signal.intent is not Intent.OPEN else _single(signal, known, (*plan.wishes, *wishes), *book)
         wishes += [p for p in said if isinstance(p, Wish)]
         sized += [p for p in said if isinstance(p, Decision)]
     for name in dict.fromkeys(s.combo for s in signals if s.combo):
-        said = _combined(name, [s for s in signals if s.combo == name], {s.signal_id for s in kept}, known, overlay.name, *book)
+        said = _combined(name, [s for s in signals if s.combo == name], {s.signal_id for s in kept}, known, overlay.name, (*plan.wishes, *wishes), *book)
         wishes += [p for p in said if isinstance(p, Wish)]
         sized += [p for p in said if isinstance(p, Decision)]
     refs, latest = tuple(order.order_ref for order in plan.orders), overlay.timing.at_latest

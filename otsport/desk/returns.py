@@ -23,7 +23,7 @@ from ..portfolio.optimize import Optimum, max_sharpe, min_variance
 from ..show.returns import growth_figure, weights_figure
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'TABLE', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures', 'measures']
+__all__ = ['OBJECTIVES', 'TABLE', 'UNLIKELY', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures', 'measures']
 
 # %% ../../nbs/desk/90_returns.ipynb #71517e43
 OBJECTIVES = {"max_sharpe": max_sharpe, "min_variance": min_variance}
@@ -38,11 +38,27 @@ def _from_file(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     frame = pd.read_csv(path)
-    days = pd.to_datetime(frame.iloc[:, 0], errors="coerce")
+    written = "%Y%m%d" if pd.api.types.is_numeric_dtype(frame.iloc[:, 0]) else None  # a number is a day as 20240131 alone
+    days = pd.to_datetime(frame.iloc[:, 0].astype(str), errors="coerce", format=written)
     if frame.shape[1] < 2 or days.isna().any():
         at = int(days.isna().argmax())
-        raise DataError(f"{path.name}, line {at + 2}: {frame.iloc[at, 0]!r} is no day: {TABLE}")
+        raise DataError(f"{path.name}, line {at + 2}: {str(frame.iloc[at, 0])!r} is no day: {TABLE}")
     return frame.iloc[:, 1:].set_index(pd.DatetimeIndex(days, name=str(frame.columns[0])))
+
+
+UNLIKELY = 0.2  # of a daily return
+
+
+def _check_table(frame: pd.DataFrame) -> None:
+    "Refuse a name or a day that stands there twice, and returns of another length than a day: annual figures are made of 252 of them."
+    if twice := sorted({str(c) for c in frame.columns[frame.columns.map(str).duplicated()]}):
+        raise InputError(f"{', '.join(twice)} stands there twice: name each asset once, so that its weight and its measures are its own")
+    if (again := frame.index.duplicated()).any():
+        raise InputError(f"{frame.index[again][0]} stands there twice: give one return a day")
+    if isinstance(frame.index, pd.DatetimeIndex) and len(frame) > 2:
+        days = float(pd.Series(frame.index).diff().median() / pd.Timedelta(days=1))
+        if not 0.5 <= days <= 4:
+            raise InputError(f"the returns are {days:.3g} days apart: give daily ones, of which a year has {SESSIONS_PER_YEAR}")
 
 
 def own_returns(
@@ -64,7 +80,11 @@ def own_returns(
             raise InputError(f"returns are a {type(given).__name__}: {TABLE}")
         frame = given.iloc[1:] if len(given) > 1 and given.iloc[0].isna().all() else given
     check_rising(frame, "returns")
-    return pd.DataFrame(usable_returns(frame), frame.index, frame.columns.map(str))
+    _check_table(frame)
+    found = pd.DataFrame(usable_returns(frame), frame.index, frame.columns.map(str))
+    if (found.abs() > UNLIKELY).to_numpy().mean() > 0.5:
+        raise InputError(f"more than half of the returns are beyond {UNLIKELY:.0%} a day: these are prices, gross returns or percents; give prices=, or simple returns as decimals (0.01 is 1 %)")
+    return found
 
 
 def _span(frame: pd.DataFrame) -> str:

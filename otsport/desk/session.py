@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['MOST_STANDING', 'NEVER_LEFT', 'PATIENCE', 'STEPS', 'beat', 'lacking_closes', 'reach_session', 'check_sequence',
            'unfinished_sessions', 'stored_plan', 'nav_before', 'circumstances', 'planned', 'end_by_hand', 'resume',
-           'check_before_open', 'decide', 'plan_session', 'let_leave', 'quoted', 'write_wishes', 'write_second_legs',
-           'follow_session', 'await_stragglers', 'official_closes', 'broker_closes', 'close_day', 'trade_day']
+           'check_before_open', 'decide', 'plan_session', 'let_leave', 'quoted', 'at_the_market', 'write_wishes',
+           'write_second_legs', 'follow_session', 'await_stragglers', 'official_closes', 'broker_closes', 'close_day',
+           'trade_day']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
 import logging
@@ -23,7 +24,7 @@ from ..core.calendars import NEW_YORK, expiry_session, next_session, previous_se
 from ..core.constraints import book_weights
 from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError, NoPrices, StrategyError
-from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
+from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, Side
 from ..core.venues import exact_mark
 from ..data.market import History
 from ..data.store import Store
@@ -36,6 +37,7 @@ from .requests import Asked, begin_cancel, carry_out
 from .wishes import LEGS_LAST, due, legs_in_wait, second_legs, wish_orders
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
 from ..execution.gate import Circumstances
+from ..portfolio.option_orders import option_limit
 from ..strategy.protocol import Known, Strategy
 
 # %% ../../nbs/desk/82_session.ipynb #c004
@@ -201,12 +203,27 @@ async def quoted(desk: Desk, book: Book, group: list[Wish]) -> bool:
     return not unasked and all(q.two_sided for q in quotes)
 
 
+async def at_the_market(desk: Desk, orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    "The orders with the limit that their quote of this moment gives, where it is better than that of before the open; never a worse one."
+    quotes, _ = await desk.each_quote([o.contract for o in orders])
+    sided = {q.contract.key: q for q in quotes if q.ask > 0}
+
+    def limit(o: Order) -> Decimal:
+        quote = sided.get(o.contract.key)
+        if quote is None or o.side is Side.SELL and not quote.bid > 0:
+            return o.limit_price
+        return (min if o.side is Side.BUY else max)(o.limit_price, option_limit(quote, o.side))
+
+    return tuple(replace(o, limit_price=limit(o)) for o in orders)
+
+
 async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book:
     "Make the wishes that are due durable as orders, and let them leave."
     for strategy, group in due(book, wishes).items():
         if not await quoted(desk, book, group):
             continue
         orders, declined = wish_orders(book, strategy, group)
+        orders = await at_the_market(desk, orders)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
         if told := [d for d in declined if d.code in ("UNSECURED", "CASH") or "#" in d.subject]:
             with desk.store.unit(book.now) as unit:
@@ -222,9 +239,9 @@ async def write_second_legs(desk: Desk, book: Book, wishes: tuple[Wish, ...]) ->
         for record in (r for bought in legs_in_wait(book, wishes).values() for r in bought if r.state is not OrderState.PENDING_CANCEL):
             book, _ = await begin_cancel(desk, book, record.order.order_ref, Asked("desk", "its combination is waited for no longer"))
     orders, denied = second_legs(book, wishes)
-    if not orders:
-        return book
-    book = enqueue(desk.store, book, orders, book.session, book.now)
+    if not orders or desk.store.halted(book.portfolio) and book.now < session_close(book.session):
+        return book  # what was bought in a book that is halted now waits for it to be resumed
+    book = enqueue(desk.store, book, await at_the_market(desk, orders), book.session, book.now)
     return await let_leave(desk, commit_departure(desk.store, book, denied, book.now))
 
 

@@ -104,6 +104,15 @@ def legs_in_wait(book: Book, wishes: Iterable[Wish]) -> dict[str, list[OrderReco
     return {name: left for name, bought in waiting.items() if (left := [r for r in bought if not r.state.done])}
 
 
+def _still_held(book: Book, legs: Sequence[Wish]) -> int:
+    "Combinations whose bought legs are in the book and not on their way out: a hand may have sold them since."
+    def free(w: Wish) -> Decimal:
+        held = book.positions[w.contract.key].qty if w.contract.key in book.positions else Decimal(0)
+        return held - sum((open_qty(r) for r in book.open_orders() if r.order.contract == w.contract and r.order.side is Side.SELL), Decimal(0))
+
+    return max(min(int(free(w) // w.ratio) for w in legs if w.side is Side.BUY), 0)
+
+
 def second_legs(book: Book, wishes: Iterable[Wish]) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:
     "Orders for what combinations sell after their bought legs; with a denial for each that may not leave."
     orders, denied = [], []
@@ -113,13 +122,14 @@ def second_legs(book: Book, wishes: Iterable[Wish]) -> tuple[tuple[Order, ...], 
             continue
         if (count := combinations_bought(bought, {w.contract.key: w.ratio for w in legs})) is None:
             continue
+        count = min(count, _still_held(book, legs))
         refs, planned = tuple(r.order.order_ref for r in bought), int(sold[0].qty) // sold[0].ratio
         for wish in sold:
-            qty, reason = Decimal(count * wish.ratio) or wish.qty, f"{name}, {count} of {planned} combinations bought: {wish.reason}"
+            qty, reason = Decimal(count * wish.ratio) or wish.qty, f"{name}, {count} of {planned} combinations bought and held: {wish.reason}"
             orders.append(_order(book, wish, len(book.in_session()) + 1 + len(orders), qty, reason, refs))
             if not count:  # written for the record: should the process die before it is denied, it is held until the session is over
                 orders[-1] = replace(orders[-1], not_before=session_close(book.session))
-                denied.append(Decision(orders[-1].order_ref, Verdict.REFUSED, NOT_BOUGHT, f"{', '.join(refs)} did not buy a whole combination: nothing is sold without its cover"))
+                denied.append(Decision(orders[-1].order_ref, Verdict.REFUSED, NOT_BOUGHT, f"{', '.join(refs)} left no whole combination in the book: nothing is sold without its cover"))
     return tuple(orders), tuple(denied)
 
 # %% ../../nbs/desk/81_wishes.ipynb #x54f8baa

@@ -174,10 +174,10 @@ def check_price(order: Order, at: Circumstances) -> Decision | None:
 
 # %% ../../nbs/execution/51_gate.ipynb #c023
 def _opening(order: Order, at: Circumstances) -> Decimal:
-    "Units that would open or enlarge a short position: those beyond what is held and not being sold already."
-    key = order.contract.key
-    held = at.positions[key].qty if key in at.positions else Decimal(0)
-    going = sum((open_qty(r) for r in at.working(order) if r.order.contract.key == key and r.order.side is Side.SELL), Decimal(0))
+    "Units that would open or enlarge a position: those beyond what is held on the other side and not being closed already."
+    key, side = order.contract.key, order.side
+    held = at.positions[key].qty * -side.sign if key in at.positions else Decimal(0)
+    going = sum((open_qty(r) for r in at.working(order) if r.order.contract.key == key and r.order.side is side), Decimal(0))
     return max(order.qty - max(held - going, Decimal(0)), Decimal(0))
 
 
@@ -228,8 +228,7 @@ def _check_shares(order: Order, at: Circumstances) -> Decision | None:
 
 def _check_purchase(order: Order, at: Circumstances) -> Decision | None:
     "What is bought to close a short position is always let through; nothing is paid with the cash of short options, or with borrowed cash unless `max_gross` allows it."
-    held = at.positions[order.contract.key].qty if order.contract.key in at.positions else Decimal(0)
-    opening, secured = order.qty - min(max(-held, Decimal(0)), order.qty), secured_cash(at.positions, at.working(order))
+    opening, secured = _opening(order, at), secured_cash(at.positions, at.working(order))
     if not opening or at.limits.max_gross > 1 and not secured:
         return None
     reason, others = Reason.NO_CASH, "the others pay for orders that are open; buy less"
@@ -264,8 +263,10 @@ def _cash_bound(order: Order, at: Circumstances) -> Decimal:
 
 
 def check_size(order: Order, at: Circumstances) -> Decision | None:
-    "Refuse an order above the absolute limit, above the fraction of NAV, or one that breaks a cap of the book."
-    value, most, share = order_value(order, at), at.limits.max_order_value, at.limits.max_order_weight
+    "Refuse an order above the absolute limit, above the fraction of NAV, or one that breaks a cap of the book; what only closes a position is never too large."
+    if not (opening := _opening(order, at)):
+        return None
+    value, most, share = order_value(order, at) * opening / order.qty, at.limits.max_order_value, at.limits.max_order_weight
     if value > most:
         return _refuse(order, Reason.ORDER_VALUE, f"{order} is worth {value:,.2f} dollars, at most {most:,f}", float(value), float(most))
     if not at.nav > 0:
@@ -273,16 +274,19 @@ def check_size(order: Order, at: Circumstances) -> Decision | None:
     weight = float(value) / float(at.nav)
     if weight > share:
         return _refuse(order, Reason.ORDER_WEIGHT, f"{order} is {weight:.2%} of NAV {at.nav:,.2f}, at most {share:.2%}", weight, share)
-    return _check_caps(order, weight, at)
+    return _check_caps(order, at)
 
 
-def _adds(order: Order, at: Circumstances) -> bool:
-    "Whether the order makes its symbol weigh more: shares bought, options sold that need cash."
-    return _cash_bound(order, at) > 0 if order.contract.is_option else order.side is Side.BUY
+def _added_weight(order: Order, at: Circumstances) -> float:
+    "What the order adds to the weight of its symbol, of NAV: shares bought less those that were short, options sold that need cash."
+    if order.contract.is_option:
+        return float(order_value(order, at)) / at.nav if _cash_bound(order, at) > 0 else 0.0
+    return float(order_value(order, at) * (2 * _opening(order, at) / order.qty - 1)) / at.nav if order.side is Side.BUY else 0.0
 
 
-def _check_caps(order: Order, weight: float, at: Circumstances) -> Decision | None:
-    for cap in at.caps if _adds(order, at) else ():
+def _check_caps(order: Order, at: Circumstances) -> Decision | None:
+    weight = _added_weight(order, at)
+    for cap in at.caps if weight > 0 else ():
         after = cap.used(at.weights) + weight
         if order.contract.symbol in cap.symbols and after > cap.bound * (1 + DRIFT):
             return _refuse(order, cap.code, f"{order} would bring the {cap.name} to {after:.2%} of NAV, at most {cap.bound:.2%} and a quarter for drift",
@@ -317,6 +321,5 @@ def let_through(
         decisions.append(check_order(order, now))
         if decisions[-1].accepted:
             known[order.order_ref] = replace(wish, state=OrderState.SENT)
-            if _adds(order, now):
-                weights[order.contract.symbol] = weights.get(order.contract.symbol, 0.0) + decisions[-1].after / at.nav
+            weights[order.contract.symbol] = weights.get(order.contract.symbol, 0.0) + max(_added_weight(order, now), 0.0)
     return decisions

@@ -52,6 +52,7 @@ def planned_contracts(
     positions: Mapping[str, Position],  # by contract key
     limits: Limits,
     sizing: Sizing,
+    wished: Decimal = Decimal(0),  # dollars that other wishes of the session need on the underlying
 ) -> tuple[Decimal | None, Decision | None]:  # contracts (None: as many calls as shares cover, 0: none), and why there are fewer than wished
     "How many contracts the rules allow."
     if side is Side.SELL and contract.right is Right.CALL:
@@ -59,7 +60,7 @@ def planned_contracts(
     if held := _held_like(contract, side, positions):
         kind = "sold" if side is Side.SELL else "bought"
         return Decimal(0), Decision(contract.key, Verdict.REFUSED, "HELD", f"{held:f} {contract.right.name.lower()}s on {contract.symbol} are {kind} already: the wish is fulfilled")
-    used = book_weights(positions, (), {}, nav).get(contract.symbol, 0.0)  # at cost: the gate measures again at the price of its moment
+    used = book_weights(positions, (), {}, nav).get(contract.symbol, 0.0) + float(wished / nav)  # at cost: the gate measures again at the price of its moment
     bounds = [(limits.max_premium, "PREMIUM", "premium budget")] if side is Side.BUY else [(sizing.base_size, "SIZE", "base size"), (max(limits.max_position_weight - used, 0.0), "MAX_POSITION", "rest of the position limit")]
     bounds += [(limits.max_order_weight, "ORDER_WEIGHT", "order limit"), (float(limits.max_order_value / nav), "ORDER_VALUE", "order value")]
     share, code, name = min(bounds)

@@ -83,7 +83,7 @@ def wished_trades(
             message = f"{pledged[symbol]:f} of {now:f} shares are pledged under short calls and stay"
             decisions.append(Decision(symbol, Verdict.CLIPPED, "PLEDGED", message, float(count - now), float(trade)))
         value, least = abs(trade) * prices[symbol], rules.min_trade * nav
-        if trade and count and value < least:
+        if trade and count and now >= 0 and value < least:
             decisions.append(Decision(symbol, Verdict.REFUSED, "SMALL_TRADE", f"{trade:+f} shares are {value:,.0f} dollars, below {least:,.0f}", float(trade), 0.0))
         elif trade:
             trades[symbol] = trade
@@ -111,12 +111,14 @@ def fit_cash(
     nav: Decimal,  # dollars
     cash: Decimal,  # dollars there now; today's sells are not counted
     rules: TradeRules,
+    short: Mapping[str, Decimal] | None = None,  # shares sold short, unsigned, by symbol: they are bought back whole and first
 ) -> tuple[dict[str, Decimal], list[Decision]]:  # signed shares by symbol; what was clipped or left
-    "The trades with their buys cut to present cash."
-    buys = {s: q for s, q in trades.items() if q > 0}
-    limits = {s: marketable_limit(Side.BUY, prices[s], rules.collar) for s in buys}
-    available = cash - rules.reserve * nav
-    kept, decisions = {s: q for s, q in trades.items() if q < 0}, []
+    "The trades with their buys cut to present cash, but for what buys back shares that are short."
+    back = {s: min(q, max(trades.get(s, Decimal(0)), Decimal(0))) for s, q in (short or {}).items()}
+    buys = {s: q - back.get(s, Decimal(0)) for s, q in trades.items() if q > back.get(s, Decimal(0))}
+    limits = {s: marketable_limit(Side.BUY, prices[s], rules.collar) for s in (*buys, *back)}
+    available = cash - rules.reserve * nav - sum((q * limits[s] for s, q in back.items()), Decimal(0))
+    kept, decisions = {s: q for s, q in trades.items() if q < 0} | back, []
     for symbol, qty in affordable(buys, limits, available, rules.lot).items() if buys else ():
         small = qty < buys[symbol] and qty * prices[symbol] < rules.min_trade * nav
         if qty < buys[symbol]:
@@ -124,7 +126,7 @@ def fit_cash(
             message = f"{buys[symbol]:f} shares wished, {rest} paid: {max(available, Decimal(0)):,.2f} dollars for all buys, sells of today not counted"
             decisions.append(Decision(symbol, Verdict.REFUSED if small else Verdict.CLIPPED, "CASH", message, float(buys[symbol]), 0.0 if small else float(qty)))
         if not small:
-            kept[symbol] = qty
+            kept[symbol] = qty + back.get(symbol, Decimal(0))
     return {s: q for s, q in sorted(kept.items()) if q}, decisions
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c024
@@ -158,7 +160,8 @@ def plan_orders(
     weights = {t.contract.symbol: t.weight for t in targets}
     wished = wished_shares(targets, positions, prices, nav, rules.lot)
     trades, decisions = wished_trades(wished, positions, prices, nav, rules)
-    trades, short_of_cash = fit_cash(trades, prices, nav, cash, rules)
+    short = {p.contract.symbol: -p.qty for p in positions.values() if p.qty < 0 and not p.contract.is_option}
+    trades, short_of_cash = fit_cash(trades, prices, nav, cash, rules, short)
     orders = []
     for symbol, qty in sorted(trades.items(), key=lambda item: (item[1] > 0, item[0])):
         side, now = Side.BUY if qty > 0 else Side.SELL, _shares_held(positions, symbol)
