@@ -3105,6 +3105,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'otsport.show.tables.table': ('show/tables.html#table', 'otsport/show/tables.py'),
                                      'otsport.show.tables.unit_frame': ('show/tables.html#unit_frame', 'otsport/show/tables.py')},
             'otsport.show.text': { 'otsport.show.text.dollars': ('show/text.html#dollars', 'otsport/show/text.py'),
+                                   'otsport.show.text.in_html': ('show/text.html#in_html', 'otsport/show/text.py'),
                                    'otsport.show.text.new_york': ('show/text.html#new_york', 'otsport/show/text.py'),
                                    'otsport.show.text.percent': ('show/text.html#percent', 'otsport/show/text.py'),
                                    'otsport.show.text.price_text': ('show/text.html#price_text', 'otsport/show/text.py'),

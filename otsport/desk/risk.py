@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from otsport.show.positions import (
     CURVES, PayoffCurve, payoff_figure, payoff_pane, payoff_table, positions_risk_table, stress_figure, stress_pane, stress_sentence, underlyings_table,
 )
 from ..show.page import picture_html, side_by_side
-from ..show.text import dollars, signed
+from ..show.text import dollars, in_html, signed
 
 # %% auto #0
 __all__ = ['CURVE_POINTS', 'CURVE_SD', 'instant_of', 'payoff_curve', 'PositionRisk', 'risk']
@@ -160,14 +159,14 @@ class PositionRisk:
 
     def _repr_html_(self) -> str:
         curves, grid = self.payoffs(), self.stress()
-        parts = [f"<p><b>{escape(self._headline())}</b></p>", positions_risk_table(self.positions, self.total).html]
+        parts = [f"<p><b>{in_html(self._headline())}</b></p>", positions_risk_table(self.positions, self.total).html]
         if len(self.by_underlying) > 1:
             parts.append(underlyings_table(self.by_underlying).html)
-        parts += [f"<p>{escape(self._tail_line())}</p>", f"<p><b>{escape(stress_sentence(grid))}</b></p>",
+        parts += [f"<p>{in_html(self._tail_line())}</p>", f"<p><b>{in_html(stress_sentence(grid))}</b></p>",
                   side_by_side([picture_html(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
         if curves:
             parts += [payoff_table(curves).html, side_by_side([picture_html(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
-        return "".join(parts) + "".join(f"<p>{escape(n)}</p>" for n in self.notes)
+        return "".join(parts) + "".join(f"<p>{in_html(n)}</p>" for n in self.notes)
 
 # %% ../../nbs/desk/86_risk.ipynb #c014
 def _notes(v: Valued, unused: Sequence[str], given: dict[str, object], more: str) -> tuple[str, ...]:
