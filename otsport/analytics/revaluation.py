@@ -48,7 +48,7 @@ class Book:
 
     def __repr__(self) -> str:
         on = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "") if self.names else f"columns 0 to {self.underlying.max(initial=0)} of the scenarios"
-        return f"Book of {len(self.scale):,} positions, options: {np.sum(self.sign != 0):,}; underlyings: {on}"
+        return f"Book of {len(self.scale):,} position{'s' * (len(self.scale) != 1)}, options: {np.sum(self.sign != 0):,}; underlyings: {on}"
 
 # %% ../../nbs/analytics/26_revaluation.ipynb #c005x0
 def _columns_of(underlying: ArrayLike) -> tuple[ArrayLike, tuple[str, ...]]:
@@ -122,7 +122,7 @@ class Revaluation:
     total: np.ndarray  # (T,), of the book
 
     def __repr__(self) -> str:
-        return (f"Revaluation of {len(self.pnl):,} positions in {len(self.total):,} scenarios, dollars: "
+        return (f"Revaluation of {len(self.pnl):,} position{'s' * (len(self.pnl) != 1)} in {len(self.total):,} scenarios, dollars: "
                 f"worst {short(self.total.min())}, mean {short(self.total.mean())}, best {short(self.total.max())} (tail: book_tail)")
 
 

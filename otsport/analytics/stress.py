@@ -172,7 +172,7 @@ class StressGrid:
 
     def __repr__(self) -> str:
         spot, vol, days, loss = self.worst()
-        head = f"StressGrid of {len(self.labels):,} positions: {' x '.join(map(str, self.pnl.shape))} points of spot, vol and days; worst {loss:,.0f} dollars (spot {spot}, vol {vol}, {days:g} days)"
+        head = f"StressGrid of {len(self.labels):,} position{'s' * (len(self.labels) != 1)}: {' x '.join(map(str, self.pnl.shape))} points of spot, vol and days; worst {loss:,.0f} dollars (spot {spot}, vol {vol}, {days:g} days)"
         return f"{head}\nafter {self.days[0]:g} days, dollars:\n{self.frame(self.days[0]).to_string(float_format=lambda x: f'{x:,.0f}')}"
 
 

@@ -207,7 +207,7 @@ class BookTail:
         whole = pd.DataFrame({"VaR": self.var, "ES": self.es}, index=[f"{100 * level:g}%" for level in self.levels])
         order = np.argsort(-np.abs(self.component_es), kind="stable")[:5]
         largest = self.frame().iloc[order].set_axis([f"part of VaR {whole.index[0]}", f"part of ES {whole.index[0]}"], axis=1)
-        title = f"BookTail of {len(self.names):,} positions in {len(self.pnl):,} scenarios, dollars, losses positive; the {len(order)} largest parts (all: frame())"
+        title = f"BookTail of {len(self.names):,} position{'s' * (len(self.names) != 1)} in {len(self.pnl):,} scenarios, dollars, losses positive; {f'the {len(order)} largest parts' if len(order) > 1 else 'the part'} (all: frame())"
         return shown(title, whole, largest, html=html)
 
     def __repr__(self) -> str:

@@ -210,7 +210,7 @@ class Profile(_Strict):
         except AccountNotServed as error:
             raise ValueError(str(error)) from error
         if mode == "live":
-            raise ValueError("this account is live, and live trading cannot be armed in this version")
+            raise ValueError("this account is live, and live trading cannot be armed in this version; give a paper account, which begins with DU or DF")
         return account
 
 

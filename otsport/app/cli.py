@@ -53,16 +53,16 @@ class ClockMode(StrEnum):
 @app.command()
 def gateway(
     session: Annotated[str, typer.Option(help="First session to serve, YYYY-MM-DD; the last one with prices when not given.")] = "",
-    account: Annotated[list[str], typer.Option(help="account=dollars; may be given several times.")] = ["DU123456=1000000"],  # noqa: B006
+    account: Annotated[list[str], typer.Option(help="account=dollars; may be given several times; that of the desk folder with its capital when not given.")] = [],  # noqa: B006
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 4010,
-    seed: Annotated[int, typer.Option(help="Of the modelled path and sizes.", min=0)] = 7,
+    port: Annotated[int, typer.Option(help="Port to listen on; that of the desk folder when not given.", min=1, max=65535)] = None,
+    seed: Annotated[int, typer.Option(help="Of the modelled path and sizes; that of the desk folder when not given.", min=0)] = None,
     clock: Annotated[ClockMode, typer.Option(help="paced: by the wall clock; heartbeat: a step at each request for the time.")] = ClockMode.PACED,
     owner: Annotated[str, typer.Option(help="The state folder whose run started it; only runs of that folder may drive it.", hidden=True)] = "",
     folder: Annotated[str, typer.Option(help="The desk folder whose prices are served; the one that you are in when not given.")] = "",
     seconds_per_step: Annotated[float, typer.Option(help="Wall seconds for a step of five minutes, when paced.", min=0.001)] = 1.0,
 ) -> None:
-    "Serve a simulated broker over the TWS protocol: real closes, modelled path, quotes modelled or given."
+    "Serve a simulated broker over the TWS protocol: given closes, modelled path, quotes modelled or given."
     from otsport.analytics.options import bsm
     from otsport.app.folder import this_folder
     from otsport.app.params import as_day
@@ -71,14 +71,16 @@ def gateway(
     if folder:
         os.environ["OTSPORT_FOLDER"] = str(Path(folder).resolve())
     here = this_folder()
-    prices = here.history
+    prices, profile = here.history, here.profile
+    if port is None and not profile.simulated:
+        raise ParameterError(f"--port is not given, and profile {here.book.account} has simulated: false: its port {profile.port} is for TWS or IB Gateway; give another")
     try:
         day = prices.check_day(as_day(session)) if session else prices.last
     except ValueError as error:
         raise ParameterError(f"session = {session!r}: {error}") from error
     os.umask(0o077)
     bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
-    run_gateway(day, accounts(account), port, seed, clock.value, seconds_per_step, host=host, prices=prices, options=here.chains,
+    run_gateway(day, accounts(account or [f"{profile.account}={here.book.capital:f}"]), port or profile.port, profile.seed if seed is None else seed, clock.value, seconds_per_step, host=host, prices=prices, options=here.chains,
                 oldest=timedelta(minutes=here.book.chain_minutes))
 
 # %% ../../nbs/app/99_cli.ipynb #c018
@@ -92,7 +94,7 @@ def new(
 
     made = new_folder(Path(folder), Path(from_state) if from_state else None)
     typer.echo(f"{made.path}: book {made.book.portfolio}, {len(made.history.symbols)} symbols, strategies {', '.join(s.use for s in made.book.strategies)}\n"
-               f"Next: cd {folder} && otsport run trading_day")
+               f"Next: cd {folder} && otsport run trading_day; or otsport lab there, which opens first_hour.ipynb: own prices, strategy and limits")
 
 
 def lab_page(folder: Path | None) -> tuple[Path, str]:
@@ -112,7 +114,9 @@ def lab(port: Annotated[int, typer.Option(help="Port of JupyterLab.", min=1, max
     try:
         import jupyterlab  # noqa: F401
     except ImportError as error:
-        raise InputError("JupyterLab is not installed: pip install 'otsport[lab]'") from error
+        checkout = Path(otsport.__file__).resolve().parents[1]
+        where = f"-e '{checkout}[lab]'" if (checkout / "pyproject.toml").exists() else "'otsport[lab]'"
+        raise InputError(f"JupyterLab is not installed beside otsport: {sys.executable} -m pip install {where}, then the same again") from error
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--ServerApp.port={port}", f"--ServerApp.root_dir={root}",
                               f"--LabApp.default_url=/lab/tree/{page}", "--ServerApp.allow_root=True"])
 

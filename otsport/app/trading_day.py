@@ -15,13 +15,13 @@ from contextlib import contextmanager, nullcontext
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .gateway_process import check_port, served, stop_own_gateways
 from .folder import SAMPLE, Folder, this_folder
-from .params import Day, RunParams, checked
+from .params import RunParams, as_day, checked
 from .runs import Run, locked
 from ..brokers.adapters import adapter
 from ..core.books import Snapshot
@@ -38,9 +38,14 @@ HISTORY_SESSIONS = COVARIANCE_SESSIONS + 1  # closes that must lie before the fi
 NAMES = {"account": r"[A-Z]{1,3}[0-9]{5,9}", "portfolio": r"[a-z][a-z0-9_]{0,15}"}
 
 
+def _day_or_last(value: object) -> date:
+    "A day, or `last` for the last session that has prices."
+    return this_folder().history.last if value == "last" else as_day(value)
+
+
 class TradingDay(RunParams):
     "The checked parameters of `20_trading_day`."
-    run_date: Day
+    run_date: Annotated[date, BeforeValidator(_day_or_last)]
     account: str
     portfolio: str
     capital: Decimal = Field(gt=0, le=Decimal(10) ** 10, decimal_places=2)

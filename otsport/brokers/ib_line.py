@@ -32,7 +32,9 @@ from otsport.brokers.ib_ears import (
 # %% ../../nbs/brokers/54_ib_line.ipynb #c004
 def unreachable(profile: BrokerProfile, why: str) -> BrokerUnreachable:
     "The error that names the address, what happened there and the next step."
-    return BrokerUnreachable(f"{profile.host}:{profile.port} (profile {profile.name!r}): {why}. "
+    live = {7496: "TWS, whose paper accounts are at 7497", 4001: "IB Gateway, whose paper accounts are at 4002"}
+    port = f" Port {profile.port} is that of live accounts at {live[profile.port]}." if profile.port in live else ""
+    return BrokerUnreachable(f"{profile.host}:{profile.port} (profile {profile.name!r}): {why}.{port} "
                              f"Start TWS, IB Gateway or the simulated gateway there (otsport gateway --port {profile.port}), or correct the profile")
 
 
@@ -60,7 +62,7 @@ async def dial(lib: ModuleType, profile: BrokerProfile, link: Link, attach: Call
     if isinstance(outcome, TimeoutError):
         raise unreachable(profile, f"it did not finish the handshake within {profile.timeout_seconds:g} s") from outcome
     if isinstance(outcome, OSError):
-        raise unreachable(profile, f"nothing listens there ({outcome.strerror or outcome})") from outcome
+        raise unreachable(profile, "nothing listens there" + ("" if isinstance(outcome, ConnectionRefusedError) else f" ({outcome.strerror or outcome})")) from outcome
     raise unreachable(profile, f"the connection was closed during the handshake ({closed.result() if closed.done() else outcome})")
 
 # %% ../../nbs/brokers/54_ib_line.ipynb #c006

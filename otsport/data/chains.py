@@ -318,8 +318,9 @@ def _quote_facts(frame: pd.DataFrame, found: Mapping, sided: Mapping, whose: str
     sides = "; " + "; ".join(f"{side}: {', '.join(c.values())}" for side, c in sided.items()) if sided else ""
     times, bid, ask = frame["time"], frame["bid"], frame["ask"]
     facts = {"columns": ", ".join(f"{f} = {c}" for f, c in used.items()) + sides, "symbols": f"{listed(frame['symbol'].unique())} ({whose})"}
-    facts |= {"span": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC, {times.nunique():,} instants"}
-    facts |= {"contracts": f"{len(frame[CONTRACT].drop_duplicates()):,}, {frame['expiry'].nunique()} expiries"}
+    facts |= {"span": f"{times.min():%Y-%m-%d %H:%M} to {times.max():%Y-%m-%d %H:%M} UTC, {times.nunique():,} instant{'s' * (times.nunique() != 1)}"}
+    days = frame["expiry"].nunique()
+    facts |= {"contracts": f"{len(frame[CONTRACT].drop_duplicates()):,}, {days} expir{'y' if days == 1 else 'ies'}"}
     facts |= {"quotes": f"{int((bid > 0).sum()):,} with a bid, {int((bid == 0).sum()):,} with a bid of zero, "
                         f"{int(bid.isna().sum()):,} without a bid, {int(ask.isna().sum()):,} without an ask"}
     if none["bid"] or none["ask"]:

@@ -165,7 +165,7 @@ def page_text(title: str, understood: Mapping[str, str], findings: Sequence[Find
     "The page as text."
     width = max(map(len, understood), default=0)
     lines = [title, *(f"  {key:<{width}}  {value}" for key, value in understood.items())]
-    lines.append("  nothing is suspect" if not findings else f"  {len(findings)} findings, {len(undecided(findings, decisions))} of them open:")
+    lines.append("  nothing is suspect" if not findings else f"  {len(findings)} finding{'s' * (len(findings) != 1)}, {len(undecided(findings, decisions))} of them open:")
     for f in findings[:shown]:
         word = decided(f, decisions)
         lines.append(f"    {f.code:<12} {f.symbol:<6} {str(f.day or ''):<10}  {f.value}; rule: {f.rule}; " + (f"decided: {f.decision}={word}" if word else f.next_step))
@@ -181,7 +181,7 @@ def page_html(title: str, understood: Mapping[str, str], findings: Sequence[Find
         return facts + "<p>nothing is suspect</p>"
     table = findings_frame(findings[:shown], decisions).to_html(index=False, border=0, justify="left")
     more = f"<p>... and {len(findings) - shown} more: <code>.suspect</code> has them all</p>" if len(findings) > shown else ""
-    return f"{facts}<p><b>{len(findings)} findings, {len(undecided(findings, decisions))} of them open</b></p>{table}{more}"
+    return f"{facts}<p><b>{len(findings)} finding{'s' * (len(findings) != 1)}, {len(undecided(findings, decisions))} of them open</b></p>{table}{more}"
 
 # %% ../../nbs/data/16_findings.ipynb #examined
 class Examined:

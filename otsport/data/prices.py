@@ -197,6 +197,12 @@ class PriceTable(Examined):
 
 
 # %% ../../nbs/data/19_prices.ipynb #c016
+def _on_weekday(rows: pd.DataFrame) -> str:
+    "The close of a day, of each symbol where there are several."
+    what = f"{rows['close'].iloc[0]:g}" if len(rows) == 1 else f"a close of each of {len(rows)} symbols"
+    return f"{what} on a {rows['day'].iloc[0]:%A}"
+
+
 def _row_findings(daily: pd.DataFrame, decisions: Decisions) -> tuple[pd.DataFrame, list[Finding]]:
     "Rows before the calendar, on days without a session, twice, and with impossible prices; what was decided is done."
     found, sessions = [], exchange().sessions
@@ -208,7 +214,7 @@ def _row_findings(daily: pd.DataFrame, decisions: Decisions) -> tuple[pd.DataFra
         found.append(Finding("EARLY", "all", daily["day"].min().date(), seen, "the exchange calendar begins there", "early='cut'", "early", "cut", int(early.sum())))
         daily = daily[~early]
     closed = ~daily["day"].isin(sessions)
-    found += _by_day("HOLIDAY", daily[closed], daily, lambda rows: f"{rows['close'].iloc[0]:g} on a {rows['day'].iloc[0]:%A}",
+    found += _by_day("HOLIDAY", daily[closed], daily, _on_weekday,
                      "the exchange was closed", "holidays='drop'", "holidays", "drop")
     daily = daily[~closed]
     twice = daily.duplicated(["symbol", "day"], keep=False)

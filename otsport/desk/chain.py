@@ -9,13 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from html import escape
 
 
 from ..analytics.quoted_chain import quoted_chain
 from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, OptionChain, Quote, Right, day_of, from_key
 from ..core.errors import DataError, InputError
+from ..show.text import in_html
 from ..show.tables import UnitFrame, cell_text
 
 # %% auto #0
@@ -86,7 +86,7 @@ class ChosenOption:
         return f"{self.contract.key}: {market}, {self.days} days ({when})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>"
+        return f"<p>{in_html(repr(self))}</p>"
 
 
 class Chain(UnitFrame):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RISK_SESSIONS', 'BookRisk', 'option_vols', 'book_risk', 'book_legs', 'greeks_frame', 'Day', 'index_levels',
-           'closes_of', 'read_one', 'read_days', 'read_day', 'DayFacts', 'day_facts', 'example_days']
+           'closes_of', 'read_one', 'read_days', 'read_day', 'beside_index', 'DayFacts', 'day_facts', 'example_days']
 
 # %% ../../nbs/desk/84_day.ipynb #c002
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ from ..data.market import History
 from ..data.store import Store
 from .plan import Plan, no_plan, read_plan
 from ..show.performance import performance_frame
+from ..show.text import percent
 
 # %% ../../nbs/desk/84_day.ipynb #c005
 RISK_SESSIONS = 500  # sessions of past returns
@@ -204,6 +205,11 @@ def read_day(store: Store, history: History, portfolio: str, session: date | Non
     return days[0]
 
 # %% ../../nbs/desk/84_day.ipynb #c009f
+def beside_index(change: float) -> str:
+    "What the index did over the same closes, behind a return; nothing where its data do not reach."
+    return f"; S&P 500 {percent(change)}" if change == change else ""
+
+
 @dataclass(frozen=True, slots=True)
 class DayFacts:
     "A finished run in numbers; of its last session where nothing else is said."

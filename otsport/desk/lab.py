@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from html import escape
 from numbers import Integral
 from pathlib import Path
 
@@ -45,7 +44,7 @@ from .risk import PositionRisk
 from .session import beat, resume
 from .what_if import TradeEffect, held_risk, what_if
 from ..show.tables import UnitFrame, cell_text, table
-from ..show.text import dollars
+from ..show.text import dollars, in_html
 
 # %% auto #0
 __all__ = ['FINEST', 'ANSWER_SECONDS', 'Place', 'here', 'stored_portfolios', 'amount', 'contract_of', 'reference_of', 'Ticket',
@@ -144,7 +143,7 @@ class Ticket(Decision):
         return f"{self.subject}: {self.verdict}{code}: {self.message}"
 
     def _repr_html_(self) -> str:
-        return f'<p style="font-weight:{"normal" if self.accepted else "bold"}">{escape(repr(self))}</p>'
+        return f'<p style="font-weight:{"normal" if self.accepted else "bold"}">{in_html(repr(self))}</p>'
 
 # %% ../../nbs/desk/89_lab.ipynb #354dd9d3
 class ReadBook:
@@ -243,7 +242,7 @@ class ReadBook:
 
     def _repr_html_(self) -> str:
         with self._reading() as store:
-            head, name = f"<p><b>{escape(self._headline(store))}</b></p>", self.place.portfolio
+            head, name = f"<p><b>{in_html(self._headline(store))}</b></p>", self.place.portfolio
             if store is None:
                 return head
             orders = orders_view(store, name)

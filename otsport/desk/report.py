@@ -43,7 +43,7 @@ from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import History
 from ..data.store import Store
-from .day import Day, day_facts, greeks_frame
+from .day import Day, beside_index, day_facts, greeks_frame
 from ..core.settings import account_mode
 
 PICTURE_DPI = 110
@@ -100,7 +100,7 @@ def headline(day: Day) -> Table:
     risk = lambda var: f"{dollars(var)} ({var / float(f.nav):.2%} of NAV)"
     rows = {
         "session": f"{f.session:%A}, {f.session}", "account": f"{f.account}, portfolio {f.portfolio}", "NAV": dollars(f.nav, 2),
-        "day P&L": f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}; S&P 500 {percent(f.index_return)})",
+        "day P&L": f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}{beside_index(f.index_return)})",
         "cash": f"{dollars(f.cash, 2)} ({of_nav(f.cash)} of NAV)",
         "positions": f"{f.positions}, worth {dollars(f.exposure, 2)} ({of_nav(f.exposure)} of NAV)",
         "unrealized P&L": signed(f.unrealized, 2), "realized P&L since inception": signed(f.realized, 2),
@@ -135,7 +135,8 @@ def days_table(days: Sequence[Day]) -> Table:
              f"{len(d.fills)}", f"{sum(p.qty != 0 for p in d.snapshot.positions)}") for d in days[-SHOWN_DAYS:]]
     more = len(days) - len(rows)
     what = f"The last {len(rows)} of {len(days)} sessions of this run; {more} before them are not listed" if more else f"{len(days)} sessions of this run"
-    return table(pd.DataFrame(rows, columns=["session", "NAV", "day P&L", "portfolio", "S&P 500", "orders", "fills", "positions"]), what)
+    frame = pd.DataFrame(rows, columns=["session", "NAV", "day P&L", "portfolio", "S&P 500", "orders", "fills", "positions"])
+    return table(frame if any(d.index_return == d.index_return for d in days[-SHOWN_DAYS:]) else frame.drop(columns="S&P 500"), what)
 
 # %% ../../nbs/desk/85_report.ipynb #c008b
 def measures_table(day: Day) -> Table:
@@ -150,15 +151,16 @@ def measures_table(day: Day) -> Table:
         "total return": ("total_return", percent), "return a year": ("annual_return", percent), "vol a year": ("vol", lambda x: f"{x:.1%}"),
         "Sharpe ratio a year (rate 0)": ("sharpe", lambda x: f"{x:.2f}"), "largest drawdown": ("max_drawdown", lambda x: f"{x:.2%}"),
     }
-    rows = [(name, *(number(write)(getattr(m, field)) if m else "–" for m in (ours, index))) for name, (field, write) in shown.items()]
+    sides = {"portfolio": ours} | ({"S&P 500": index} if index else {})
+    rows = [(name, *(number(write)(getattr(m, field)) for m in sides.values())) for name, (field, write) in shown.items()]
     note = f": {ours.note}" if ours.note else ""
-    return table(pd.DataFrame(rows, columns=["measure", "portfolio", "S&P 500"]), f"Measures of {ours.sessions} sessions since inception{note}")
+    return table(pd.DataFrame(rows, columns=["measure", *sides]), f"Measures of {ours.sessions} sessions since inception{note}")
 
 
 def months_table(day: Day) -> Table:
     "Returns by calendar month and year, colored by their size; the first and the last may be parts of one, the sessions say so."
     grown = performance(day)
-    daily = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change(fill_method=None)}).iloc[1:]
+    daily = pd.DataFrame({"portfolio": grown["daily_return"], "S&P 500": grown["index_growth"].add(1).pct_change(fill_method=None)}).iloc[1:].dropna(axis=1, how="all")
     by_month = daily.add(1).groupby(daily.index.to_period("M"))
     returns, counts = by_month.prod(min_count=1).sub(1), by_month.size().to_dict()
     whole = daily.add(1).groupby(daily.index.year).prod(min_count=1).sub(1)
@@ -221,8 +223,8 @@ def calls_table(day: Day) -> Table:
     if all(w.side is Side.SELL and w.contract.right is Right.CALL for w in wishes):
         rows = [(c.contract.key, f"{c.limit_price}", c.reason) for c in wishes]
         return table(pd.DataFrame(rows, columns=["call to sell", "limit ($ a share)", "why"]), f"Covered calls, sent once the shares are held ({quotes})", "none")
-    rows = [(w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", w.contract.key, f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
-    return table(pd.DataFrame(rows, columns=["side", "at most", "option", "limit ($ a share)", "strategy", "why"]), f"Options, sent once the stock orders are done ({quotes})", "none")
+    rows = [(w.contract.key, w.side.value, "as covered" if w.qty is None else f"{w.qty:f}", f"{w.limit_price}", w.strategy, w.reason) for w in wishes]
+    return table(pd.DataFrame(rows, columns=["option", "side", "at most", "limit ($ a share)", "strategy", "why"]), f"Options, sent once the stock orders are done ({quotes})", "none")
 
 # %% ../../nbs/desk/85_report.ipynb #c016
 def orders_table(day: Day) -> Table:
@@ -233,7 +235,7 @@ def orders_table(day: Day) -> Table:
 def fills_table(day: Day) -> Table:
     "Every execution of the day."
     quotes = {f.exec_id: day.plan.quotes_of(f.contract.symbol if f.contract.is_option else "") for f in day.fills}
-    return table(fills_frame(day.fills, day.commissions, quotes), f"{len(day.fills)} fills", "no fill today")
+    return table(fills_frame(day.fills, day.commissions, quotes), f"{len(day.fills)} fill{'s' * (len(day.fills) != 1)}", "no fill today")
 
 
 def slippage_chart(day: Day) -> Picture:
@@ -249,7 +251,7 @@ def positions_table(day: Day) -> Table:
     closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl, None) for p in s.positions if not p.qty]
     total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl, None)]
     frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *total], columns=held.columns)
-    what = f"{len(held)} positions at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
+    what = f"{len(held)} position{'s' * (len(held) != 1)} at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
     return table(frame, what, "nothing is held")
 
 
@@ -267,7 +269,7 @@ def pnl_chart(day: Day) -> Picture:
 
 def weights_chart(day: Day, sector_cap: float | None = None) -> Picture:
     "Weights by contract and by sector."
-    return Picture(partial(weights_figure, weights_frame(day.snapshot), sector_cap))
+    return Picture(partial(weights_figure, weights_frame(day.snapshot), None if sector_cap == 1 else sector_cap))  # 1: there is no cap
 
 
 def exposure_chart(day: Day) -> Picture:
@@ -414,7 +416,7 @@ def check_day(day: Day, store: Store) -> Table:
     rows = [(what, f"{a:,f}", f"{b:,f}", "equal") for what, a, b in facts]
     rows.append(("audit rows of the day, one signed chain", f"{audited:,}", None, "unbroken"))
     frame = pd.DataFrame(rows, columns=["what must agree", "one side", "other side", "result"])
-    return table(frame, f"{len(rows)} checks passed; otsport db verify checks every day")
+    return table(frame, f"{len(rows)} checks passed; `otsport db verify` checks every day")
 
 # %% ../../nbs/desk/85_report.ipynb #c029
 def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and the numbers
@@ -425,11 +427,11 @@ def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and th
     rows = [
         ("Date", f"{f.session:%A} {f.session}" + (f", {f.sessions} sessions from {f.first}" if f.sessions > 1 else "")),
         ("Account", f"{f.account} ({account_mode(f.account)}), portfolio {f.portfolio}"), ("NAV", f"{dollars(f.nav, 2)}; cash {dollars(f.cash, 2)}"),
-        ("Day P&L", f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}; S&P 500 {percent(f.index_return)})"),
-        ("Since inception", f"{percent(f.growth)}; S&P 500 {percent(f.index_growth)}"),
+        ("Day P&L", f"{signed(f.day_pnl, 2)} ({percent(f.day_return)}{beside_index(f.index_return)})"),
+        ("Since inception", f"{percent(f.growth)}{beside_index(f.index_growth)}"),
         ("Orders", order_counts(f.orders)), ("Fills", f"{f.fills}, commissions {dollars(f.paid, 2)}"),
         ("Refused", refusals(f.refused)), ("Not filled", shown(unfilled)), ("Options that ended", f"{f.options_ended}" if f.options_ended else "none"),
-        ("VaR, one day", f"95% {dollars(f.var_95)}, 99% {dollars(f.var_99)} (losses); {f.positions} positions"),
+        ("VaR, one day", f"95% {dollars(f.var_95)}, 99% {dollars(f.var_99)} (losses); {f.positions} position{'s' * (f.positions != 1)}"),
     ]
     stopped = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "LOOK_AHEAD" or d.code.startswith("STRATEGY_") and d.verdict is Verdict.REFUSED]
     rows += [("Strategies stopped", shown(stopped))] if stopped else []

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timezone
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,14 @@ from ..analytics.positions import date_of, held_legs, style_of
 from ..analytics.stress import DAYS, SPOTS, VOLS, StressGrid, historical_tail, reprice, repriced, stress
 from ..analytics.var import BookTail
 from ..core.calendars import NEW_YORK, is_session, session_close
-from ..core.errors import InputError
+from ..core.errors import DataError, InputError
+from ..data.prices import PriceTable
+from ..data.suspects import split_findings
 from otsport.show.positions import (
     CURVES, PayoffCurve, payoff_figure, payoff_pane, payoff_table, positions_risk_table, stress_figure, stress_pane, stress_sentence, underlyings_table,
 )
 from ..show.page import picture_html, side_by_side
-from ..show.text import dollars, signed
+from ..show.text import dollars, in_html, signed
 
 # %% auto #0
 __all__ = ['CURVE_POINTS', 'CURVE_SD', 'instant_of', 'payoff_curve', 'PositionRisk', 'risk']
@@ -158,14 +159,14 @@ class PositionRisk:
 
     def _repr_html_(self) -> str:
         curves, grid = self.payoffs(), self.stress()
-        parts = [f"<p><b>{escape(self._headline())}</b></p>", positions_risk_table(self.positions, self.total).html]
+        parts = [f"<p><b>{in_html(self._headline())}</b></p>", positions_risk_table(self.positions, self.total).html]
         if len(self.by_underlying) > 1:
             parts.append(underlyings_table(self.by_underlying).html)
-        parts += [f"<p>{escape(self._tail_line())}</p>", f"<p><b>{escape(stress_sentence(grid))}</b></p>",
+        parts += [f"<p>{in_html(self._tail_line())}</p>", f"<p><b>{in_html(stress_sentence(grid))}</b></p>",
                   side_by_side([picture_html(stress_pane(grid, k), f"P&L over spot and vol shifts, {days:g} days") for k, days in enumerate(grid.days)])]
         if curves:
             parts += [payoff_table(curves).html, side_by_side([picture_html(payoff_pane(c), f"payoff of {c.name}, break-evens {_prices(c.outcome.break_evens)}") for c in curves[:CURVES]])]
-        return "".join(parts) + "".join(f"<p>{escape(n)}</p>" for n in self.notes)
+        return "".join(parts) + "".join(f"<p>{in_html(n)}</p>" for n in self.notes)
 
 # %% ../../nbs/desk/86_risk.ipynb #c014
 def _notes(v: Valued, unused: Sequence[str], given: dict[str, object], more: str) -> tuple[str, ...]:
@@ -184,6 +185,25 @@ def _notes(v: Valued, unused: Sequence[str], given: dict[str, object], more: str
     return tuple(said + ([more] if more else []))
 
 
+def _until(table: object, as_of: datetime, what: str, names: Sequence[str]) -> tuple[object, list[str]]:
+    "Past prices or returns up to the instant, by their dates; with notes on what is later, and on nights of prices that look like splits."
+    table = table.closes if isinstance(table, PriceTable) else table
+    if not (isinstance(table, (pd.DataFrame, pd.Series)) and isinstance(table.index, pd.DatetimeIndex)):
+        return table, []
+    zone = table.index.tz
+    last = pd.Timestamp(as_of) if zone is not None else pd.Timestamp(as_of.astimezone(NEW_YORK).date()) + pd.Timedelta(days=1, microseconds=-1)
+    known = table[table.index <= last]
+    if len(table) and not len(known):
+        raise DataError(f"{what} begin on {table.index.min():%Y-%m-%d}, after as_of {as_of.astimezone(NEW_YORK):%Y-%m-%d}: give those of before it, or a later as_of")
+    later = len(table) - len(known)
+    notes = [f"{later} row{'s' * (later != 1)} of {what} later than as_of {'are' if later != 1 else 'is'} left out"] if later else []
+    if what == "prices" and isinstance(known, pd.DataFrame) and zone is None and known.index.is_monotonic_increasing:
+        held = known[[name for name in names if name in known.columns]].apply(pd.to_numeric, errors="coerce")
+        notes += [f"{f.symbol} on {f.day}: {f.value}; if that was a split, VaR takes it for a move; otsport.read_prices(FILE, splits='adjust') mends it"
+                  for f in split_findings(held) if f.code == "SPLIT"]
+    return known, notes
+
+
 def risk(
     positions: object,  # a CSV's path, a DataFrame, dicts, Legs, (qty, contract) pairs, or a mapping of contracts to quantities
     spot: object = None,  # dollars, one number or by symbol; else a column spot, or the last of prices
@@ -193,8 +213,8 @@ def risk(
     rate: object = 0.0,  # annual, continuous, decimal, one number or by symbol
     div_yield: object = 0.0,  # annual, continuous, decimal, likewise
     style: str = "american",  # or "european", of options that do not say it
-    returns: object = None,  # DataFrame of past simple returns of the underlyings, oldest first
-    prices: object = None,  # or of past prices
+    returns: object = None,  # DataFrame of past simple returns of the underlyings, oldest first; rows later than as_of are left out
+    prices: object = None,  # or of past prices, or what read_prices gives
     levels: Sequence[float] = (0.95, 0.99),  # of value at risk and shortfall
 ) -> PositionRisk:
     """Value, Greeks, value at risk, stress and payoff of any positions; the result shows itself.
@@ -205,11 +225,13 @@ def risk(
     if returns is not None and prices is not None:
         raise InputError("returns and prices are both given: give one of them")
     legs, unused = held_legs(positions)
-    given = {"spot": spot, "as_of": instant_of(as_of), "vol": vol, "rate": rate, "div_yield": div_yield, "style": style_of(style), "returns": returns, "prices": prices, "levels": levels}
+    at, names = instant_of(as_of), tuple(dict.fromkeys(leg.contract.symbol for leg in legs))
+    (returns, late), (prices, odd) = _until(returns, at, "returns", names), _until(prices, at, "prices", names)
+    given = {"spot": spot, "as_of": at, "vol": vol, "rate": rate, "div_yield": div_yield, "style": style_of(style), "returns": returns, "prices": prices, "levels": levels}
     v = valued(legs, given["as_of"], _spots(spot, prices, legs), vol, rate, div_yield, given["style"])
     tail, more = (None, "") if returns is None and prices is None else historical_tail(v, returns, prices, levels)
     frame = position_frame(v)
-    return PositionRisk(given["as_of"], frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, _notes(v, unused, {"rate": rate}, more), v, given)
+    return PositionRisk(given["as_of"], frame, frame[list(DOLLARS)].sum(), underlying_frame(frame), tail, (*_notes(v, unused, {"rate": rate}, more), *late, *odd), v, given)
 
 
 def _spots(spot: object, prices: object, legs: Sequence) -> object:

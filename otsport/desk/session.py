@@ -251,7 +251,7 @@ async def follow_session(desk: Desk, book: Book) -> Book:
     book = await let_leave(desk, book)
     while book.now < closed:
         book = await write_wishes(desk, await let_leave(desk, book), wishes)
-        word = f"{book.session} {book.now.astimezone(NEW_YORK):%H:%M} New York, {len(book.fills)} fills"
+        word = f"{book.session} {book.now.astimezone(NEW_YORK):%H:%M} New York, {len(book.fills)} fill{'s' * (len(book.fills) != 1)}"
         desk.progress(max(0.0, (book.now - opened) / (closed - opened)), word)
         before = book.now
         book = await carry_out(desk, await beat(desk, book))

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from html import escape
 
 import pandas as pd
 
@@ -26,7 +25,7 @@ from ..data.market import History
 from .day import RISK_SESSIONS, Day, book_legs
 from .risk import PositionRisk, risk
 from ..show.tables import Table, table
-from ..show.text import dollars, signed
+from ..show.text import dollars, in_html, signed
 
 # %% auto #0
 __all__ = ['FORMS', 'VOL_SESSIONS', 'trade_leg', 'day_risk', 'held_risk', 'priced_leg', 'TradeEffect', 'what_if']
@@ -169,7 +168,7 @@ class TradeEffect:
         return f"{self.headline()}\n{self.frame().to_string(float_format=lambda x: f'{x:,.2f}')}"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.headline())}</b></p>{self.table().html}"
+        return f"<p><b>{in_html(self.headline())}</b></p>{self.table().html}"
 
 
 def _measures(r: PositionRisk) -> dict[str, float]:

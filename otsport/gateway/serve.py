@@ -89,7 +89,7 @@ async def run_server(exchange: Exchange, listener: socket.socket, clock: str, se
     pace = f"{clock} clock" if clock == "heartbeat" else f"paced clock, {seconds_per_step:g} s a step"
     print(
         f"simulated gateway ready on {server.host}:{server.port}, session {exchange.session}, accounts {', '.join(exchange.accounts)}, "
-        f"{pace}; real closes, modelled quotes{f', given ones of the options on {chr(44).join(given)}' if given else ''}", flush=True,
+        f"{pace}; given closes, modelled quotes{f', given ones of the options on {chr(44).join(given)}' if given else ''}", flush=True,
     )
     await done.wait()
     server.close()

@@ -15,7 +15,7 @@ from ..show.text import dollars, percent, signed
 from ..show.fills import order_counts, orders_frame, state_counts
 from ..show.tables import table
 from ..desk import report
-from ..desk.day import Day, day_facts
+from ..desk.day import Day, beside_index, day_facts
 from ..desk.lab import ReadBook
 from ..core.settings import account_mode
 
@@ -35,7 +35,7 @@ def cards_frame(day: Day) -> list[tuple[str, str, str]]:  # label, value, second
     return [
         ("session", f"{f.session}", f"{f.session:%A}"),
         ("NAV", dollars(f.nav, 2), f"cash {dollars(f.cash)}"),
-        ("day P&L", signed(f.day_pnl, 2), f"{percent(f.day_return)}, S&P 500 {percent(f.index_return)}"),
+        ("day P&L", signed(f.day_pnl, 2), f"{percent(f.day_return)}{beside_index(f.index_return)}"),
         ("VaR 95%, one day", dollars(f.var_95), f"99%: {dollars(f.var_99)}"),
         ("orders", str(len(f.orders)), state_counts(f.orders) or "none sent"),
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from html import escape
 
 from ..core.calendars import NEW_YORK
 from ..core.errors import OtsportError
@@ -19,7 +18,7 @@ from ..desk.what_if import FORMS, TradeEffect, day_risk, what_if
 from .day import FITTED, band_html
 from ..show.page import picture_html, side_by_side
 from ..show.positions import payoff_pane, payoff_table, positions_risk_table, stress_sentence, stress_table, underlyings_table
-from ..show.text import dollars
+from ..show.text import dollars, in_html
 
 # %% auto #0
 __all__ = ['DAYS', 'Looked', 'looked_at', 'risk_cards', 'tables_html', 'keys_of', 'pictures_html', 'effect_html', 'refusal_html',
@@ -54,7 +53,7 @@ def risk_cards(seen: Looked) -> str:
         rows.append((f"VaR {r.tail.levels[0]:.0%}, one day", dollars(r.tail.var[0]), f"{r.tail.levels[-1]:.0%}: {dollars(r.tail.var[-1])}"))
     small, box = "color:#666;font-size:12px", "flex:1 1 105px;border:1px solid #ddd;padding:6px 9px;line-height:1.4;background:#fff;color:#111"
     card = f'<div style="{box}"><div style="{small}">{{}}</div><div style="font-size:17px;line-height:1.5">{{}}</div><div style="{small}">{{}}</div></div>'
-    cards = "".join(card.format(*map(escape, row)) for row in rows)
+    cards = "".join(card.format(*map(in_html, row)) for row in rows)
     return (band_html(seen.account) if seen.account else "") + f'<div style="display:flex;flex-wrap:wrap;gap:6px;padding:6px 0">{cards}</div>'
 
 
@@ -62,7 +61,7 @@ def tables_html(r: PositionRisk, name: str = "") -> str:  # name: of an underlyi
     "Positions with their Greeks, the sums by underlying in shares and dollars, and what is to be said of them."
     rows = r.positions if not name else r.positions[r.positions["underlying"] == name]
     sums = r.by_underlying if not name else r.by_underlying.loc[[name]]
-    notes = "".join(f"<p>{escape(note)}</p>" for note in r.notes)
+    notes = "".join(f"<p>{in_html(note)}</p>" for note in r.notes)
     return positions_risk_table(rows, rows[list(r.total.index)].sum()).html + underlyings_table(sums).html + notes
 
 # %% ../../nbs/panels/94_positions.ipynb #7aa69999
@@ -78,7 +77,7 @@ def pictures_html(r: PositionRisk, name: str = "", days: float = 0, also: str = 
     of = f"{name or 'the whole book'}{also}"
     found = [picture_html(payoff_pane(c), f"payoff of {c.name}{also}, break-evens {', '.join(f'{x:,.2f}' for x in c.outcome.break_evens) or 'none'}") for c in curves]
     found.append(f"<div>{stress_table(grid).html}</div>")
-    return f"<p><b>{escape(of)}: {escape(stress_sentence(grid))}</b></p>" + side_by_side(found) + (payoff_table(curves).html if curves else "")
+    return f"<p><b>{in_html(of)}: {in_html(stress_sentence(grid))}</b></p>" + side_by_side(found) + (payoff_table(curves).html if curves else "")
 
 # %% ../../nbs/panels/94_positions.ipynb #c7146a0b
 def effect_html(effect: TradeEffect, days: float = 0) -> str:
@@ -89,7 +88,7 @@ def effect_html(effect: TradeEffect, days: float = 0) -> str:
 
 def refusal_html(error: OtsportError) -> str:
     "Why a trade cannot be read or priced, and what to do."
-    return f'<p style="color:#B00020"><b>{escape(str(error))}</b></p>'
+    return f'<p style="color:#B00020"><b>{in_html(str(error))}</b></p>'
 
 # %% ../../nbs/panels/94_positions.ipynb #6e6c7786
 DAYS = (0, 1, 7, 14, 30, 60, 90)  # calendar days that pass, of the stress

@@ -56,7 +56,7 @@ def coverage_figure(table: PriceTable):
         figure.legend(loc="outside lower center", ncols=4)
     more = f" (the first {MOST} of {len(table.symbols)})" if len(table.symbols) > MOST else ""
     open_ = len(table.open_findings)
-    headline(figure, f"{table.name}{more}: {len(table.symbols)} symbols, " + (f"{open_} findings wait for a decision" if open_ else "nothing waits for a decision"))
+    headline(figure, f"{table.name}{more}: {len(table.symbols)} symbol{'s' * (len(table.symbols) != 1)}, " + (f"{open_} finding{'s wait' if open_ != 1 else ' waits'} for a decision" if open_ else "nothing waits for a decision"))
     return figure
 
 

@@ -47,14 +47,17 @@ def nav_figure(frame: pd.DataFrame):
     "Growth of the portfolio and of the S&P 500 since inception, from `performance_frame`."
     figure, ax = axes(3.2)
     end, marker = frame.iloc[-1], "o" if len(frame) <= 6 else None
-    ax.plot(frame.index, frame["index_growth"], color=OTHER, marker=marker, label=f"S&P 500 {percent(end['index_growth'])}")
+    level = frame["index_growth"].dropna()
+    if len(level) > 1:  # its data may end before those of the portfolio, or never reach them
+        until = "" if level.index[-1] == frame.index[-1] else f" to {level.index[-1]:%Y-%m-%d}"
+        ax.plot(level.index, level, color=OTHER, marker=marker, label=f"S&P 500 {percent(level.iloc[-1])}{until}")
     ax.plot(frame.index, frame["growth"], color=OURS, marker=marker, label=f"portfolio {percent(end['growth'])}")
     ax.axhline(0, color="0.7", lw=0.8)
     percent_ticks(ax.yaxis)
     day_axis(ax, frame.index)
-    days = len(frame) - 1
+    days, beside = len(frame) - 1, f", S&P 500 {percent(end['index_growth'])}" if end["index_growth"] == end["index_growth"] else ""
     ax.set_ylabel("growth since inception (percent)")
-    headline(figure, f"NAV {dollars(end['nav'])} after {days} session{'s' * (days != 1)}: {percent(end['growth'])}, S&P 500 {percent(end['index_growth'])}")
+    headline(figure, f"NAV {dollars(end['nav'])} after {days} session{'s' * (days != 1)}: {percent(end['growth'])}{beside}")
     ax.legend(loc="best", reverse=True)
     return figure
 

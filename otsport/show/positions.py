@@ -123,7 +123,7 @@ def stress_table(grid: StressGrid, k: int = 0) -> Table:
     return table(shown, f"P&L {_when(grid.days[k])} ($), spot down, vol across", colors=colors)
 
 # %% ../../nbs/show/68_positions.ipynb #c014
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PayoffCurve:
     "What the positions on one underlying gain at their nearest expiry and today, over spots, dollars."
     name: str
@@ -134,6 +134,11 @@ class PayoffCurve:
     today: np.ndarray  # (k,) dollars
     outcome: Outcome
     basis: str  # what the gain is counted from: 'cost', "today's value" (a leg without a mark at its model value)
+
+    def __repr__(self) -> str:
+        found, at = self.outcome, f" at the close of {self.expiry}" if self.expiry else ""
+        return (f"payoff of {self.name} from {self.basis}: gain up to {_amount(found.max_gain)}, loss up to {_amount(found.max_loss)}, "
+                f"break-evens {_break_even_text(found.break_evens)}{at}; {len(self.spots)} spots from {self.spots[0]:,.2f} to {self.spots[-1]:,.2f} dollars")
 
 
 def _amount(x: float) -> str:

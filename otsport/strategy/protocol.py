@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, OptionChain, Quote, Right
 from ..core.intent import Decision, Signal
 from ..data.market import Past
@@ -55,7 +56,7 @@ class HeldOption:
         return gain / self.avg_price if self.avg_price else float("nan")
 
 # %% ../../nbs/strategy/29_protocol.ipynb #c006
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Known:
     "What a strategy may look at when it decides for a session."
     session: date  # in which its orders shall work
@@ -66,6 +67,11 @@ class Known:
     quotes: Mapping[str, Quote] = field(default_factory=dict)  # before the open, by contract key
     held: Mapping[str, float] = field(default_factory=dict)  # shares held, by symbol
     options: tuple[HeldOption, ...] = ()  # that are held; a strategy of one's own is given those that it opened
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{qty:g} {symbol}" for symbol, qty in self.held.items() if qty) or "no shares"
+        return (f"known for the session of {self.session}: prices of {', '.join(self.symbols)} up to {self.as_of.astimezone(NEW_YORK):%Y-%m-%d %H:%M} New York; "
+                f"held: {held}, {len(self.options)} option position{'s' * (len(self.options) != 1)}")
 
     @property
     def as_of(self) -> datetime:

@@ -8,6 +8,7 @@ __all__ = ['LOOKBACK', 'SKIP', 'PERSISTENCE', 'STOP', 'BEST', 'LAST', 'MIN_DAYS'
            'choose_call', 'covered_call_signals', 'closing_signal', 'Momentum', 'CoveredCalls']
 
 # %% ../../nbs/strategy/30_strategies.ipynb #c002
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -226,11 +227,15 @@ class CoveredCalls:
             if not good:
                 raise InputError(f"{name} of {self.name} is {value!r}: write {rule}")
 
+    def _coverable(self, known: Known, symbol: str) -> int:
+        "Calls that all shares of a symbol, held or being bought, could cover."
+        return max(int(known.held.get(symbol, 0)) // 100, known.coverable.get(symbol, 0))
+
     def _may_sell(self, known: Known) -> dict[str, int]:
         "Calls that may be sold, by symbol: the share of all that the shares could cover, less those that are sold."
         found = {}
         for symbol, free in known.coverable.items():
-            most = max(int(known.held.get(symbol, 0)) // 100, free)
+            most = self._coverable(known, symbol)
             found[symbol] = int(most * self.share) - (most - free)
         return {symbol: calls for symbol, calls in found.items() if calls > 0}
 
@@ -247,6 +252,9 @@ class CoveredCalls:
     def signals(self, known: Known) -> tuple[tuple[Signal, ...], tuple[Decision, ...]]:
         most = self._may_sell(known)
         sold, refused = covered_call_signals(most, known.chains, known.quotes, known.spots, known.as_of, self.name, self.delta, self.days)
+        none = {s: n for s in known.coverable if (n := self._coverable(known, s)) and not int(n * self.share)}
+        refused += tuple(_refused(s, "SHARE", f"share {self.share:g} of the {n} call{'s' * (n != 1)} that its shares can cover is less than one contract: none is sold; "
+                                  f"raise share, or hold {math.ceil(1 / self.share) * 100} shares") for s, n in none.items())
         if self.share < 1:
             sold = tuple(replace(s, contracts=most[s.contract.symbol]) for s in sold)
         return (*sold, *(closing_signal(o, self.name, known) for o in self._to_roll(known))), refused

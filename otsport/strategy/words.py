@@ -66,12 +66,18 @@ def _stock(symbol: str, kind: SignalType, confidence: float, expected_return: fl
 
 # %% ../../nbs/strategy/32_words.ipynb #c006
 def buy(symbol: str, confidence: float = 0.75, expected_return: float = 0.10, max_loss: float = 0.05, why: str = "") -> Wanted:
-    "Hold this stock."
+    """Hold this stock; sizing, optimizer and limits say how many shares.
+
+    confidence 0 to 1; expected_return annual, decimal (0.1 is 10 %); max_loss the loss at which you would give up, decimal of the price (0.05 is 5 %).
+    """
     return _stock(symbol, SignalType.BUY, confidence, expected_return, max_loss, why)
 
 
 def sell(symbol: str, confidence: float = 0.75, expected_return: float = 0.10, max_loss: float = 0.05, why: str = "") -> Wanted:
-    "Do not hold this stock; against the buy of another strategy, the higher confidence prevails."
+    """Do not hold this stock; against the buy of another strategy, the higher confidence prevails.
+
+    Units as in buy: confidence 0 to 1, expected_return annual, max_loss of the price, decimals.
+    """
     return _stock(symbol, SignalType.SELL, confidence, expected_return, max_loss, why)
 
 # %% ../../nbs/strategy/32_words.ipynb #c009
@@ -94,22 +100,34 @@ def _contracts(contracts: object) -> int | None:
 
 
 def sell_call(symbol: str = "", delta: float = 0.25, days: int = 30, contracts: int | None = None, why: str = "") -> Wanted:
-    "Sell calls against shares that are held and free."
+    """Sell calls against shares that are held and free.
+
+    delta per dollar of spot, unsigned; days to the expiry, calendar, at least; contracts at most (None: all that the shares cover).
+    """
     return _option(symbol, SignalType.SELL_CALL, delta, days, contracts, why)
 
 
 def sell_put(symbol: str = "", delta: float = 0.25, days: int = 30, contracts: int | None = None, why: str = "") -> Wanted:
-    "Sell puts against cash that is free to pay for the shares."
+    """Sell puts against cash that is free to pay for the shares.
+
+    delta per dollar of spot, unsigned; days to the expiry, calendar, at least; contracts at most (None: as the rules of the book size it).
+    """
     return _option(symbol, SignalType.SELL_PUT, delta, days, contracts, why)
 
 
 def buy_call(symbol: str = "", delta: float = 0.50, days: int = 60, contracts: int | None = None, why: str = "") -> Wanted:
-    "Buy calls within the premium budget."
+    """Buy calls within the premium budget (limits.max_premium).
+
+    delta per dollar of spot, unsigned; days to the expiry, calendar, at least; contracts at most (None: what the budget pays).
+    """
     return _option(symbol, SignalType.BUY_CALL, delta, days, contracts, why)
 
 
 def buy_put(symbol: str = "", delta: float = 0.25, days: int = 60, contracts: int | None = None, why: str = "") -> Wanted:
-    "Buy puts within the premium budget."
+    """Buy puts within the premium budget (limits.max_premium).
+
+    delta per dollar of spot, unsigned; days to the expiry, calendar, at least; contracts at most (None: what the budget pays).
+    """
     return _option(symbol, SignalType.BUY_PUT, delta, days, contracts, why)
 
 # %% ../../nbs/strategy/32_words.ipynb #x4279e09
@@ -140,22 +158,34 @@ def combo(symbol: str, legs: Iterable[Wanted], contracts: int | None = None, why
 
 
 def put_spread(symbol: str, sell: float = 0.25, buy: float = 0.10, days: int = 30, contracts: int | None = None, why: str = "") -> Combination:
-    "Sell the put of one delta and buy that of another."
+    """Sell the put of one delta and buy that of another.
+
+    sell and buy are deltas, unsigned; days to the expiry, calendar, at least; contracts of each leg, at most (None: as the rules of the book size it).
+    """
     return combo(symbol, [sell_put(delta=sell, days=days), buy_put(delta=buy, days=days)], contracts, why)
 
 
 def call_spread(symbol: str, sell: float = 0.25, buy: float = 0.10, days: int = 30, contracts: int | None = None, why: str = "") -> Combination:
-    "Sell the call of one delta and buy that of another."
+    """Sell the call of one delta and buy that of another.
+
+    sell and buy are deltas, unsigned; days to the expiry, calendar, at least; contracts of each leg, at most (None: as the rules of the book size it).
+    """
     return combo(symbol, [sell_call(delta=sell, days=days), buy_call(delta=buy, days=days)], contracts, why)
 
 
 def condor(symbol: str, sell: float = 0.20, buy: float = 0.05, days: int = 45, contracts: int | None = None, why: str = "") -> Combination:
-    "An iron condor: a put spread and a call spread that are sold."
+    """An iron condor: a put spread and a call spread that are sold.
+
+    sell and buy are deltas, unsigned; days to the expiry, calendar, at least; contracts of each leg, at most (None: as the rules of the book size it).
+    """
     return combo(symbol, [sell_put(delta=sell, days=days), buy_put(delta=buy, days=days), sell_call(delta=sell, days=days), buy_call(delta=buy, days=days)], contracts, why)
 
 
 def collar(symbol: str, buy: float = 0.25, sell: float = 0.25, days: int = 60, contracts: int | None = None, why: str = "") -> Combination:
-    "Buy a put and sell a call against shares that are held."
+    """Buy a put and sell a call against shares that are held.
+
+    sell and buy are deltas, unsigned; days to the expiry, calendar, at least; contracts of each leg, at most (None: as the rules of the book size it).
+    """
     return combo(symbol, [buy_put(delta=buy, days=days), sell_call(delta=sell, days=days)], contracts, why)
 
 # %% ../../nbs/strategy/32_words.ipynb #xc0c28aa
@@ -184,7 +214,10 @@ def close_option(
     delta: float | None = None,
     why: str = "",
 ) -> Closing:
-    "Close the options that the strategy holds on a symbol, those that fulfil all conditions; without any, all of them."
+    """Close the options that the strategy holds on a symbol, those that fulfil all conditions; without any, all of them.
+
+    days_left: calendar days to the expiry, at most; profit: share of the premium earned, at least (0.5 is half); delta: unsigned, at least.
+    """
     if right is not None and right not in tuple(Right):
         raise InputError(f"right is {right!r}: give 'C' for calls, 'P' for puts, or leave it out for both")
     if days_left is not None and (isinstance(days_left, bool) or not isinstance(days_left, int) or days_left < 0):
