@@ -146,7 +146,7 @@ def test_no_desk_folder_says_what_makes_one(eight, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["data", "add", str(eight[0])])
     assert isinstance(done.exception, InputError) and "otsport new FOLDER" in str(done.exception)
-    (tmp_path / "book.yaml").write_text("")
+    (tmp_path / "book.yaml").write_text("version: 1\n")
     done = CliRunner().invoke(app, ["data", "add", str(eight[0]), "--holidays", "drop", "--splits", "adjust", "--gaps", "carry"])
     assert done.exit_code == 0 and (tmp_path / "prices" / "eight.parquet").exists()
 
