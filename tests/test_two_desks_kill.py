@@ -107,6 +107,8 @@ def kill_once(d: Desk, day: date, rng: random.Random, length: float) -> bool:
     """Start the run of a day and kill it: at a moment of its life, or of its session; False when it had ended before."""
     size = d.journal.stat().st_size if d.journal.is_file() else 0
     in_session, seconds, bytes_, scope = rng.random() < 0.6, rng.uniform(0.0, length), rng.randrange(1, 25_000), rng.choice(["command", "run", "all", "all"])
+    if not d.killed:  # the first one surely meets a gateway at work, and takes it along
+        in_session, scope = True, "all"
     process = begin(d, day)
     end = time.monotonic() + (60.0 if in_session else seconds)
     while process.poll() is None and time.monotonic() < end and not (in_session and grown(d, size, bytes_)):
@@ -185,7 +187,8 @@ def killed_side_by_side(tmp_path: Path, kills: int, seed: int) -> None:
             with open_store(d.state / "otsport.db") as store:
                 assert {s.session for s in store.snapshots(f"book_{d.name}")} == set(d.days) and len(store.fills(f"book_{d.name}")) >= len(d.days)
             assert strangers(d) == [] and seen_in(d.path, other.marks) == {}
-            assert {m for found in seen_in(d.path, d.marks).values() for m in found} >= d.marks - {f"127.0.0.1:{d.port}".encode()}, "the search would find nothing"
+            said = {m for found in seen_in(d.path, d.marks).values() for m in found}
+            assert said >= {m for m in d.marks if b"/" not in m and b":" not in m}, "the search would find nothing"  # place and address need not be written
             runs = finished_runs(d.state)
             assert {status(r)["parameters"]["port"] for r in runs} == {d.port} and {status(r)["parameters"]["account"] for r in runs} == {d.account}
             assert left_behind(d.state) == [] and not listens(d.port) and not list(d.state.rglob("*.partial"))
