@@ -570,7 +570,7 @@ def test_default_store_lives_in_the_state_folder(tmp_path, monkeypatch):
         assert store.path == tmp_path / "state" / "otsport.db"
     with open_store(tmp_path / "state" / "otsport.db") as store:
         assert store.verify() == 0
-    assert {p.name for p in (tmp_path / "state").iterdir()} == {"otsport.db", "audit.key", "audit.head"}
+    assert {p.name for p in (tmp_path / "state").iterdir()} == {".gitignore", "otsport.db", "audit.key", "audit.head"}
 
 
 def test_files_are_private(place):

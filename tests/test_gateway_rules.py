@@ -12,7 +12,7 @@ from otsport.core.errors import BrokerError, InputError, NoPrices
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import commission_due, commission_estimate, exact_mark, stock_tick, tick_of
 from otsport.gateway.accounts import (
-    Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, put_release, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
+    Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
 )
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.journal import Clock, Execution, Opened, OrderUpdate, Received, Refusal
@@ -223,13 +223,6 @@ def test_short_puts_are_secured_by_their_strike():
     exchange.cancel(1, 3)
     assert exchange.place(ticket(5, "BUY", 110, limit="2.00")).code == 201  # 220 and 1.00
     assert exchange.place(ticket(6, "BUY", 1, PUT)).status == "Filled"  # the way out is paid by the security that it frees
-
-
-def test_buying_a_put_back_frees_only_what_was_short():
-    book = Book(D(0), D(0), {PUT: D(-1)})
-    assert [put_release(book, ticket(1, "BUY", n, PUT), D(n)) for n in (1, 3)] == [6000, 6000]
-    assert put_release(book, ticket(1, "BUY", 1, CALL), D(1)) == 0
-    assert put_release(Book(D(0), D(0), {PUT: D(1)}), ticket(1, "BUY", 1, PUT), D(1)) == 0
 
 
 def test_sells_of_another_account_pledge_nothing_here():

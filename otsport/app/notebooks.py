@@ -47,7 +47,10 @@ def _without_times(path: Path) -> None:
     "Take the execution times and the random id of the injected cell out of an executed notebook."
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError:
+        return  # a full disk cut it off while it was written: it stays as it is, and the run says why it failed
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
