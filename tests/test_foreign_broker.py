@@ -42,7 +42,6 @@ def run(folder, *more) -> subprocess.CompletedProcess:
     return typed(folder / "state", "run", "trading_day", *more, cwd=folder)
 
 
-@pytest.mark.xfail(reason="seen failing in the last whole run, cause not found yet")
 def test_today_is_traded_on_yesterdays_closes(foreign, tmp_path):
     with gateway(tmp_path / "tws", own_port(foreign), ACCOUNT, session="2022-12-27"):
         done = run(foreign)

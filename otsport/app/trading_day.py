@@ -139,7 +139,7 @@ def check_account(account: str) -> None:
 
 async def broker_day(params: TradingDay) -> date:
     "The day at the broker, New York time."
-    broker = IBBroker(params.settings().broker)
+    broker = adapter(params.settings().broker)
     await broker.connect()
     try:
         return (await broker.heartbeat()).astimezone(NEW_YORK).date()
