@@ -69,7 +69,8 @@ class Table:
 
 PHONE = 600  # pixels: a window that is not wider shows wide tables as cards
 FITS = 350  # pixels of a table that stays a table on a phone
-PHONE_CSS = f"""@media (max-width:{PHONE}px) {{
+PHONE_CSS = f"""@media (max-width:1100px) {{.ot-table td, .ot-table th {{padding:3px 5px !important}}}}
+@media (max-width:{PHONE}px) {{
 .ot-table td, .ot-table th {{padding:3px 4px !important; min-width:0 !important}}
 .ot-cards thead {{display:none}} .ot-cards, .ot-cards tbody {{display:block; width:100%}}
 .ot-cards tr {{display:grid; grid-template-columns:repeat(auto-fit, minmax(130px, 1fr)); column-gap:18px; padding:7px 8px; border-bottom:1px solid #ddd}}
