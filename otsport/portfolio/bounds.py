@@ -39,7 +39,7 @@ class Bounds:
 
     `max_turnover` is the sum of all changes from `held`, bought and sold: selling 0.10 of one and buying 0.10 of another is 0.20.
     """
-    names: tuple[str, ...]
+    names: Sequence[str]  # a tuple, or the columns of a frame
     upper: Sequence[float]
     lower: Sequence[float] = ()  # empty: all 0; below 0: may be sold short
     sectors: tuple[str, ...] = ()  # one per name; empty: no sector cap
@@ -52,6 +52,9 @@ class Bounds:
     exposures: tuple[Exposure, ...] = ()
 
     def __post_init__(self):
+        if isinstance(self.names, pd.Index):
+            self.__dict__["index"] = self.names  # labels that share it are in order at a glance
+            object.__setattr__(self, "names", tuple(self.names.tolist()))
         given = {"upper": self.upper, "lower": self.lower, "sectors": self.sectors, "held": self.held}
         found = dict(zip(given, align({label: (values, 0) for label, values in given.items()}, self.index, "the names")))
         n = len(self.names)

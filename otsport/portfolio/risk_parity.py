@@ -28,7 +28,7 @@ def _long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
     "Names and covariance of a fully invested long book."
     n = len(cov)
     names = labels(cov)
-    b = Bounds(tuple(f"asset {i + 1}" for i in range(n)) if names is None else tuple(names), np.ones(n), min_net=1.0)
+    b = Bounds(tuple(f"asset {i + 1}" for i in range(n)) if names is None else names, np.ones(n), min_net=1.0)
     return b, checked(np.zeros(n), cov, b)[1]
 
 

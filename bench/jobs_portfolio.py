@@ -1,9 +1,9 @@
 """Portfolio optimization beside skfolio, PyPortfolioOpt, Riskfolio-Lib and cvxportfolio: the whole call, frames in, result out.
 
-Returns are of a factor model drawn from a seed: 1,250 sessions, a market and eleven other factors. Each name is at most 10 % (0.8 % of 500 names would be
-their share; 10 % here too), each of ten sectors at most 30 %, all of it invested. The covariance and the means are given to libraries that take them, the returns
-to those that measure for themselves; constraints are the same, and are handed over in each call. Errors are relative, of the objective, a missing percent of the best counting
-as 0.01; a peer's own tolerance is what it is.
+Returns are of a factor model drawn from a seed: 1,250 sessions, a market and eleven other factors. Each name is at most 10 %,
+each of ten sectors at most 30 %, all of it invested. The covariance and the means are given to libraries that take them, the
+returns to those that measure for themselves; constraints are the same, and are handed over in each call. Errors are relative,
+of the objective; a peer's own tolerance is what it is.
 """
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ def _data(n: int):
     sectors = tuple(f"s{i % 10}" for i in range(n))
 
     def bounds(**more) -> Bounds:
-        return Bounds(tuple(returns), np.full(n, MOST), sectors=sectors, sector_cap=SECTOR, min_net=1.0, **more)
+        return Bounds(returns.columns, np.full(n, MOST), sectors=sectors, sector_cap=SECTOR, min_net=1.0, **more)
 
     return returns, returns.mean() * 252, returns.cov() * 252, bounds, dict(zip(returns, sectors))
 
