@@ -3078,6 +3078,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'otsport/portfolio/program.py'),
                                            'otsport.portfolio.program._shifted': ( 'portfolio/program.html#_shifted',
                                                                                    'otsport/portfolio/program.py'),
+                                           'otsport.portfolio.program._size': ( 'portfolio/program.html#_size',
+                                                                                'otsport/portfolio/program.py'),
                                            'otsport.portfolio.program.solve': ( 'portfolio/program.html#solve',
                                                                                 'otsport/portfolio/program.py')},
             'otsport.portfolio.rebalance': { 'otsport.portfolio.rebalance.TradeRules': ( 'portfolio/rebalance.html#traderules',
