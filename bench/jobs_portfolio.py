@@ -5,6 +5,7 @@ each of ten sectors at most 30 %, all of it invested. The covariance and the mea
 returns to those that measure for themselves; constraints are the same, and are handed over in each call. Errors are relative,
 of the objective; a peer's own tolerance is what it is.
 """
+
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -49,6 +50,7 @@ def _pypfopt(call: Callable, mu, cov, sectors) -> Callable:
         found = _frontier_of(mu, cov, sectors)
         call(found)
         return found.weights
+
     return run
 
 
@@ -62,7 +64,12 @@ def _skfolio(returns, sectors, **given) -> Callable:
     limits = [f"{s} <= {SECTOR}" for s in sorted(set(sectors.values()))]
 
     def run():
-        return MeanRisk(risk_measure=RiskMeasure.VARIANCE, max_weights=MOST, groups=groups, linear_constraints=limits, **given).fit(returns).weights_
+        return (
+            MeanRisk(risk_measure=RiskMeasure.VARIANCE, max_weights=MOST, groups=groups, linear_constraints=limits, **given)
+            .fit(returns)
+            .weights_
+        )
+
     return run
 
 
@@ -81,14 +88,17 @@ def _riskfolio(returns, sectors, mu, cov, objective: str, **given) -> Callable:
         book.mu, book.cov = (mu / 252).to_frame().T, cov / 252
         found = book.optimization(model="Classic", rm="MV", obj=objective, rf=0, l=0)
         return None if found is None else found["weights"].to_numpy()
+
     return run
 
 
 def _lacking(value: Callable) -> Callable:
     """How much the worse of two answers lacks of the other's objective."""
+
     def error(ours, theirs) -> float:
         best, other = value(getattr(ours, "weights", ours)), value(theirs)
         return max(0.0, best - other) / abs(best) if other < best else max(0.0, other - best) / abs(best)
+
     return error
 
 
@@ -102,10 +112,20 @@ def _least_variance(n: int, floor: float) -> Job:
 
     returns, mu, cov, bounds, sectors = _data(n)
     s = cov.to_numpy()
-    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.min_volatility(), mu, cov, sectors),
-             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MINIMIZE_RISK),
-             "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "MinRisk")}
-    return Job(f"min_variance_{n}", f"{n} assets", lambda: min_variance(mu, cov, bounds()), peers, _lacking(lambda w: w @ s @ w), LOOSE, dict.fromkeys(peers, floor))
+    peers = {
+        "PyPortfolioOpt": _pypfopt(lambda f: f.min_volatility(), mu, cov, sectors),
+        "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MINIMIZE_RISK),
+        "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "MinRisk"),
+    }
+    return Job(
+        f"min_variance_{n}",
+        f"{n} assets",
+        lambda: min_variance(mu, cov, bounds()),
+        peers,
+        _lacking(lambda w: w @ s @ w),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _best_sharpe(n: int, floor: float) -> Job:
@@ -114,10 +134,20 @@ def _best_sharpe(n: int, floor: float) -> Job:
 
     returns, mu, cov, bounds, sectors = _data(n)
     s, m = cov.to_numpy(), mu.to_numpy()
-    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), mu, cov, sectors),
-             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RATIO),
-             "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "Sharpe")}
-    return Job(f"max_sharpe_{n}", f"{n} assets", lambda: max_sharpe(mu, cov, bounds()), peers, _lacking(lambda w: m @ w / (w @ s @ w) ** 0.5), LOOSE, dict.fromkeys(peers, floor))
+    peers = {
+        "PyPortfolioOpt": _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), mu, cov, sectors),
+        "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RATIO),
+        "Riskfolio-Lib": _riskfolio(returns, sectors, mu, cov, "Sharpe"),
+    }
+    return Job(
+        f"max_sharpe_{n}",
+        f"{n} assets",
+        lambda: max_sharpe(mu, cov, bounds()),
+        peers,
+        _lacking(lambda w: m @ w / (w @ s @ w) ** 0.5),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _best_return(n: int, floor: float) -> Job:
@@ -126,9 +156,19 @@ def _best_return(n: int, floor: float) -> Job:
 
     returns, mu, cov, bounds, sectors = _data(n)
     m = mu.to_numpy()
-    peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.efficient_risk(VOL), mu, cov, sectors),
-             "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RETURN, max_variance=VOL**2 / 252)}
-    return Job(f"max_return_{n}", f"{n} assets, vol at most {VOL:.0%}", lambda: max_return(mu, cov, bounds(), VOL), peers, _lacking(lambda w: m @ w), LOOSE, dict.fromkeys(peers, floor))
+    peers = {
+        "PyPortfolioOpt": _pypfopt(lambda f: f.efficient_risk(VOL), mu, cov, sectors),
+        "skfolio": _skfolio(returns, sectors, objective_function=ObjectiveFunction.MAXIMIZE_RETURN, max_variance=VOL**2 / 252),
+    }
+    return Job(
+        f"max_return_{n}",
+        f"{n} assets, vol at most {VOL:.0%}",
+        lambda: max_return(mu, cov, bounds(), VOL),
+        peers,
+        _lacking(lambda w: m @ w),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _diversified(n: int, floor: float) -> Job:
@@ -144,10 +184,18 @@ def _diversified(n: int, floor: float) -> Job:
         return MaximumDiversification(max_weights=MOST, groups=groups, linear_constraints=limits).fit(returns).weights_
 
     import pandas as pd
+
     named = pd.Series(vols, index=cov.index)
     peers = {"PyPortfolioOpt": _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), named, cov, sectors), "skfolio": skfolio}
-    return Job(f"max_diversification_{n}", f"{n} assets", lambda: max_diversification(cov, bounds()), peers, _lacking(lambda w: vols @ w / (w @ s @ w) ** 0.5), LOOSE,
-               dict.fromkeys(peers, floor))
+    return Job(
+        f"max_diversification_{n}",
+        f"{n} assets",
+        lambda: max_diversification(cov, bounds()),
+        peers,
+        _lacking(lambda w: vols @ w / (w @ s @ w) ** 0.5),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _turnover(n: int, floor: float) -> Job:
@@ -165,8 +213,15 @@ def _turnover(n: int, floor: float) -> Job:
         f.min_volatility()
 
     peers = {"PyPortfolioOpt": _pypfopt(limited, mu, cov, sectors)}
-    return Job(f"turnover_{n}", f"{n} assets, 20 % sold and 20 % bought at most", lambda: min_variance(mu, cov, bounds(held=held, max_turnover=TURNOVER)), peers,
-               _lacking(lambda w: w @ s @ w), LOOSE, dict.fromkeys(peers, floor))
+    return Job(
+        f"turnover_{n}",
+        f"{n} assets, 20 % sold and 20 % bought at most",
+        lambda: min_variance(mu, cov, bounds(held=held, max_turnover=TURNOVER)),
+        peers,
+        _lacking(lambda w: w @ s @ w),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _curve(n: int, floor: float) -> Job:
@@ -197,7 +252,15 @@ def _curve(n: int, floor: float) -> Job:
         return float(np.max(np.abs(np.einsum("ki,ij,kj->k", theirs, s, theirs) / own - 1)))
 
     peers = {"PyPortfolioOpt": pypfopt, "skfolio": skfolio}
-    return Job(f"frontier_{n}", f"{n} assets, {points} points", lambda: frontier(mu, cov, bounds(), points), peers, error, 1e-3, dict.fromkeys(peers, floor))
+    return Job(
+        f"frontier_{n}",
+        f"{n} assets, {points} points",
+        lambda: frontier(mu, cov, bounds(), points),
+        peers,
+        error,
+        1e-3,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _equal_risk(n: int, floor: float) -> Job:
@@ -220,9 +283,19 @@ def _equal_risk(n: int, floor: float) -> Job:
         book.mu, book.cov = (mu / 252).to_frame().T, cov / 252
         return book.rp_optimization(model="Classic", rm="MV", rf=0, b=None)["weights"].to_numpy()
 
-    peers = {"Riskfolio-Lib": riskfolio_peer, "skfolio": lambda: RiskBudgeting(risk_measure=RiskMeasure.VARIANCE).fit(returns).weights_}
-    return Job(f"risk_parity_{n}", f"{n} assets, equal shares", lambda: risk_parity(cov), peers, lambda ours, theirs: float(np.abs(shares(theirs) - 1 / n).max() * n),
-               {"Riskfolio-Lib": 1.0, "skfolio": 1.0}, dict.fromkeys(peers, floor))
+    peers = {
+        "Riskfolio-Lib": riskfolio_peer,
+        "skfolio": lambda: RiskBudgeting(risk_measure=RiskMeasure.VARIANCE).fit(returns).weights_,
+    }
+    return Job(
+        f"risk_parity_{n}",
+        f"{n} assets, equal shares",
+        lambda: risk_parity(cov),
+        peers,
+        lambda ours, theirs: float(np.abs(shares(theirs) - 1 / n).max() * n),
+        {"Riskfolio-Lib": 1.0, "skfolio": 1.0},
+        dict.fromkeys(peers, floor),
+    )
 
 
 def _bisected(n: int, floor: float) -> Job:
@@ -238,7 +311,15 @@ def _bisected(n: int, floor: float) -> Job:
         return np.array([found[c] for c in cov])
 
     peers = {"PyPortfolioOpt": pypfopt}
-    return Job(f"hrp_{n}", f"{n} assets, single linkage", lambda: hierarchical_risk_parity(cov), peers, lambda ours, theirs: float(np.abs(ours.weights - theirs).max()), 1e-9, dict.fromkeys(peers, floor))
+    return Job(
+        f"hrp_{n}",
+        f"{n} assets, single linkage",
+        lambda: hierarchical_risk_parity(cov),
+        peers,
+        lambda ours, theirs: float(np.abs(ours.weights - theirs).max()),
+        1e-9,
+        dict.fromkeys(peers, floor),
+    )
 
 
 def min_variance_50() -> Job:
@@ -321,5 +402,21 @@ def hrp_500() -> Job:
     return _bisected(500, 70.0)
 
 
-JOBS = (min_variance_50, min_variance_500, max_sharpe_50, max_sharpe_500, max_return_50, max_return_500, max_diversification_50, max_diversification_500,
-        turnover_50, turnover_500, frontier_50, frontier_200, risk_parity_50, risk_parity_500, hrp_50, hrp_500)
+JOBS = (
+    min_variance_50,
+    min_variance_500,
+    max_sharpe_50,
+    max_sharpe_500,
+    max_return_50,
+    max_return_500,
+    max_diversification_50,
+    max_diversification_500,
+    turnover_50,
+    turnover_500,
+    frontier_50,
+    frontier_200,
+    risk_parity_50,
+    risk_parity_500,
+    hrp_50,
+    hrp_500,
+)

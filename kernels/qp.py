@@ -13,6 +13,8 @@ import math
 import numpy as np
 
 from ._jit import kernel
+from .dense import back, cholesky, forward, schur
+from .elementary import dot
 
 LOW, HIGH, FREE, KINK = range(4)  # where a weight is
 FIXED, RATIO, VARIANCE = range(3)  # what lam stands for
@@ -21,89 +23,8 @@ MAX_PIVOTS = 400
 PATIENCE = 10  # block exchanges without progress before single ones
 ADDED = 12  # weights freed at once, or as many as are free
 EDGE = 8  # names free on either side of a first guess
-BLOCK = 48  # columns of a Cholesky panel
-DEPENDENT = 1e-11  # of a row's own size: rows nearer to the span of others count as the same
 SAME = 1e-13  # relative change of lam that ends the search for it
 PRIMAL, DUAL = 1e-13, 1e-12  # a bound or a sign is broken from here on, relative to its scale
-
-
-@kernel(reassoc=True)
-def _dot(x, y, n):
-    total = 0.0
-    for i in range(n):
-        total += x[i] * y[i]
-    return total
-
-
-@kernel
-def _panel(a, start, stop, n):
-    """Cholesky factor of columns start to stop, whose earlier columns were subtracted; False where it is not positive."""
-    for j in range(start, stop):
-        pivot = a[j, j] - _dot(a[j, start:], a[j, start:], j - start)
-        if not pivot > 0.0:
-            return False
-        root = math.sqrt(pivot)
-        a[j, j] = root
-        for i in range(j + 1, n):
-            a[i, j] = (a[i, j] - _dot(a[i, start:], a[j, start:], j - start)) / root
-    return True
-
-
-@kernel
-def cholesky(a):
-    """The lower Cholesky factor of `a` (n, n) in its own lower triangle; False where `a` is not positive definite."""
-    n = len(a)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        if not _panel(a, start, stop, n):
-            return False
-        if stop < n:
-            left = np.ascontiguousarray(a[stop:, start:stop])
-            for first in range(stop, n, 4 * BLOCK):  # by strips, of which only the lower part is needed
-                last = min(first + 4 * BLOCK, n)
-                a[first:last, stop:last] -= left[first - stop : last - stop] @ left[: last - stop].T
-    return True
-
-
-@kernel
-def _forward(a, rows):
-    """Solve L z = row in place for each row of `rows` (r, k)."""
-    for q in range(len(rows)):
-        z = rows[q]
-        for i in range(len(a)):
-            z[i] = (z[i] - _dot(a[i], z, i)) / a[i, i]
-
-
-@kernel
-def _back(a, z):
-    """Solve L' x = z in place."""
-    for i in range(len(a) - 1, -1, -1):
-        z[i] /= a[i, i]
-        for j in range(i):
-            z[j] -= a[i, j] * z[i]
-
-
-@kernel
-def _schur(s, rhs, kept):
-    """Solve s y = rhs (r, 2) by Cholesky in place; a row that depends on earlier ones is left out, `kept` says so."""
-    r = len(s)
-    for j in range(r):
-        size = s[j, j]
-        for i in range(j):
-            if kept[i]:
-                s[j, i] = (s[j, i] - _dot(s[j], s[i], i)) / s[i, i]
-            else:
-                s[j, i] = 0.0
-        pivot = s[j, j] - _dot(s[j], s[j], j)
-        kept[j] = pivot > DEPENDENT * size and size > 0.0
-        s[j, j] = math.sqrt(pivot) if kept[j] else 1.0
-    for column in range(2):
-        for j in range(r):
-            rhs[j, column] = (rhs[j, column] - _dot(s[j], rhs[:, column], j)) / s[j, j] if kept[j] else 0.0
-        for j in range(r - 1, -1, -1):
-            rhs[j, column] /= s[j, j]
-            for i in range(j):
-                rhs[i, column] -= s[j, i] * rhs[j, column]
 
 
 @kernel
@@ -143,20 +64,20 @@ def _equations(p, c0, c1, a, b, active, bent, budget, side, free, fixed_x, x0, x
             z[q, j] = a[rows[q], i] if rows[q] < m else side[i]
         z[r, j] = -c0[i] - bound[i]
         z[r + 1, j] = -c1[i]
-    _forward(factor, z)
+    forward(factor, z)
     s, rhs, kept = np.empty((r, r)), np.empty((r, 2)), np.ones(r, dtype=np.bool_)
     for q in range(r):
         for t in range(q + 1):
-            s[q, t] = s[t, q] = _dot(z[q], z[t], k)
+            s[q, t] = s[t, q] = dot(z[q], z[t])
         left = 0.0
         if rows[q] < m:
-            left = b[rows[q]] - _dot(a[rows[q]], fixed_x, len(fixed_x))
+            left = b[rows[q]] - dot(a[rows[q]], fixed_x)
         elif bent:
             left = budget
             for i in range(len(fixed_x)):
                 left -= abs(fixed_x[i])
-        rhs[q, 0], rhs[q, 1] = _dot(z[q], z[r], k) - left, _dot(z[q], z[r + 1], k)
-    _schur(s, rhs, kept)
+        rhs[q, 0], rhs[q, 1] = dot(z[q], z[r]) - left, dot(z[q], z[r + 1])
+    schur(s, rhs, kept)
     nu[:] = 0.0
     for q in range(r):
         active[rows[q]] = kept[q]
@@ -164,8 +85,8 @@ def _equations(p, c0, c1, a, b, active, bent, budget, side, free, fixed_x, x0, x
         for j in range(k):
             z[r, j] -= rhs[q, 0] * z[q, j]
             z[r + 1, j] -= rhs[q, 1] * z[q, j]
-    _back(factor, z[r])
-    _back(factor, z[r + 1])
+    back(factor, z[r])
+    back(factor, z[r + 1])
     x0[:], x1[:] = fixed_x, 0.0
     for j in range(k):
         x0[free[j]], x1[free[j]] = z[r, j], z[r + 1, j]
@@ -187,16 +108,16 @@ def _product(p, x, out):
 def _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
     """The lam at which these equations meet the target."""
     n = len(x0)
-    earned0, earned1 = -_dot(c1, x0, n), -_dot(c1, x1, n)
+    earned0, earned1 = -dot(c1, x0), -dot(c1, x1)
     _product(p, x0, scratch)
-    least = _dot(scratch, x0, n) + (2.0 * _dot(c0, x0, n) if kind == VARIANCE else 0.0)
+    least = dot(scratch, x0) + (2.0 * dot(c0, x0) if kind == VARIANCE else 0.0)
     if kind == RATIO:
         return least / earned0 if earned0 > 0.0 else 8.0 * lam
     if earned1 <= 1e-14 * (abs(earned0) + 1e-300):
         return lam * (4.0 if least < target else 0.25)
-    cross = 2.0 * (_dot(scratch, x1, n) + _dot(c0, x1, n))
+    cross = 2.0 * (dot(scratch, x1) + dot(c0, x1))
     _product(p, x1, scratch)
-    square = _dot(scratch, x1, n)
+    square = dot(scratch, x1)
     room = cross * cross - 4.0 * square * (least - target)
     return (-cross + math.sqrt(room)) / (2.0 * square) if room > 0.0 and least < target else 0.25 * lam
 
@@ -268,7 +189,7 @@ def _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over):
     for q in range(m + 1 if bent else m):
         over[q] = 0.0
         bound = b[q] if q < m else budget
-        beyond = (_dot(a[q], x, len(x)) if q < m else np.abs(x).sum()) - bound
+        beyond = (dot(a[q], x) if q < m else np.abs(x).sum()) - bound
         tol = 10 * PRIMAL * (1.0 + abs(bound))
         if q < m and equal[q]:
             if not active[q] and abs(beyond) > tol:
@@ -408,7 +329,7 @@ def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side
 
 
 @kernel
-def _step(p, x, goal, where, side, lo, hi, a, b, active, bent, budget):
+def _step(x, goal, where, side, lo, hi, a, b, active, bent, budget):
     """The share of the way to the goal that keeps every constraint; and what stops it: a weight i, a row -1 - q, n for nothing."""
     n, m = len(x), len(b)
     share, at = 1.0, n
@@ -454,7 +375,7 @@ def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where,
             goal[i] = x0[i] + lam * x1[i]
             way = max(way, abs(goal[i] - x[i]))
         if way > PRIMAL:
-            share, at = _step(p, x, goal, where, side, lo, hi, a, b, active, bent, budget)
+            share, at = _step(x, goal, where, side, lo, hi, a, b, active, bent, budget)
             for i in range(n):
                 x[i] = goal[i] if share == 1.0 else x[i] + share * (goal[i] - x[i])
             if 0 <= at < n:
@@ -504,7 +425,7 @@ def lacking(p, c, x, lo, hi, a, b, equal, budget, nu):
         g[i] += c[i]
         broken = max(broken, lo[i] - x[i], x[i] - hi[i])
     for q in range(m):
-        over = _dot(a[q], x, n) - b[q]
+        over = dot(a[q], x) - b[q]
         broken = max(broken, abs(over) if equal[q] else over)
         price = nu[q] if equal[q] else max(nu[q], 0.0)
         gap -= price * over
@@ -556,7 +477,7 @@ def first_guess(p, c0, gain, lo, hi, least, lam):
         if hi[i] <= 0.0:
             side[i] = -1.0
     _product(p, x, score)
-    return where, side, _dot(gain, x, n), _dot(score, x, n)
+    return where, side, dot(gain, x), dot(score, x)
 
 
 @kernel

@@ -1,4 +1,5 @@
 """A desk on a small market: a real store, the real adapter over a real socket, the simulated gateway, and a session that takes a second."""
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -16,7 +17,8 @@ from otsport.core.settings import BrokerProfile, Limits, Settings, Sizing
 from otsport.data.market import History, stamped
 from otsport.data.store import open_store
 from otsport.desk.book import Desk
-from otsport.desk.plan import Mandate
+from otsport.desk.plan import Mandate, read_plan
+from otsport.desk.session import trade_day
 from otsport.strategy.protocol import StockStrategy
 from otsport.strategy.strategies import CoveredCalls
 from trading_support import THURSDAY, gateway
@@ -89,3 +91,23 @@ def fills_in(store) -> dict[str, tuple]:
 
 NEXT_DAY = THURSDAY + timedelta(days=1)
 __all__ = ["ACCOUNT", "CAPITAL", "LIMITS", "NEXT_DAY", "PORTFOLIO", "THURSDAY", "Buys", "desk_on", "fills_at", "fills_in", "gateway", "mandate", "prices", "sent"]
+
+
+def trade_sessions(home, strategies, sessions=(THURSDAY,), market=None, before=None, **more) -> tuple:
+    """Trade sessions on a market by the same desk: plans, orders, positions, what was sent; both sides of the wire agree."""
+    async def days():
+        async with gateway(**({} if market is None else {"market": market})) as (server, exchange):
+            async with desk_on(server.port, home, strategies=tuple(strategies), **more) as desk:
+                for i, session in enumerate(sessions):
+                    if before is not None:
+                        before(i)
+                    await trade_day(desk, session)
+                assert fills_at(exchange) == fills_in(desk.store) and len(sent(exchange)) == len(set(sent(exchange)))
+                plans = [read_plan(desk.store.plan(PORTFOLIO, s)) for s in sessions]
+                orders = [r for s in sessions for r in desk.store.orders(PORTFOLIO, s)]
+                return plans, orders, desk.store.positions(PORTFOLIO, open_only=True), sent(exchange)
+    try:
+        return asyncio.run(days())
+    finally:
+        for s in strategies:
+            getattr(s, "stop", lambda: None)()

@@ -70,6 +70,15 @@ def left_behind(home, seconds=15) -> list[str]:
     return [" ".join(process.cmdline()) for process in still if process.is_running()]
 
 
+def kill_each(processes) -> None:
+    """SIGKILL to each that is still there."""
+    for p in processes:
+        try:
+            p.kill()
+        except psutil.NoSuchProcess:  # it was faster
+            continue
+
+
 def end_all(home) -> None:
     """Kill what a test left on its state folder."""
     for process in alive(home):

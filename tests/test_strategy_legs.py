@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from desk_support import LIMITS, NEXT_DAY, PORTFOLIO, SIZING, THURSDAY, desk_on, fills_at, fills_in, gateway, sent
+from desk_support import LIMITS, NEXT_DAY, PORTFOLIO, SIZING, THURSDAY, desk_on, fills_at, fills_in, gateway, sent, trade_sessions
 from otsport.analytics.options import bsm_price
 from otsport.core.calendars import years_to_expiry
 from otsport.core.constraints import cover
@@ -14,7 +14,6 @@ from otsport.core.contracts import Contract, OptionChain, Quote, option
 from otsport.core.errors import InputError, StrategyError
 from otsport.core.orders import OrderState, Side
 from otsport.desk import session as desk_session
-from otsport.desk.plan import read_plan
 from otsport.desk.session import trade_day
 from otsport.desk.wishes import NOT_BOUGHT
 from otsport.strategy.by_word import OptionWords, best_gain
@@ -53,23 +52,8 @@ class PricedMarket(SmallMarket):
 
 
 def traded(home, strategies, sessions=(THURSDAY,), market=None, before=None, **more):
-    """Trade sessions on that market: plans, orders, positions; both sides of the wire agree."""
-    async def days():
-        async with gateway(market=market or PricedMarket()) as (server, exchange):
-            async with desk_on(server.port, home, strategies=tuple(strategies), **more) as desk:
-                for i, session in enumerate(sessions):
-                    if before is not None:
-                        before(i)
-                    await trade_day(desk, session)
-                assert fills_at(exchange) == fills_in(desk.store) and len(sent(exchange)) == len(set(sent(exchange)))
-                plans = [read_plan(desk.store.plan(PORTFOLIO, s)) for s in sessions]
-                orders = [r for s in sessions for r in desk.store.orders(PORTFOLIO, s)]
-                return plans, orders, desk.store.positions(PORTFOLIO, open_only=True), sent(exchange)
-    try:
-        return asyncio.run(days())
-    finally:
-        for s in strategies:
-            getattr(s, "stop", lambda: None)()
+    """Sessions on that market."""
+    return trade_sessions(home, strategies, sessions, market or PricedMarket(), before, **more)
 
 
 def words(tmp_path, body: str):

@@ -7,11 +7,10 @@ from decimal import Decimal
 import psutil
 import pytest
 
-from desk_support import LIMITS, NEXT_DAY, PORTFOLIO, SIZING, THURSDAY, Buys, desk_on, fills_at, fills_in, gateway, prices, sent
+from desk_support import LIMITS, NEXT_DAY, PORTFOLIO, SIZING, THURSDAY, Buys, desk_on, gateway, prices, sent, trade_sessions
 from otsport.core.calendars import previous_session, session_close
 from otsport.core.errors import StrategyError
 from otsport.core.orders import OrderState, Side
-from otsport.desk.plan import read_plan
 from otsport.desk.session import trade_day
 from otsport.strategy.apart import OwnStrategy, cut_off
 from otsport.strategy.by_word import OptionWords
@@ -41,31 +40,12 @@ def own(tmp_path, body: str, name="mine", seconds=20.0, **given) -> OwnStrategy:
     return OwnStrategy(path, name, name, given, seconds)
 
 
-def traded(home, strategies, sessions=(THURSDAY,), before=None, **more):
-    """Trade sessions on the small market: plans, orders, fills of both sides, by the same desk."""
-    async def days():
-        async with gateway() as (server, exchange):
-            async with desk_on(server.port, home, strategies=tuple(strategies), **more) as desk:
-                for i, session in enumerate(sessions):
-                    if before is not None:
-                        before(i)
-                    await trade_day(desk, session)
-                assert fills_at(exchange) == fills_in(desk.store) and len(sent(exchange)) == len(set(sent(exchange)))
-                plans = [read_plan(desk.store.plan(PORTFOLIO, s)) for s in sessions]
-                return plans, [r for s in sessions for r in desk.store.orders(PORTFOLIO, s)], desk.store.positions(PORTFOLIO, open_only=True)
-    try:
-        return asyncio.run(days())
-    finally:
-        for s in strategies:
-            getattr(s, "stop", lambda: None)()
-
-
 def test_fifteen_lines_trade_a_day_through_the_gateway(tmp_path):
     assert len(EXAMPLE.splitlines()) <= 15
     cells = [{"cell_type": "markdown", "source": ["text"]}, {"cell_type": "code", "source": EXAMPLE.splitlines(keepends=True)},
              {"cell_type": "code", "source": ["raise RuntimeError('a cell for looking is not run')"]}]
     (tmp_path / "mine.ipynb").write_text(json.dumps({"cells": cells}))
-    (plan,), orders, held = traded(tmp_path, [OwnStrategy(tmp_path / "mine.ipynb", "calm_buyer", "calm", {"most": 0.05})])
+    (plan,), orders, held, _ = trade_sessions(tmp_path, [OwnStrategy(tmp_path / "mine.ipynb", "calm_buyer", "calm", {"most": 0.05})])
     assert [(r.order.strategy, r.order.side, r.order.contract.key, r.state) for r in orders] == [("calm", Side.BUY, "KO", OrderState.FILLED)]
     assert plan.signals[0].reason.startswith("moves of 0.") and held["KO"].strategy == "calm" and held["KO"].qty == 500
 
@@ -144,7 +124,7 @@ def running(pid: int) -> bool:
 
 def test_the_day_goes_on_without_a_strategy_that_fails(tmp_path):
     mine = own(tmp_path, "def mine(known):\n    return [buy('KO')] * (1 // 0)")
-    (plan,), orders, _ = traded(tmp_path, [Buys(), mine], on_strategy_error="go_on")
+    (plan,), orders, _, _ = trade_sessions(tmp_path, [Buys(), mine], on_strategy_error="go_on")
     (told,) = [d for d in plan.decisions if d.code == "STRATEGY_RAISED"]
     assert told.subject == "mine" and "mine.py, line 5" in told.message and not told.accepted
     assert [(r.order.strategy, r.state) for r in orders] == [("buys", OrderState.FILLED)]
@@ -168,7 +148,7 @@ def test_what_a_failing_strategy_holds_stays(tmp_path):
         home = tmp_path / word
         home.mkdir()
         mine = own(home, body)
-        plans, _, held = traded(home, [mine], (THURSDAY, NEXT_DAY), before=lambda i, home=home, word=word: (home / word).touch() if i else None, on_strategy_error="go_on")
+        plans, _, held, _ = trade_sessions(home, [mine], (THURSDAY, NEXT_DAY), before=lambda i, home=home, word=word: (home / word).touch() if i else None, on_strategy_error="go_on")
         assert {k: int(p.qty) for k, p in held.items()} == left, word
         assert ([d.code for d in plans[1].decisions if d.subject in ("mine", "KO")] == ["STRATEGY_RAISED", "STRATEGY_STOPPED"]) is (word == "fail")
 
@@ -182,7 +162,7 @@ def with_options(tmp_path, body):
 
 def test_a_put_is_sold_against_cash_and_held_once(tmp_path):
     limits = replace_limits(max_position_weight=0.3)
-    plans, orders, held = traded(tmp_path, with_options(tmp_path, "def mine(known):\n    return [sell_put('KO', delta=.25, days=30, contracts=9)]"), (THURSDAY, NEXT_DAY), limits=limits)
+    plans, orders, held, _ = trade_sessions(tmp_path, with_options(tmp_path, "def mine(known):\n    return [sell_put('KO', delta=.25, days=30, contracts=9)]"), (THURSDAY, NEXT_DAY), limits=limits)
     (order,) = [r.order for r in orders]
     assert (order.side, order.contract.right, order.contract.strike, order.qty, order.strategy) == (Side.SELL, "P", Decimal(55), 3, "mine")  # 20 % of 100,000 dollars at 55
     assert [(p.contract.key, p.qty) for p in held.values()] == [(order.contract.key, Decimal(-3))]
@@ -196,7 +176,7 @@ def replace_limits(**more):
 
 def test_calls_and_puts_are_bought_within_the_premium_budget(tmp_path):
     body = "def mine(known):\n    return [buy_call('KO', delta=.3, days=20), buy_put('KO', delta=.3, days=20, contracts=2)]"
-    (plan,), orders, held = traded(tmp_path, with_options(tmp_path, body))
+    (plan,), orders, held, _ = trade_sessions(tmp_path, with_options(tmp_path, body))
     assert sorted((r.order.contract.right.value, r.order.side.value, int(r.order.qty)) for r in orders) == [("C", "BUY", 7), ("P", "BUY", 2)]  # 1,000 dollars at a limit of about 1.35
     paid = sum(r.order.qty * r.order.limit_price * 100 for r in orders if r.order.contract.right == "C")
     assert paid <= Decimal("0.01") * plan.nav and all(p.qty > 0 for p in held.values())
@@ -205,19 +185,19 @@ def test_calls_and_puts_are_bought_within_the_premium_budget(tmp_path):
 def test_a_put_fills_the_rest_of_the_position_limit(tmp_path):
     """30,000 dollars of KO are held on the second day: 35 % of NAV leave no room for a put of 5,500."""
     body = "def mine(known):\n    return [buy('KO', confidence=.9)] + [sell_put('KO', delta=.25, days=30)] * bool(known.held)"
-    plans, orders, held = traded(tmp_path, with_options(tmp_path, body), (THURSDAY, NEXT_DAY), limits=replace_limits(max_position_weight=0.35))
+    plans, orders, held, _ = trade_sessions(tmp_path, with_options(tmp_path, body), (THURSDAY, NEXT_DAY), limits=replace_limits(max_position_weight=0.35))
     assert [d.code for d in plans[1].decisions if "P 55" in d.subject] == ["MAX_POSITION"] and all(r.state is not OrderState.DENIED for r in orders)
     assert {k: int(p.qty) for k, p in held.items()} == {"KO": 500}
 
 
 def test_a_call_is_never_sold_naked(tmp_path):
-    (plan,), orders, _ = traded(tmp_path, with_options(tmp_path, "def mine(known):\n    return [sell_call('KO', delta=.2, days=30)]"))
+    (plan,), orders, _, _ = trade_sessions(tmp_path, with_options(tmp_path, "def mine(known):\n    return [sell_call('KO', delta=.2, days=30)]"))
     assert orders == [] and [(d.subject, d.code) for d in plan.decisions] == [("KO SELL_CALL", "UNCOVERED")]
 
 
 def test_a_call_is_sold_against_the_shares_that_were_bought_first(tmp_path):
     body = "def mine(known):\n    return [buy('KO', confidence=.9), sell_call('KO', delta=.2, days=30, contracts=2)]"
-    _, orders, held = traded(tmp_path, with_options(tmp_path, body))
+    _, orders, held, _ = trade_sessions(tmp_path, with_options(tmp_path, body))
     assert [(r.order.side.value, int(r.order.qty), r.order.contract.is_option, r.order.strategy) for r in orders] == [("BUY", 500, False, "mine"), ("SELL", 2, True, "mine")]
     assert sum(int(p.qty) for p in held.values() if p.contract.is_option) == -2
 
@@ -226,7 +206,7 @@ def test_puts_beyond_the_free_cash_are_cut_and_the_book_stays_secured(tmp_path):
     """Four strategies of one wish each would need 80 % of NAV beside the 30 % in shares: what is written stays within the cash."""
     limits, sizing = replace_limits(max_position_weight=1.0), SIZING.model_copy(update={"base_size": 0.9, "max_position_risk": 1.0, "max_portfolio_risk": 1.0})
     body = "def mine(known):\n    return [buy('KO', confidence=.9), sell_put('KO', delta=.25, days=30)]"
-    (plan,), orders, held = traded(tmp_path, with_options(tmp_path, body), limits=limits, sizing=sizing)
+    (plan,), orders, held, _ = trade_sessions(tmp_path, with_options(tmp_path, body), limits=limits, sizing=sizing)
     puts = [r for r in orders if r.order.contract.right == "P"]
     shares = sum(p.qty for p in held.values() if not p.contract.is_option)
     assert plan.wishes[0].qty == 16 and shares > 0  # 90 % of 100,000 dollars at 55
@@ -235,5 +215,5 @@ def test_puts_beyond_the_free_cash_are_cut_and_the_book_stays_secured(tmp_path):
 
 def test_refusals_of_an_option_are_decisions(tmp_path):
     body = "def mine(known):\n    return [sell_put('KO', delta=.25, days=900), buy_put('KO', delta=.01, days=30)]"
-    (plan,), orders, _ = traded(tmp_path, with_options(tmp_path, body))
+    (plan,), orders, _, _ = trade_sessions(tmp_path, with_options(tmp_path, body))
     assert ("KO SELL_PUT", "NO_OPTION") in {(d.subject, d.code) for d in plan.decisions} and len(orders) == len(plan.wishes)

@@ -9,7 +9,7 @@ import pytest
 
 from otsport.core.calendars import last_sessions
 from run_support import (
-    FAULTLESS, alive, command, day_arguments, end_all, environment, finished_runs, free_port, left_behind, listens, run_folder, status, trading_day, verdict, wait_for,
+    FAULTLESS, alive, command, day_arguments, end_all, environment, finished_runs, free_port, left_behind, listens, run_folder, status, trading_day, verdict, wait_for, kill_each,
 )
 
 SOAK_KILLS = 50
@@ -28,11 +28,7 @@ def kill_run_after(home, port: int, seconds: float, only_command: bool, **parame
         return False
     except subprocess.TimeoutExpired:
         hit = [psutil.Process(process.pid)] if only_command else victims(home)
-    for p in hit:
-        try:
-            p.kill()
-        except psutil.NoSuchProcess:  # it was faster
-            continue
+    kill_each(hit)
     process.wait()
     return True
 

@@ -24,7 +24,7 @@ from otsport.data.shelf import keep
 from otsport.data.store import open_store
 from otsport.gateway.journal import executions, received_orders
 from run_support import (
-    FAULTLESS, alive, command, contents, end_all, environment, finished_runs, gateway, left_behind, listens, otsport as typed, row_count, status, verdict,
+    FAULTLESS, alive, command, contents, end_all, environment, finished_runs, gateway, left_behind, listens, otsport as typed, row_count, status, verdict, kill_each,
 )
 
 SAMPLE_KILLS, SOAK_KILLS = 4, 50
@@ -118,11 +118,7 @@ def kill_once(d: Desk, day: date, rng: random.Random, length: float) -> bool:
         return False
     hit = [psutil.Process(process.pid)] if scope == "command" else [p for p in alive(d.state) if scope == "all" or "gateway" not in p.cmdline()]
     d.whole += any("gateway" in p.cmdline() for p in hit)
-    for p in hit:
-        try:
-            p.kill()
-        except psutil.NoSuchProcess:  # it was faster
-            continue
+    kill_each(hit)
     process.wait()
     return True
 

@@ -27,6 +27,7 @@ UNBOUNDED = 1e4  # from here on no bound is meant
 @dataclass(frozen=True, slots=True)
 class Exposure:
     "A weighted sum of the weights lies between two numbers; a Series or mapping of coefficients is put in the order of the names."
+
     name: str
     coefficients: Mapping[str, float] | Sequence[float]
     low: float = -np.inf
@@ -39,6 +40,7 @@ class Bounds:
 
     `max_turnover` is the sum of all changes from `held`, bought and sold: selling 0.10 of one and buying 0.10 of another is 0.20.
     """
+
     names: Sequence[str]  # a tuple, or the columns of a frame
     upper: Sequence[float]
     lower: Sequence[float] = ()  # empty: all 0; below 0: may be sold short
@@ -83,7 +85,9 @@ class Bounds:
             raise InputError(f"min_net is {self.min_net}: give the least sum of the weights")
         if (odd := np.flatnonzero((self.upper > MOST_WEIGHT) & (self.upper < UNBOUNDED))).size:
             up, name = self.upper[odd[0]], self.names[odd[0]]
-            warn_caller(f"the upper bound of {name} is {up:g}, that is {100 * up:,.0f} % of NAV: bounds are decimals, 0.15 is 15 %")
+            warn_caller(
+                f"the upper bound of {name} is {up:g}, that is {100 * up:,.0f} % of NAV: bounds are decimals, 0.15 is 15 %"
+            )
 
     @cached_property
     def index(self) -> pd.Index:
@@ -105,10 +109,12 @@ def _fixed(values: np.ndarray, label: str, n: int) -> np.ndarray:
     values.setflags(write=False)
     return values
 
+
 # %% ../../nbs/portfolio/38_bounds.ipynb #a4233fdc
 @dataclass(frozen=True)
 class Rows:
     "Linear constraints by name: matrix (m, n) @ w <= bound (m,), some of them equal."
+
     names: tuple[str, ...]
     matrix: np.ndarray
     bound: np.ndarray
@@ -138,15 +144,24 @@ def rows(bounds: Bounds) -> Rows:
 def _exposure_rows(e: Exposure, names: Sequence[str]) -> list[tuple]:
     "One row, or two."
     if isinstance(e.coefficients, Mapping) and (absent := [n for n in names if n not in e.coefficients]):
-        raise InputError(f"exposure {e.name} has no coefficient of {', '.join(absent)}: give one for each asset, 0 where it has none")
-    line = floats([e.coefficients[n] for n in names] if isinstance(e.coefficients, Mapping) else
-                  align({f"exposure {e.name}": (e.coefficients, 0)}, names, "the names")[0], f"exposure {e.name}")
+        raise InputError(
+            f"exposure {e.name} has no coefficient of {', '.join(absent)}: give one for each asset, 0 where it has none"
+        )
+    line = floats(
+        [e.coefficients[n] for n in names]
+        if isinstance(e.coefficients, Mapping)
+        else align({f"exposure {e.name}": (e.coefficients, 0)}, names, "the names")[0],
+        f"exposure {e.name}",
+    )
     if line.shape != (len(names),) or not np.isfinite(line).all() or not e.low <= e.high:
-        raise InputError(f"exposure {e.name} has {len(line)} coefficients for {len(names)} names, from {e.low:g} to {e.high:g}: give a number each, and low not above high")
+        raise InputError(
+            f"exposure {e.name} has {len(line)} coefficients for {len(names)} names, from {e.low:g} to {e.high:g}: give a number each, and low not above high"
+        )
     if e.low == e.high:
         return [(e.name, line, e.high, True)]
     made = [(e.name, line, e.high, False)] if e.high < np.inf else []
     return [*made, (f"{e.name} (least)", -line, -e.low, False)] if e.low > -np.inf else made
+
 
 # %% ../../nbs/portfolio/38_bounds.ipynb #6fcd086b
 SLACK = 1e-12  # rounding of a sum
@@ -165,7 +180,9 @@ def clashes(bounds: Bounds) -> list[str]:
         found.append(f"lower bound {b.lower[i]:.4f} of {b.names[i]} is above its upper bound {b.upper[i]:.4f}")
     for sector, m in b.members.items():
         if b.lower[m].sum() > b.sector_cap + SLACK:
-            found.append(f"lower bounds of sector {sector} sum to {b.lower[m].sum():.4f}, above the sector cap {b.sector_cap:.4f}")
+            found.append(
+                f"lower bounds of sector {sector} sum to {b.lower[m].sum():.4f}, above the sector cap {b.sector_cap:.4f}"
+            )
     if b.lower.sum() > b.max_net + SLACK:
         found.append(f"lower bounds sum to {b.lower.sum():.4f}, above max_net {b.max_net:.4f}")
     if b.min_net > b.max_net + SLACK:
@@ -174,23 +191,44 @@ def clashes(bounds: Bounds) -> list[str]:
         found.append(f"min_net {b.min_net:.4f} is above the sum of the upper bounds {b.upper.sum():.4f}")
     elif b.min_net > largest_net(b) + SLACK:
         full = [s for s, m in b.members.items() if b.upper[m].sum() > b.sector_cap]
-        found.append(f"min_net {b.min_net:.4f} is above {largest_net(b):.4f}, all that upper bounds and the sector cap {b.sector_cap:.4f} on {', '.join(full)} leave")
+        found.append(
+            f"min_net {b.min_net:.4f} is above {largest_net(b):.4f}, all that upper bounds and the sector cap {b.sector_cap:.4f} on {', '.join(full)} leave"
+        )
     return found
+
 
 # %% ../../nbs/portfolio/38_bounds.ipynb #1ccacd96
 def constraint_matrix(bounds: Bounds) -> tuple[dict[str, list[int]], np.ndarray, np.ndarray]:
     "Every constraint as rows over (w, size of w, size of the change), and the rows that each named one has."
     n, table = len(bounds.names), rows(bounds)
     eye, zero = np.eye(n), np.zeros((n, n))
-    parts: list[tuple[str, np.ndarray, np.ndarray]] = [("upper bounds", np.hstack([eye, zero, zero]), bounds.upper), ("lower bounds", np.hstack([-eye, zero, zero]), -bounds.lower)]
+    parts: list[tuple[str, np.ndarray, np.ndarray]] = [
+        ("upper bounds", np.hstack([eye, zero, zero]), bounds.upper),
+        ("lower bounds", np.hstack([-eye, zero, zero]), -bounds.lower),
+    ]
     for name, line, bound, equal in zip(table.names, table.matrix, table.bound, table.equal):
         wide = np.hstack([line, np.zeros(2 * n)])[None]
-        parts.append((f"{name} {abs(bound):.4g}", np.vstack([wide, -wide]) if equal else wide, np.array([bound, -bound] if equal else [bound])))
-    for name, most, start, k in (("max_gross", bounds.max_gross, np.zeros(n), 1), ("max_turnover", bounds.max_turnover, bounds.held, 2)):
+        parts.append(
+            (
+                f"{name} {abs(bound):.4g}",
+                np.vstack([wide, -wide]) if equal else wide,
+                np.array([bound, -bound] if equal else [bound]),
+            )
+        )
+    for name, most, start, k in (
+        ("max_gross", bounds.max_gross, np.zeros(n), 1),
+        ("max_turnover", bounds.max_turnover, bounds.held, 2),
+    ):
         if most < np.inf:
             size = np.hstack([eye if k == j else zero for j in (1, 2)])
             total = np.hstack([np.zeros(n), np.ones(n) * (k == 1), np.ones(n) * (k == 2)])[None]
-            parts.append((f"{name} {most:.4g}", np.vstack([np.hstack([eye, -size]), np.hstack([-eye, -size]), total]), np.concatenate([start, -start, [most]])))
+            parts.append(
+                (
+                    f"{name} {most:.4g}",
+                    np.vstack([np.hstack([eye, -size]), np.hstack([-eye, -size]), total]),
+                    np.concatenate([start, -start, [most]]),
+                )
+            )
     places, at = {}, 0
     for name, block, _ in parts:
         places[name] = list(range(at, at + len(block)))

@@ -46,6 +46,7 @@ def limit_bounds(
     bounds = Bounds(names, tuple(upper[n] for n in names), max_net=min(whole, sum(upper.values())), exposures=tuple(rows))
     return replace(bounds, min_net=invest * best_return(np.ones(len(names)), bounds))
 
+
 # %% ../../nbs/portfolio/44_objectives.ipynb #e00a56ef
 Best = Callable[[np.ndarray, pd.DataFrame, Bounds, float], Optimum]  # returns, covariance, bounds, rate
 
@@ -60,17 +61,24 @@ def optimize_targets(
     invest: float = INVEST,
     best: Best = max_sharpe,
     step: str = "max sharpe",  # what the step of each target is called
-) -> tuple[tuple[Target, ...], Optimum | None]:  # targets with one more step, and the result; () and None when there is nothing to choose from
+) -> tuple[
+    tuple[Target, ...], Optimum | None
+]:  # targets with one more step, and the result; () and None when there is nothing to choose from
     "The best weights within the sizes and the limits; the step holds the Sharpe ratio of the whole."
     targets = tuple(sorted(targets, key=lambda t: t.contract.key))
     names = tuple(t.contract.symbol for t in targets)
     if not names:
         return (), None
-    expected_returns, cov, sectors = align({"expected_returns": (expected_returns, 0), "cov": (cov, 0, 1), "sectors": (sectors, 0)}, names, "the targets")
+    expected_returns, cov, sectors = align(
+        {"expected_returns": (expected_returns, 0), "cov": (cov, 0, 1), "sectors": (sectors, 0)}, names, "the targets"
+    )
     if absent := sorted(n for n in names if n not in expected_returns or n not in cov or n not in sectors):
         raise InputError(f"no expected return, covariance or sector of {', '.join(absent)}")
     found = best(np.array([expected_returns[n] for n in names]), cov, limit_bounds(targets, sectors, limits, invest), rate)
-    return tuple(Target(t.contract, float(w), (*t.steps, Step(step, found.sharpe, float(w)))) for t, w in zip(targets, found.weights)), found
+    return tuple(
+        Target(t.contract, float(w), (*t.steps, Step(step, found.sharpe, float(w)))) for t, w in zip(targets, found.weights)
+    ), found
+
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #3e74f5a4
 Weighed = tuple[tuple[Target, ...], float, float]  # targets, expected return and vol of them, annual, decimal of NAV
@@ -78,9 +86,17 @@ Weighed = tuple[tuple[Target, ...], float, float]  # targets, expected return an
 
 def _weighed(best: Best, step: str) -> Callable[..., Weighed]:
     "Targets, return and vol by one of the optimizer's functions."
-    def weigh(targets: Iterable[Target], expected_returns: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], limits: Limits) -> Weighed:
+
+    def weigh(
+        targets: Iterable[Target],
+        expected_returns: Mapping[str, float],
+        cov: pd.DataFrame,
+        sectors: Mapping[str, str],
+        limits: Limits,
+    ) -> Weighed:
         wished, found = optimize_targets(targets, expected_returns, cov, sectors, limits, best=best, step=step)
         return wished, *((found.expected_return, found.vol) if found else (0.0, 0.0))
+
     return weigh
 
 
@@ -90,7 +106,13 @@ def _spread(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rat
     return replace(found, expected_return=float((expected_returns - rate) @ found.weights))
 
 
-def _as_sized(targets: Iterable[Target], expected_returns: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], limits: Limits) -> Weighed:
+def _as_sized(
+    targets: Iterable[Target],
+    expected_returns: Mapping[str, float],
+    cov: pd.DataFrame,
+    sectors: Mapping[str, str],
+    limits: Limits,
+) -> Weighed:
     "The sizes as they are; annual decimals, by symbol."
     targets = tuple(targets)
     if not targets:
@@ -100,6 +122,8 @@ def _as_sized(targets: Iterable[Target], expected_returns: Mapping[str, float], 
 
 
 OBJECTIVES: dict[str, Callable[..., Weighed]] = {  # by the word in book.yaml
-    "max_sharpe": _weighed(max_sharpe, "max sharpe"), "min_variance": _weighed(min_variance, "min variance"),
-    "max_diversification": _weighed(_spread, "max diversification"), "sizes": _as_sized,
+    "max_sharpe": _weighed(max_sharpe, "max sharpe"),
+    "min_variance": _weighed(min_variance, "min variance"),
+    "max_diversification": _weighed(_spread, "max diversification"),
+    "sizes": _as_sized,
 }

@@ -43,7 +43,9 @@ def _semidefinite(sigma: np.ndarray) -> bool:
 
 def checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
     "Returns (n,) and covariance (n, n) as float64 in the order of the bounds' names; the first thing that is wrong is an InputError."
-    expected_returns, cov = align({"the expected returns": (expected_returns, 0), "the covariance": (cov, 0, 1)}, bounds.index, "the bounds")
+    expected_returns, cov = align(
+        {"the expected returns": (expected_returns, 0), "the covariance": (cov, 0, 1)}, bounds.index, "the bounds"
+    )
     mu, sigma, n = floats(expected_returns, "expected returns"), floats(cov, "covariance"), len(bounds.names)
     if mu.shape != (n,) or sigma.shape != (n, n) or n == 0:
         raise InputError(f"expected returns {mu.shape} and covariance {sigma.shape} do not fit {n} names")
@@ -57,16 +59,22 @@ def checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tupl
         raise InputError("the covariance is not symmetric: average it with its transpose if rounding made it so")
     if not _semidefinite(sigma):
         lowest = np.linalg.eigvalsh(sigma)[0]
-        raise InputError(f"the covariance is not positive semidefinite: its lowest eigenvalue is {lowest:.3g}; shrink it (analytics.covariance)")
+        raise InputError(
+            f"the covariance is not positive semidefinite: its lowest eigenvalue is {lowest:.3g}; shrink it (analytics.covariance)"
+        )
     for i in np.flatnonzero(np.abs(mu) > 1)[:1]:
-        warn_caller(f"the expected return of {bounds.names[i]} is {mu[i]:g}, that is {100 * mu[i]:,.0f} % a year: expected returns are annual decimals, 0.08 is 8 %")
+        warn_caller(
+            f"the expected return of {bounds.names[i]} is {mu[i]:g}, that is {100 * mu[i]:,.0f} % a year: expected returns are annual decimals, 0.08 is 8 %"
+        )
     warn_largest(float(sigma.diagonal().max()) ** 0.5)
     return np.ascontiguousarray(mu), sigma
+
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #7ffa0ae2
 @dataclass(frozen=True, eq=False)
 class Optimum:
     "Weights and what they mean; annual decimals."
+
     bounds: Bounds
     weights: np.ndarray  # (n,) decimals of NAV
     expected_return: float  # excess over the risk-free rate, of NAV
@@ -100,12 +108,17 @@ class Optimum:
     def frame(self) -> pd.DataFrame:
         "One row an asset: weight, upper bound, share of the variance, price of its bound."
         prices = [self.binding.get(f"upper {name}", 0.0) for name in self.bounds.names]
-        return pd.DataFrame({"weight": self.weights, "upper": self.bounds.upper, "risk share": self.risk_shares, "price of bound": prices}, index=list(self.bounds.names))
+        return pd.DataFrame(
+            {"weight": self.weights, "upper": self.bounds.upper, "risk share": self.risk_shares, "price of bound": prices},
+            index=list(self.bounds.names),
+        )
 
     def summary(self) -> str:
         "One line."
-        return (f"{self.objective}: Sharpe {self.sharpe:.2f}, excess return {self.expected_return:.2%}, vol {self.vol:.2%}, net {self.net:.1%}, "
-                f"{self.effective_bets:.1f} effective bets (lacks at most {self.gap:.0e}, {self.solver})")
+        return (
+            f"{self.objective}: Sharpe {self.sharpe:.2f}, excess return {self.expected_return:.2%}, vol {self.vol:.2%}, net {self.net:.1%}, "
+            f"{self.effective_bets:.1f} effective bets (lacks at most {self.gap:.0e}, {self.solver})"
+        )
 
     def __repr__(self) -> str:
         rules = [f"  {name}: {price:+.3f}" for name, price in self.binding.items() if not name.startswith("upper ")]
@@ -115,13 +128,16 @@ class Optimum:
         rules = ", ".join(f"{name} ({price:+.3f})" for name, price in self.binding.items()) or "none"
         return f"<p>{self.summary()}</p>{self.frame().style.format('{:.4f}').to_html(uuid='optimum')}<p>Binding ({self.unit} per 1.00): {rules}</p>"
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #b9d3d742
 LEAST_PRICE = 1e-9  # of the objective's size: a smaller one is rounding
 
 
 def _binding(found: Solution, b: Bounds, unit: float) -> dict[str, float]:
     "What the objective gains per 1.00 of each bound that binds; lower bounds and least sums cost, so theirs are negative."
-    prices = {name: -price if name.startswith("min_") or name.endswith("(least)") else price for name, price in found.prices.items()}
+    prices = {
+        name: -price if name.startswith("min_") or name.endswith("(least)") else price for name, price in found.prices.items()
+    }
     w, kappa = found.weights, found.prices.get("max_turnover", found.prices.get("max_gross", 0.0))
     pulls = found.pulls + kappa * np.sign(w - b.held * (b.max_turnover < np.inf)) if kappa else found.pulls
     for i in np.flatnonzero((w >= b.upper - 1e-12) & (pulls < 0)):
@@ -132,20 +148,37 @@ def _binding(found: Solution, b: Bounds, unit: float) -> dict[str, float]:
     return {name: float(price * unit) for name, price in prices.items() if abs(price) > least}
 
 
-def _optimum(objective: str, found: Solution, mu: np.ndarray, sigma: np.ndarray, b: Bounds, unit: tuple[str, float], began: float) -> Optimum:
+def _optimum(
+    objective: str, found: Solution, mu: np.ndarray, sigma: np.ndarray, b: Bounds, unit: tuple[str, float], began: float
+) -> Optimum:
     "The result with its measures."
     w = found.weights
     moves = sigma @ w
     variance = float(w @ moves)
     shares = w * moves / variance if variance > 0 else np.zeros_like(w)
     prices = _binding(found, b, unit[1]) if len(found.where) else {}
-    return Optimum(b, w, float(mu @ w), variance**0.5, shares, prices, objective, unit[0], found.gap, found.violation, found.solver, found.lam, perf_counter() - began)
+    return Optimum(
+        b,
+        w,
+        float(mu @ w),
+        variance**0.5,
+        shares,
+        prices,
+        objective,
+        unit[0],
+        found.gap,
+        found.violation,
+        found.solver,
+        found.lam,
+        perf_counter() - began,
+    )
 
 
 def _possible(b: Bounds) -> None:
     "An error where no weights are allowed."
     if found := clashes(b):
         raise SolverError(f"no weights satisfy the constraints: {'; '.join(found)}")
+
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #11a522ff
 def best_return(
@@ -161,8 +194,14 @@ def _best_weights(mu: ArrayLike, bounds: Bounds) -> tuple[np.ndarray, float]:
     b, n = bounds, len(bounds.names)
     mu = floats(align({"the expected returns": (mu, 0)}, b.index, "the bounds")[0], "expected returns")
     if mu.shape != (n,) or not np.isfinite(mu).all():
-        raise InputError(f"expected returns have shape {mu.shape}, {np.sum(~np.isfinite(mu))} of them not finite: give one number for each of {n} names")
-    w = _filled(mu, b) if b.max_gross + b.max_turnover == np.inf and not b.exposures and (b.lower >= 0).all() and not clashes(b) else _programmed(mu, b)
+        raise InputError(
+            f"expected returns have shape {mu.shape}, {np.sum(~np.isfinite(mu))} of them not finite: give one number for each of {n} names"
+        )
+    w = (
+        _filled(mu, b)
+        if b.max_gross + b.max_turnover == np.inf and not b.exposures and (b.lower >= 0).all() and not clashes(b)
+        else _programmed(mu, b)
+    )
     return w, float(mu @ w)
 
 
@@ -193,8 +232,13 @@ def _programmed(mu: np.ndarray, b: Bounds) -> np.ndarray:
     found = linprog(-np.append(mu, np.zeros(2 * n)), matrix[finite], bound[finite], bounds=(None, None))
     if found.status != 0:
         clash = clashes(b) or smallest_clash(b)
-        raise SolverError(f"no weights satisfy the constraints: {'; '.join(clash)}" if clash else "the return has no greatest value: give upper bounds, or max_net and max_gross")
+        raise SolverError(
+            f"no weights satisfy the constraints: {'; '.join(clash)}"
+            if clash
+            else "the return has no greatest value: give upper bounds, or max_net and max_gross"
+        )
     return found.x[:n]
+
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #683a2adc
 def min_variance(
@@ -213,6 +257,7 @@ def min_variance(
     vol = float(found.weights @ sigma @ found.weights) ** 0.5
     return _optimum("minimum variance", found, mu - rate, sigma, bounds, ("vol", 1 / vol if vol > 0 else 0.0), began)
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #14bc4d98
 def mean_variance(
     expected_returns: ArrayLike,  # (n,) annual, decimal
@@ -229,7 +274,10 @@ def mean_variance(
     _possible(bounds)
     warn_units(rate=np.float64(rate))
     found = solve(Program(sigma, bounds, np.zeros(len(mu)), mu - rate, lam=1 / risk_aversion))
-    return _optimum(f"mean-variance at risk aversion {risk_aversion:g}", found, mu - rate, sigma, bounds, ("return", risk_aversion), began)
+    return _optimum(
+        f"mean-variance at risk aversion {risk_aversion:g}", found, mu - rate, sigma, bounds, ("return", risk_aversion), began
+    )
+
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #750d8b7c
 WIDE = 1e4  # of what an asset with the greatest return would need for the whole gain: no bound
@@ -237,8 +285,13 @@ WIDE = 1e4  # of what an asset with the greatest return would need for the whole
 
 def _cone(b: Bounds) -> bool:
     "Whether any portfolio may be scaled down: then its scale is no part of the question."
-    return (b.min_net <= 0 <= b.max_net and not (b.lower > 0).any() and not (b.upper < 0).any() and b.max_turnover == np.inf
-            and all(e.low <= 0 <= e.high for e in b.exposures))
+    return (
+        b.min_net <= 0 <= b.max_net
+        and not (b.lower > 0).any()
+        and not (b.upper < 0).any()
+        and b.max_turnover == np.inf
+        and all(e.low <= 0 <= e.high for e in b.exposures)
+    )
 
 
 def _tangency(mu: np.ndarray, sigma: np.ndarray, b: Bounds) -> Solution:
@@ -246,10 +299,23 @@ def _tangency(mu: np.ndarray, sigma: np.ndarray, b: Bounds) -> Solution:
     open_up, open_down = np.where(b.upper > 0, WIDE, 0.0), np.where(b.lower < 0, -WIDE, 0.0)
     unit = float(np.abs(mu).max())
     held = [e for e in b.exposures if 0 in (e.low, e.high)]
-    wide = replace(b, upper=open_up, lower=open_down, sectors=(), min_net=-WIDE * len(mu), max_net=np.inf, max_gross=np.inf, exposures=(Exposure("gain", mu / unit, 1.0, 1.0), *held))
+    wide = replace(
+        b,
+        upper=open_up,
+        lower=open_down,
+        sectors=(),
+        min_net=-WIDE * len(mu),
+        max_net=np.inf,
+        max_gross=np.inf,
+        exposures=(Exposure("gain", mu / unit, 1.0, 1.0), *held),
+    )
     found = solve(Program(sigma, wide, np.zeros(len(mu)), np.zeros(len(mu))))
     y, table = found.weights, rows(b)
-    ratios = [np.max(y[y > 0] / b.upper[y > 0], initial=0.0), np.max(y[y < 0] / b.lower[y < 0], initial=0.0), np.abs(y).sum() / b.max_gross]
+    ratios = [
+        np.max(y[y > 0] / b.upper[y > 0], initial=0.0),
+        np.max(y[y < 0] / b.lower[y < 0], initial=0.0),
+        np.abs(y).sum() / b.max_gross,
+    ]
     ratios += [line @ y / bound for line, bound in zip(table.matrix, table.bound) if bound > 0]
     weights = y / max(ratios)
     lam = float(weights @ sigma @ weights) / float(mu @ weights)
@@ -271,7 +337,9 @@ def max_sharpe(
     _possible(bounds)
     warn_units(rate=np.float64(rate))
     excess = mu - rate
-    return _greatest_ratio("maximum Sharpe", excess, sigma, bounds, began) or _nothing_to_earn(mu, excess, sigma, bounds, rate, otherwise)
+    return _greatest_ratio("maximum Sharpe", excess, sigma, bounds, began) or _nothing_to_earn(
+        mu, excess, sigma, bounds, rate, otherwise
+    )
 
 
 def _greatest_ratio(objective: str, gain: np.ndarray, sigma: np.ndarray, b: Bounds, began: float) -> Optimum | None:
@@ -300,6 +368,7 @@ def _nothing_to_earn(mu: np.ndarray, excess: np.ndarray, sigma: np.ndarray, b: B
         f"{excess[top]:+.2%} over the rate of {rate:.2%}; hold cash, lower min_net, or ask for otherwise='min_variance'"
     )
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #a632cf5e
 def max_return(
     expected_returns: ArrayLike,  # (n,) annual, decimal
@@ -326,9 +395,12 @@ def max_return(
         least = solve(Program(sigma, bounds, none, none)).weights
         lowest = float(least @ sigma @ least) ** 0.5
         if lowest > max_vol * (1 - 1e-9):
-            raise SolverError(f"no weights within the constraints have a vol of {max_vol:.4%} or less: the least is {lowest:.4%}; raise max_vol, or lower min_net") from error
+            raise SolverError(
+                f"no weights within the constraints have a vol of {max_vol:.4%} or less: the least is {lowest:.4%}; raise max_vol, or lower min_net"
+            ) from error
         raise
     return _optimum(f"maximum return at a vol of {max_vol:.2%}", found, gain, sigma, bounds, ("return", 1 / found.lam), began)
+
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #10acfbde
 def max_diversification(
@@ -344,10 +416,12 @@ def max_diversification(
         raise SolverError("no weights within the constraints hold anything that moves: raise the upper bounds")
     return found
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #1001bb61
 @dataclass(frozen=True, eq=False)
 class Frontier:
     "The least vol for each return, annual decimals; weights (points, n)."
+
     bounds: Bounds
     returns: np.ndarray
     vols: np.ndarray

@@ -20,6 +20,7 @@ __all__ = ['GAP', 'VIOLATION', 'NEAR', 'Program', 'Solution', 'solve']
 @dataclass(frozen=True)
 class Program:
     "Risk and slopes, within bounds; arrays in the order of the bounds' names."
+
     risk: np.ndarray  # (n, n) covariance, positive semidefinite
     bounds: Bounds
     slope: np.ndarray  # (n,) c0
@@ -32,6 +33,7 @@ class Program:
 @dataclass(frozen=True)
 class Solution:
     "Weights with their proof."
+
     weights: np.ndarray  # (n,)
     pulls: np.ndarray  # (n,) slope of the objective at them, prices of the rows included
     prices: dict[str, float]  # of rows, turnover and leverage, per unit of the objective
@@ -46,10 +48,12 @@ class Solution:
 
 GAP, VIOLATION = 1e-5, 1e-7  # beyond these an answer is an error; the general solver alone reaches no more, pivoting 1e-12
 
+
 # %% ../../nbs/portfolio/39_program.ipynb #f1f4a836
 def _holds(found: Solution) -> bool:
     "Whether the proof does; NaN proves nothing."
     return found.gap <= GAP and found.violation <= VIOLATION
+
 
 # %% ../../nbs/portfolio/39_program.ipynb #a798cd7e
 def _shifted(p: Program) -> tuple[np.ndarray, float]:
@@ -66,7 +70,9 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
     zero, budget = _shifted(p)
     shifted = bool(zero.any())
     c0 = p.slope + p.risk @ zero if shifted else p.slope
-    lo, hi, bound = (b.lower - zero, b.upper - zero, table.bound - table.matrix @ zero) if shifted else (b.lower, b.upper, table.bound)
+    lo, hi, bound = (
+        (b.lower - zero, b.upper - zero, table.bound - table.matrix @ zero) if shifted else (b.lower, b.upper, table.bound)
+    )
     given = p.risk, c0, -p.gain, lo, hi, table.matrix, bound, table.equal, budget
     if budget < np.inf and b.max_gross + b.max_turnover == np.inf and start is None and _feasible(lo, hi, table, bound):
         where = np.where(lo >= 0, LOW, np.where(hi <= 0, HIGH, KINK))
@@ -118,6 +124,7 @@ def _room(p: Program, w: np.ndarray) -> float:
     "How far the variance is below its target; 0 where there is none."
     return p.target - float(w @ (p.risk @ w) + 2 * p.slope @ w) if p.kind == VARIANCE else 0.0
 
+
 # %% ../../nbs/portfolio/39_program.ipynb #6b2f67a9
 def _general(p: Program) -> tuple[np.ndarray, float]:
     "Weights and lam by cvxpy with Clarabel; a `SolverError` names the constraints that clash."
@@ -128,7 +135,10 @@ def _general(p: Program) -> tuple[np.ndarray, float]:
     risk, slope, gain = cp.psd_wrap(p.risk / unit), p.slope / unit, p.gain / max(np.abs(p.gain).max(), 1e-300)
     y, kappa = cp.Variable(n), cp.Variable(nonneg=True) if p.kind == RATIO else 1.0
     rules = [y <= kappa * b.upper, y >= kappa * b.lower]
-    rules += [line @ y == kappa * bound if equal else line @ y <= kappa * bound for line, bound, equal in zip(table.matrix, table.bound, table.equal)]
+    rules += [
+        line @ y == kappa * bound if equal else line @ y <= kappa * bound
+        for line, bound, equal in zip(table.matrix, table.bound, table.equal)
+    ]
     rules += [cp.norm1(y) <= kappa * b.max_gross] if b.max_gross < np.inf else []
     rules += [cp.norm1(y - kappa * b.held) <= kappa * b.max_turnover] if b.max_turnover < np.inf else []
     variance, goal = cp.quad_form(y, risk), None
@@ -148,7 +158,11 @@ def _general(p: Program) -> tuple[np.ndarray, float]:
         raise SolverError(f"Clarabel failed: {error}; look at the scale of the inputs") from error
     if problem.status not in ("optimal", "optimal_inaccurate") or y.value is None or not np.isfinite(y.value).all():
         clash = smallest_clash(b)
-        reason = f"these cannot hold together: {', '.join(clash)}; relax one" if clash else f"Clarabel ended with status {problem.status!r}; look at the scale of the inputs"
+        reason = (
+            f"these cannot hold together: {', '.join(clash)}; relax one"
+            if clash
+            else f"Clarabel ended with status {problem.status!r}; look at the scale of the inputs"
+        )
         raise SolverError(f"no weights satisfy the constraints: {reason}" if clash else reason)
     w = y.value / kappa.value if p.kind == RATIO else y.value
     earned, held = float(p.gain @ w), float(w @ p.risk @ w)
@@ -174,8 +188,15 @@ def _by_program(p: Program, w: np.ndarray, lam: float) -> Solution:
     room = _room(p, w)
     gap = (max(float(pulls @ w - best.fun), 0.0) + 0.5 * max(room, 0.0)) / size if best.status == 0 else np.inf
     b = p.bounds
-    over = [b.lower - w, w - b.upper, [np.abs(w).sum() - b.max_gross, np.abs(w - b.held).sum() - b.max_turnover], (matrix @ np.concatenate([w, np.abs(w), np.abs(w - b.held)]) - bound)[finite]]
-    return Solution(w, pulls, {}, lam, gap, max(0.0, -room / size, *(float(np.max(o)) for o in over)), "Clarabel", none, none, none)
+    over = [
+        b.lower - w,
+        w - b.upper,
+        [np.abs(w).sum() - b.max_gross, np.abs(w - b.held).sum() - b.max_turnover],
+        (matrix @ np.concatenate([w, np.abs(w), np.abs(w - b.held)]) - bound)[finite],
+    ]
+    return Solution(
+        w, pulls, {}, lam, gap, max(0.0, -room / size, *(float(np.max(o)) for o in over)), "Clarabel", none, none, none
+    )
 
 
 def _polished(p: Program, table: Rows) -> Solution:
@@ -202,6 +223,8 @@ def solve(p: Program, start: Solution | None = None) -> Solution:
     if both or not _holds(found):
         found = _polished(p, table)
     if not _holds(found):
-        raise SolverError(f"the weights found break a constraint by {found.violation:.2g} and may lack {found.gap:.2g} of the variance: look at the scale of the inputs, "
-                          "or at assets that are copies of each other")
+        raise SolverError(
+            f"the weights found break a constraint by {found.violation:.2g} and may lack {found.gap:.2g} of the variance: look at the scale of the inputs, "
+            "or at assets that are copies of each other"
+        )
     return found

@@ -35,26 +35,50 @@ def _long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
 def _result(objective: str, w: np.ndarray, sigma: np.ndarray, b: Bounds, gap: float, solver: str, began: float) -> Optimum:
     moves = sigma @ w
     variance = float(w @ moves)
-    return Optimum(b, w, 0.0, variance**0.5, w * moves / variance, {}, objective, "vol", gap, abs(float(w.sum()) - 1), solver, 0.0, perf_counter() - began)
+    return Optimum(
+        b,
+        w,
+        0.0,
+        variance**0.5,
+        w * moves / variance,
+        {},
+        objective,
+        "vol",
+        gap,
+        abs(float(w.sum()) - 1),
+        solver,
+        0.0,
+        perf_counter() - began,
+    )
 
 
 def risk_parity(
     cov: ArrayLike,  # (n, n) annual, decimal squared
-    budgets: ArrayLike | None = None,  # (n,) shares of the risk, summing to 1; None: equal. A Series or mapping is put in the order of the covariance
+    budgets: ArrayLike
+    | None = None,  # (n,) shares of the risk, summing to 1; None: equal. A Series or mapping is put in the order of the covariance
 ) -> Optimum:
     "Long-only weights, fully invested, whose shares of the variance are the budgets; `gap` is what a share misses at most."
     began = perf_counter()
     b, sigma = _long_only(cov)
-    given = align({"the budgets": (pd.Series(budgets) if isinstance(budgets, dict) else budgets, 0)}, b.index, "the covariance")[0]
+    given = align({"the budgets": (pd.Series(budgets) if isinstance(budgets, dict) else budgets, 0)}, b.index, "the covariance")[
+        0
+    ]
     shares = np.full(len(sigma), 1 / len(sigma)) if given is None else floats(given, "budgets")
     if shares.shape != (len(sigma),) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-9:
-        raise InputError(f"budgets sum to {shares.sum():.6f}, the least is {shares.min():g}, for {len(sigma)} assets: give one share each, 0 or more, summing to 1")
+        raise InputError(
+            f"budgets sum to {shares.sum():.6f}, the least is {shares.min():g}, for {len(sigma)} assets: give one share each, 0 or more, summing to 1"
+        )
     if (flat := np.flatnonzero((sigma.diagonal() <= 0) & (shares > 0))).size:
-        raise InputError(f"{b.names[flat[0]]} has no variance and a risk budget of {shares[flat[0]]:g}: what does not move carries no risk, give it 0")
+        raise InputError(
+            f"{b.names[flat[0]]} has no variance and a risk budget of {shares[flat[0]]:g}: what does not move carries no risk, give it 0"
+        )
     w, missing, sweeps = budgeted(sigma, shares)
     if not missing <= SHARES:
-        raise SolverError(f"after {sweeps} sweeps a share of the risk misses its budget by {missing:.2g}: the covariance may be near singular, shrink it (analytics.covariance)")
+        raise SolverError(
+            f"after {sweeps} sweeps a share of the risk misses its budget by {missing:.2g}: the covariance may be near singular, shrink it (analytics.covariance)"
+        )
     return _result("risk parity", w, sigma, b, missing, f"coordinate descent, {sweeps} sweeps", began)
+
 
 # %% ../../nbs/portfolio/42_risk_parity.ipynb #fe57a00a
 def hierarchical_risk_parity(
