@@ -13,10 +13,10 @@ from otsport.core.contracts import stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
 from otsport.analytics.options import UnitWarning
-from otsport.portfolio.bounds import Bounds, clashes, largest_net
+from otsport.portfolio.bounds import Bounds, best_return, clashes, largest_net
 from otsport.portfolio import program
 from otsport.portfolio.objectives import optimize_targets
-from otsport.portfolio.optimize import best_return, max_sharpe, min_variance
+from otsport.portfolio.optimize import max_return, max_sharpe, min_variance
 
 
 def random_problem(seed):
@@ -274,3 +274,11 @@ def test_rate_in_percent_is_warned_of():
 def test_bound_in_percent_is_warned_of():
     with pytest.warns(UnitWarning, match="the upper bound of A is 15, that is 1,500 % of NAV"):
         Bounds(("A", "B"), (15.0, 0.5))
+
+
+@pytest.mark.parametrize("most", [{"max_turnover": 0.1}, {"max_gross": 0.6}])
+def test_greatest_return_keeps_a_bound_on_sizes_where_the_vol_does_not_bind(most):
+    bounds = Bounds(("A", "B", "C"), (1.0, 1.0, 1.0), held=(0.2, 0.2, 0.2), **most)
+    found = max_return(np.array([0.05, 0.10, 0.02]), np.diag([0.01, 0.02, 0.03]), bounds, 0.9)
+    expected = [0.2, 0.3, 0.2] if "max_turnover" in most else [0.0, 0.6, 0.0]
+    assert found.weights == pytest.approx(expected, abs=1e-9)

@@ -12,7 +12,7 @@ from otsport.core.errors import SolverError
 from otsport.kernels import dense, qp
 from otsport.portfolio import program
 from otsport.portfolio.bounds import Bounds, Exposure, rows, smallest_clash
-from otsport.portfolio.optimize import _programmed
+from otsport.portfolio.bounds import _programmed
 from otsport.portfolio.program import FIXED, RATIO, VARIANCE, Program, solve
 
 
