@@ -225,15 +225,22 @@ LIES = [lambda w: np.maximum(w, np.roll(w, 1)), lambda w: w[::-1], lambda w: -w,
 def test_pivoting_that_lies_is_caught(solve, lie, monkeypatch):
     mu, sigma = np.array([0.04, 0.06, 0.12]), np.diag([0.01, 0.04, 0.09])
     bounds = Bounds(("KO", "PEP", "XOM"), (0.5, 0.35, 0.3), sectors=("S", "S", "E"), sector_cap=0.6, min_net=0.85, max_net=0.9)
-    before, honest = solve(mu, sigma, bounds), program.pivot
+    before = solve(mu, sigma, bounds)
 
-    def lies(*given):
-        x, *rest = honest(*given)
-        return np.ascontiguousarray(lie(x)), *rest
+    def liar(honest):
+        def lies(*given):
+            x, *rest = honest(*given)
+            return np.ascontiguousarray(lie(x)), *rest
 
-    monkeypatch.setattr(program, "pivot", lies)
+        return lies
+
+    monkeypatch.setattr(program, "pivot", liar(program.pivot))
     with np.errstate(all="ignore"):
-        found = solve(mu, sigma, bounds)  # the general solver is asked, and its answer proved without the pivoting
+        found = solve(mu, sigma, bounds)
+    assert found.solver == "descent" and found.weights == pytest.approx(before.weights, abs=1e-9)
+    monkeypatch.setattr(program, "descend", liar(program.descend))
+    with np.errstate(all="ignore"):
+        found = solve(mu, sigma, bounds)  # the general solver is asked, and its answer proved without either
     assert found.solver == "Clarabel" and found.weights == pytest.approx(before.weights, abs=1e-6)
     monkeypatch.setattr(program, "_general", lambda p: (lie(before.weights), before.lam))
     with pytest.raises(SolverError, match="break a constraint by|hold nothing"), np.errstate(all="ignore"):
