@@ -18,7 +18,8 @@ from .optimize import LEAST_PRICE, Optimum
 from .program import Program, Solution, solve
 
 # %% auto #0
-__all__ = ['SESSIONS', 'FIRST', 'BEYOND', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar', 'kelly_portfolio']
+__all__ = ['SESSIONS', 'HIGHS', 'FIRST', 'BEYOND', 'LITTLE', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar',
+           'kelly_portfolio']
 
 # %% ../../nbs/portfolio/43_scenarios.ipynb #b625a03f
 SESSIONS = 252  # in a year
@@ -88,6 +89,9 @@ def _limits(b: Bounds) -> _Limits:
     return _Limits(tuple(name for name, _ in kept), matrix[at], bound[at], np.zeros(len(at), dtype=bool))
 
 
+HIGHS = {"output_flag": False, "threads": 1, "presolve": "off", "primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10, "simplex_iteration_limit": 100_000}
+
+
 def _linear_program(x: np.ndarray, b: Bounds, limits: _Limits, at: np.ndarray, slope: np.ndarray, count: float):
     "HiGHS with the scenarios `at`; columns: weights, sizes, zeta, excesses."
     import highspy
@@ -100,7 +104,7 @@ def _linear_program(x: np.ndarray, b: Bounds, limits: _Limits, at: np.ndarray, s
     row, column = np.nonzero(wide)
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = width + 1 + k, m + k
-    lp.col_cost_ = np.concatenate([slope, 0 * free, [1.0], np.full(k, 1 / count)])
+    lp.col_cost_ = np.concatenate([slope, np.zeros(width - n), [1.0], np.full(k, 1 / count)])
     lp.col_lower_ = np.concatenate([b.lower, -free, [-inf], np.zeros(k)])
     lp.col_upper_ = np.concatenate([b.upper, free, np.full(1 + k, inf)])
     lp.row_lower_ = np.concatenate([np.where(limits.equal, limits.bound, -inf), np.zeros(k)])
@@ -109,7 +113,7 @@ def _linear_program(x: np.ndarray, b: Bounds, limits: _Limits, at: np.ndarray, s
     lp.a_matrix_.start_ = np.searchsorted(row, np.arange(m + k + 1))
     lp.a_matrix_.index_, lp.a_matrix_.value_ = column, wide[row, column]
     solver = highspy.Highs()
-    for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off"), *((f"{p}_feasibility_tolerance", 1e-10) for p in ("primal", "dual"))):
+    for option, value in HIGHS.items():
         solver.setOptionValue(option, value)
     solver.passModel(lp)
     return solver
@@ -150,6 +154,7 @@ def _calmest(x: np.ndarray, b: Bounds) -> np.ndarray:
 
 FIRST = 1.6  # times the size of the tail: as many scenarios are in at the start
 BEYOND = 1e-12  # of the largest loss
+LITTLE = 1e-4  # of NAV in a usual asset: a gap is measured by its vol where the book holds less
 
 
 def _rounds(x: np.ndarray, b: Bounds, limits: _Limits, start: np.ndarray, slope: np.ndarray, count: float):
@@ -207,7 +212,7 @@ def _least_shortfall(returns: ArrayLike, b: Bounds, level: float, aversion: floa
     worst = _worst(np.sort(losses)[::-1], count)
     q = _weighing(np.array(answer.row_dual[len(limits.bound) :]), at, count, len(x))
     lowest = -best_return(q @ x - slope, b)
-    gap = max(worst + float(slope @ w) - lowest, 0.0) / max(abs(worst), 1e-300)
+    gap = max(worst + float(slope @ w) - lowest, 0.0) / max(abs(worst), LITTLE * float(x.std(axis=0).mean()))
     mean, vol = _measured(x, w, periods)
     share = w * -(q @ x)
     wished = f"minimum CVaR {level:.1%}" if aversion == np.inf else f"mean less {aversion:g} CVaR {level:.1%}"
