@@ -178,3 +178,12 @@ def test_general_solver_is_an_independent_judge():
     cp.Problem(cp.Minimize(0.5 * cp.quad_form(w, cp.psd_wrap(cov)) - 0.3 * mu @ w),
                [w <= 0.4, w >= -0.2, cp.sum(w) >= 0.5, cp.sum(w) <= 1, cp.norm1(w) <= 1.4]).solve(solver=cp.CLARABEL)
     assert solve(Program(cov, b, np.zeros(10), mu, lam=0.3)).weights == pytest.approx(w.value, abs=1e-6)
+
+
+def test_programs_with_and_without_turnover_share_one_compiled_form():
+    "A second form of the pivoting costs another half a minute of compiling, in every cache."
+    plain, _ = random_program(0)
+    b = Bounds(plain.bounds.names, np.ones(len(plain.bounds.names)), held=np.full(len(plain.bounds.names), 0.5 / len(plain.bounds.names)), max_turnover=0.3)
+    for bounds in (Bounds(b.names, b.upper), replace(b, max_turnover=np.inf, max_gross=0.9), b):
+        solve(replace(plain, bounds=bounds, kind=FIXED, lam=0.05, target=0.0))
+    assert {kernel.__name__: len(kernel.signatures) for kernel in (qp.pivot, qp.descend, qp.first_guess, qp.lacking)} == dict.fromkeys(("pivot", "descend", "first_guess", "lacking"), 1)
