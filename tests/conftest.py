@@ -72,8 +72,9 @@ def ib_async_python():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not python.exists() or subprocess.run(check, capture_output=True).returncode:
             shutil.rmtree(folder, ignore_errors=True)
-            made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
-            install = [str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"]
+            uv = Path(sys.executable).with_name("uv")
+            made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], capture_output=True, text=True)
+            install = [uv, "pip", "install", "-q", "--python", python, f"ib_async=={IB_ASYNC}"]
             installed = subprocess.run(install, capture_output=True, text=True) if made.returncode == 0 else made
             if installed.returncode:
                 reason = f"ib_async {IB_ASYNC} cannot be installed: {installed.stderr}"
