@@ -2,7 +2,6 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
