@@ -70,9 +70,8 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
     zero, budget = _shifted(p)
     shifted = bool(zero.any())
     c0 = p.slope + p.risk @ zero if shifted else p.slope
-    lo, hi, bound = (
-        (b.lower - zero, b.upper - zero, table.bound - table.matrix @ zero) if shifted else (b.lower, b.upper, table.bound)
-    )
+    lo, hi = b.lower - zero, b.upper - zero  # never the bounds' own arrays, which are read-only: kernels would be compiled for both
+    bound = table.bound - table.matrix @ zero if shifted else table.bound
     given = p.risk, c0, -p.gain, lo, hi, table.matrix, bound, table.equal, budget
     if budget < np.inf and b.max_gross + b.max_turnover == np.inf and start is None and _feasible(lo, hi, table, bound):
         where = np.where(lo >= 0, LOW, np.where(hi <= 0, HIGH, KINK))
