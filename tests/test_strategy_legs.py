@@ -83,6 +83,18 @@ def test_a_put_spread_in_two_lines_buys_its_wing_first(tmp_path):
     assert [d.code for d in plans[1].decisions] == ["HELD"] and plans[1].wishes == ()  # a wish is for holding
 
 
+def test_margin_of_the_book_is_limited(tmp_path):
+    """A put on KO at 60 asks for some 1,000 dollars of a book of 100,000: half a percent is too little, five are enough; nothing is measured where the limit is absent."""
+    body = says("sell_put('KO', delta=.25, days=30, contracts=1)")
+    found = {}
+    for share in (0.005, 0.05, None):
+        home = tmp_path / str(share)
+        home.mkdir()
+        _, (order,), _, _ = traded(home, words(home, body), limits=LIMITS.model_copy(update={"max_margin": share}))
+        found[share] = (order.state, order.code)
+    assert found == {0.005: (OrderState.DENIED, "MARGIN"), 0.05: (OrderState.FILLED, ""), None: (OrderState.FILLED, "")}
+
+
 def test_nothing_is_sold_where_the_wing_does_not_fill(tmp_path):
     """The book has the cash to secure the put alone, and the gate would let it leave: the combination does not."""
     body = says("put_spread('KO', sell=.25, buy=.10, days=30, contracts=1)")
