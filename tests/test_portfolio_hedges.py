@@ -134,6 +134,7 @@ def test_quotes_that_cannot_be_traded_are_left_out_and_told():
     (lambda: choose_hedge(BOOK, [], SETS[0], vol=0.2, **TERMS), "none of 0 quotes"),
     (lambda: choose_hedge([(1, "KO 20230217 C 50")], QUOTES, SETS[0], **TERMS), "KO 20230217 C 50 has no Greeks"),
     (lambda: choose_hedge(BOOK, QUOTES, SETS[0], cost="least", **TERMS), "cost 'least'"),
+    (lambda: choose_hedge(BOOK, QUOTES, SETS[0], SPOT, NOW, rate=4), "rate '4'.*annual decimal"), (lambda: choose_hedge([(1, "KO 20230217 C 50")], QUOTES, SETS[0], vol=20, **TERMS), "vol '20'.*annual decimal"),
 ])
 def test_bad_input_is_named(call, words):
     with pytest.raises(InputError, match=words):
