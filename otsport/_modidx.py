@@ -2172,6 +2172,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'otsport.desk.plan._assignable': ('desk/plan.html#_assignable', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan._closed': ('desk/plan.html#_closed', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan._combined': ('desk/plan.html#_combined', 'otsport/desk/plan.py'),
+                                   'otsport.desk.plan._in_margin': ('desk/plan.html#_in_margin', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan._owner': ('desk/plan.html#_owner', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan._quotes_of': ('desk/plan.html#_quotes_of', 'otsport/desk/plan.py'),
                                    'otsport.desk.plan._side': ('desk/plan.html#_side', 'otsport/desk/plan.py'),

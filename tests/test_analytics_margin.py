@@ -14,6 +14,8 @@ from otsport.analytics.margin import STAGES, margin, margin_of, naked_charge, sh
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import Right, option, stock
 from otsport.core.errors import InputError
+from otsport.core.settings import Limits
+from otsport.portfolio.margin import margin_room
 
 DAY, LATER = date(2024, 7, 19), date(2024, 8, 16)
 
@@ -340,3 +342,18 @@ def test_the_lesser_of_two_rules_where_a_wing_is_far():
     found = alone(leg(-1, "P", 60, 0.3), leg(1, "P", 10, 0.01))
     assert found.requirement == 30 + 600 and {g.rule for g in found.groups} == {"naked put", "long put"}
     assert alone(leg(-1, "P", 60, 0.3)).requirement == found.requirement
+
+
+# ---------------------------------------------------------------- room below a limit
+
+@pytest.mark.parametrize("share", [1e-6, 0.004, 0.01, 0.05, 1.0])
+def test_room_is_the_most_that_fits(share):
+    "As many as keep the bound and one more does not, beside short options that are held; a tighter limit never gives more."
+    wished = {option("KO", DAY, 105, "C"): -1, option("KO", DAY, 110, "C"): 1}
+    held = {option("KO", DAY, 95, "P"): -2}
+    prices = {"KO": 100.0} | {c.key: 1.5 for c in (*wished, *held)}
+    asked = lambda n: margin_of(held | {c: n * q for c, q in wished.items()}, prices).options
+    room, decision = margin_room("x", wished, 40, held, prices, Decimal(500_000), Limits(max_margin=share))
+    bound = max(500_000 * share, asked(0))
+    assert asked(room) <= bound and (room == 40 or asked(room + 1) > bound)
+    assert (decision is None) == (room == 40) and room <= margin_room("x", wished, 40, held, prices, Decimal(500_000), Limits(max_margin=min(1, 2 * share)))[0]
