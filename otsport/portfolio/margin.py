@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['margin_room']
 
-# %% ../../nbs/portfolio/36_margin.ipynb #790641db
+# %% ../../nbs/portfolio/36_margin.ipynb #d6603735
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.intent import Decision, Verdict
 from ..core.settings import Limits
 
-# %% ../../nbs/portfolio/36_margin.ipynb #a2573cb2
+# %% ../../nbs/portfolio/36_margin.ipynb #e8c7f839
 def margin_room(
     name: str,  # of the combination
     wished: Mapping[Contract, int],  # contracts of one combination, signed
@@ -31,7 +31,9 @@ def margin_room(
     bound = limits.max_margin * float(nav)
 
     def asked(n: int) -> float:
-        return margin_of({c: float(net.get(c, 0)) + n * wished.get(c, 0) for c in (*net, *(c for c in wished if c not in net))}, prices).options
+        return margin_of(
+            {c: float(net.get(c, 0)) + n * wished.get(c, 0) for c in (*net, *(c for c in wished if c not in net))}, prices
+        ).options
 
     try:
         if (before := asked(0)) >= (after := asked(count)) or after <= bound:
@@ -42,6 +44,11 @@ def margin_room(
             low, high = (middle, high) if asked(middle) <= max(bound, before) else (low, middle)
         one = asked(1) - before
     except InputError as error:
-        return 0, Decision(name, Verdict.REFUSED, "MARGIN", f"what the options of the book would ask for is not known: {error}", NAN, bound)
-    why = f"{count} would bring what the options ask for to {after:,.2f} dollars, at most {bound:,.2f}, {limits.max_margin:.2%} of NAV; one asks for {one:,.2f}"
+        return 0, Decision(
+            name, Verdict.REFUSED, "MARGIN", f"what the options of the book would ask for is not known: {error}", NAN, bound
+        )
+    why = (
+        f"{count} would bring what the options ask for to {after:,.2f} dollars, at most {bound:,.2f}, "
+        f"{limits.max_margin:.2%} of NAV; one asks for {one:,.2f}"
+    )
     return low, Decision(name, Verdict.CLIPPED if low else Verdict.REFUSED, "MARGIN", why, float(count), float(low))
