@@ -102,6 +102,7 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("max_order_value: 250000", "max_order_value: 0", "limits.max_order_value = 0: input should be greater than 0: write dollars"),
     ("max_quote_age_seconds: 60", "max_quote_age_seconds: -1", "limits.max_quote_age_seconds = -1"),
     ("max_premium: 0.01", "max_premium: 1.5", "limits.max_premium = 1.5"),
+    ("max_premium: 0.01", "max_margin: 30", "limits.max_margin = 30: input should be less than or equal to 1: write a share from 0 to 1, for example 0.3, or leave the line out"),
     ("run_date: 2022-12-28", "run_date: 28/12/2022", "schedule.run_date = '28/12/2022': a date is written YYYY-MM-DD"),
     ("sessions: 1 ", "sessions: 0 ", "schedule.sessions = 0: input should be greater than or equal to 1"),
     ("when: 08:30", "when: 10:30", "schedule.when = '10:30': string should match pattern"),
