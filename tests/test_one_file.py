@@ -90,7 +90,7 @@ def test_a_cap_that_is_added_to_the_caps_is_held_by_the_optimizer(monkeypatch):
     ("max_return\nobjective_with: {max_vol: 12}", "objective_with.max_vol = 12: give a number above 0, at most 5"),
     ("max_return\nobjective_with: {max_vol: 0.1, min_vol: 0.1}", "objective_with.min_vol = 0.1: there is no such field here: max_return takes max_vol"),
     ("max_sharpe\nobjective_with: {max_vol: 0.1}", "objective_with.max_vol = 0.1: there is no such field here: max_sharpe takes nothing"),
-    ("mean_variance\nobjective_with: {risk_aversion: yes}", "objective_with.risk_aversion = True: give a number above 0"),
+    ("mean_variance\nobjective_with: {risk_aversion: true}", "objective_with.risk_aversion = True: give a number above 0"),
     ("mixed\nobjective_with: {shares: {max_sharpe: 0.5}}", "give shares of max_sharpe, min_variance"),
     ("mixed\nobjective_with: {shares: {sizes: 1.0}}", "sizes is none that can be mixed"),
 ])

@@ -14,7 +14,7 @@ from otsport.portfolio.background import in_background
 from otsport.portfolio.bounds import Bounds, Exposure
 from otsport.portfolio.language import (
     Answer, Beta, Cardinality, CVaR, ExpectedReturn, FullyInvested, Leverage, LogGrowth, LogWeights, LongOnly, MaxWeight, MinWeight, Net, Problem, SectorCap,
-    TrackingError, TransactionCost, Turnover, Variance, Vol, WeightedVol, ZeroOrAtLeast, _smallest,
+    TrackingError, TransactionCost, Turnover, Variance, Vol, WeightedVol, ZeroOrAtLeast, _direct, _smallest,
 )
 from otsport.portfolio.optimize import frontier, mean_variance, min_variance
 from otsport.portfolio.risk_parity import risk_parity
@@ -45,8 +45,11 @@ def test_the_direct_way_and_the_general_way_agree(goal, rules):
     rules = [*rules, *goal.get("subject_to", ())]
     problem = Problem(**goal | {"subject_to": rules})
     found, point = problem.solve(), general.solve_general(problem.convex())
-    assert "pivoting" in found.solver or "descent" in found.solver and point.solver == "Clarabel"
-    assert found.weights.to_numpy() == pytest.approx(point.weights, abs=2e-5) and problem.convex().value(found.weights.to_numpy()) == pytest.approx(point.value, rel=1e-7)
+    assert _direct(problem.convex()) is not None and point.solver == "Clarabel"
+    ours, theirs = found.weights.to_numpy(), point.weights
+    if problem.convex().gain is not None:  # the scale of a ratio may be free
+        ours, theirs = ours / ours.sum(), theirs / theirs.sum()
+    assert ours == pytest.approx(theirs, abs=2e-5) and problem.convex().value(found.weights.to_numpy()) == pytest.approx(point.value, rel=1e-7)
     assert found.gap < 1e-8 and found.violation < 1e-9 and point.value - point.least < 1e-6 * abs(point.value)
 
 
@@ -65,10 +68,10 @@ def test_general_answers_are_proved_and_no_random_weights_are_better(word):
     goal = MORE[word]
     problem = Problem(**goal | {"subject_to": [*INVESTED, *goal.get("subject_to", ())]})
     found, p = problem.solve(), problem.convex()
-    assert found.gap < 1e-7 and found.violation < 1e-8
+    assert found.gap < 1e-6 and found.violation < 1e-8  # an exponential cone is solved no nearer
     rng, best = np.random.default_rng(1), p.value(found.weights.to_numpy())
-    tried = [w for w in 0.7 * found.weights.to_numpy() + 0.3 * rng.dirichlet(np.full(8, 0.5), 400) if general.broken(p, w) <= 1e-12]
-    tried += [w for w in 0.98 * found.weights.to_numpy() + 0.02 * rng.dirichlet(np.full(8, 0.5), 400) if general.broken(p, w) <= 1e-12]
+    draws = np.vstack([rng.dirichlet(np.full(8, alpha), 300) for alpha in (0.5, 5.0, 200.0)])
+    tried = [w for s in (0.5, 0.05) for w in (1 - s) * found.weights.to_numpy() + s * draws if general.broken(p, w) <= 1e-9]
     assert len(tried) > 20 and min(p.value(w) for w in tried) >= best - 1e-9 * abs(best)
 
 
@@ -86,6 +89,13 @@ def test_the_proof_holds_for_weights_that_are_not_the_best(seed):
     assert least <= best.value + 1e-12 and p.value(w) - least >= p.value(w) - best.value - 1e-9
 
 
+def test_greatest_ratio_from_what_is_held_is_the_greatest():
+    "Its lam was once that of the weights bought and sold, and the proof that of another program."
+    rules = [*INVESTED, SectorCap(SECTORS, 0.45), Turnover(HELD, 0.5), Beta(pd.Series(np.linspace(0.5, 1.5, 8), NAMES), 0.9, 1.1)]
+    problem = Problem(maximize=ExpectedReturn(MU) / Vol(COV), subject_to=rules)
+    assert problem.solve().value == pytest.approx(1 / general.solve_general(problem.convex()).value, rel=1e-7)
+
+
 def test_risk_parity_by_its_formula():
     found = Problem(minimize=0.5 * Variance(COV) - LogWeights(HELD)).solve()
     assert (found.weights / found.weights.sum()).to_numpy() == pytest.approx(risk_parity(COV).weights, abs=1e-6) and found.solver == "Clarabel"
@@ -93,7 +103,7 @@ def test_risk_parity_by_its_formula():
 
 @pytest.mark.parametrize("name, rules", [
     ("tracking error <= 0.03", lambda x: [TrackingError(HELD, COV, 0.03 + x)]), ("max_turnover", lambda x: [Turnover(HELD, 0.3 + x)]), ("upper B", lambda x: [MaxWeight(pd.Series(1.0, NAMES).where(lambda s: s.index != "B", 0.2 + x))]),
-    ("beta", lambda x: [Beta(pd.Series(np.linspace(0.5, 1.5, 8), NAMES), high=0.9 + x)]), ("beta (least)", lambda x: [Beta(pd.Series(np.linspace(0.5, 1.5, 8), NAMES), low=1.2 + x)]),
+    ("beta", lambda x: [Beta(pd.Series(np.linspace(0.5, 1.5, 8), NAMES), high=0.6 + x)]), ("beta (least)", lambda x: [Beta(pd.Series(np.linspace(0.5, 1.5, 8), NAMES), low=1.2 + x)]),
     ("sector x", lambda x: [SectorCap(SECTORS, {"x": 0.2 + x})]), ("net", lambda x: [Net(0.8 + x, 0.8 + x)]), ("lower A", lambda x: [MinWeight(pd.Series(0.0, NAMES).where(lambda s: s.index != "A", 0.3 + x))]),
 ])
 @pytest.mark.parametrize("costly", [0.0, 0.002])
@@ -180,7 +190,7 @@ def test_what_cannot_be_meant_is_refused_by_name(goal, words):
 @pytest.mark.parametrize("rules, words", [
     ([*INVESTED, MaxWeight(0.1)], "sum of the upper bounds 0.8000"), ([LongOnly(), FullyInvested(), SectorCap(SECTORS, 0.3)], "sector cap 0.3000 on x, y, z"),
     ([*INVESTED, Turnover(pd.Series(0.0, NAMES), 0.5)], "max_turnover 0.5"), ([*INVESTED, Beta(pd.Series(1.0, NAMES), 1.2)], r"beta \(least\) 1.2"),
-    ([*INVESTED, TrackingError(pd.Series([1.0, *[0] * 7], NAMES), COV, 0.01)], r"tracking error <= 0.01, MaxWeight\(0.4\)"), ([FullyInvested(), LongOnly(), Vol(COV) <= 0.02], "Vol <= 0.02, LongOnly"),
+    ([*INVESTED, TrackingError(pd.Series([1.0, *[0] * 7], NAMES), COV, 0.01)], r"tracking error <= 0.01, MaxWeight\(0.4\)"), ([FullyInvested(), LongOnly(), Vol(COV) <= 0.02], r"Vol <= 0.02, FullyInvested\(\); relax one \(the least of Vol within the others is 0.0495774\)"),
 ])
 def test_clash_names_its_constraints(rules, words):
     with pytest.raises(SolverError, match=words):
