@@ -465,6 +465,55 @@ def black_litterman_500() -> Job:
     return _with_views(500, 4.0)
 
 
+
+
+def _spoken(n: int, floor: float) -> Job:
+    import itertools
+
+    import numpy as np
+
+    from otsport.portfolio import general
+    from otsport.portfolio.language import ExpectedReturn, FullyInvested, LongOnly, MaxWeight, Problem, SectorCap, TransactionCost, Turnover, Variance
+
+    returns, mu, cov, _, sectors = _data(n)
+    held, changes = np.full(n, 1 / n), itertools.count(1)
+
+    def problem(factor: float) -> Problem:
+        rules = [LongOnly(), FullyInvested(), MaxWeight(MOST), SectorCap(sectors, SECTOR), Turnover(held, TURNOVER)]
+        return Problem(maximize=ExpectedReturn(factor * mu) - 3 * Variance(factor * cov) - TransactionCost(held, 0.002), subject_to=rules)
+
+    def second():
+        return problem(1 + 1e-9 * next(changes)).solve()  # new numbers each time
+
+    def first():
+        general._KEPT.clear()
+        return second()
+
+    def written_out():
+        import cvxpy as cp
+
+        w, s, m = cp.Variable(n), cp.psd_wrap(cov.to_numpy()), mu.to_numpy()
+        rules = [w >= 0, cp.sum(w) == 1, w <= MOST, cp.norm1(w - held) <= TURNOVER]
+        rules += [cp.sum(w[[i for i, c in enumerate(returns) if sectors[c] == k]]) <= SECTOR for k in sorted(set(sectors.values()))]
+        cp.Problem(cp.Maximize(m @ w - 3 * cp.quad_form(w, s) - 0.002 * cp.norm1(w - held)), rules).solve(solver=cp.CLARABEL)
+        return w.value
+
+    def value(w) -> float:
+        w = np.asarray(w)
+        return float(mu @ w - 3 * w @ cov.to_numpy() @ w - 0.002 * np.abs(w - held).sum())
+
+    peers = {"first solve of the shape": first, "cvxpy with Clarabel": written_out}
+    return Job(
+        f"general_{n}",
+        f"{n} assets, costs and turnover in one formula",
+        second,
+        peers,
+        lambda ours, theirs: abs(value(ours.weights) / value(getattr(theirs, "weights", theirs)) - 1),
+        1e-6,
+        {"first solve of the shape": floor},
+    )
+
+
 def min_variance_50() -> Job:
     """The least variance."""
     return _least_variance(50, 25.0)
@@ -545,7 +594,13 @@ def hrp_500() -> Job:
     return _bisected(500, 70.0)
 
 
+def general_50() -> Job:
+    """The general way: a second solve of a shape, beside the first and beside the same problem written out in cvxpy."""
+    return _spoken(50, 3.0)
+
+
 JOBS = (
+    general_50,
     min_variance_50,
     min_variance_500,
     max_sharpe_50,

@@ -3,7 +3,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
-from otsport.portfolio import black_litterman, bounds, objectives, optimize, risk_parity, scenarios
+from otsport.portfolio import black_litterman, blends, bounds, objectives, optimize, risk_parity, scenarios, terms
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -165,6 +165,12 @@ CASES = {
     "optimize.checked": Case(lambda **k: optimize.checked(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR),
     "risk_parity.risk_parity": Case(risk_parity.risk_parity, {"cov": COV, "budgets": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "budgets": (0,)}),)),
     "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "risk_parity.long_only": Case(risk_parity.long_only, {"cov": COV}, (Group({"cov": (0, 1)}),)), "blends.min_correlation": Case(blends.min_correlation, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "blends.performance_based": Case(blends.performance_based, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
+    "blends.mixed": Case(lambda cov: blends.mixed({"held": optimize.min_variance(MU, COV, BOUNDS)}, {"held": 1.0}, cov), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
+    "blends.within": Case(lambda **k: blends.within(replace(risk_parity.risk_parity(COV), bounds=BOUNDS), **k, bounds=BOUNDS)[0], {"expected_returns": MU, "cov": COV}, PAIR),
+    "terms.named_vector": Case(lambda value: terms.named_vector(value, "the numbers", pd.Index(NAMES)), {"value": MU}, (Group({"value": (0,)}, fixed=True),)),
+    "terms.scenarios": Case(lambda returns: terms.scenarios(returns, pd.Index(NAMES)), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),)),
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),

@@ -166,6 +166,7 @@ class BookFile(_Strict):
     strategies: tuple[StrategyEntry, ...] = Field(min_length=1, description="at least one `- use: NAME`")
     sizing: SizingEntry = SizingEntry()
     objective: str = Field(default="max_sharpe", description=" or ".join(OBJECTIVES))
+    objective_with: dict[str, Any] = Field(default={}, description="what the objective needs, for example {max_vol: 0.12}")
     limits: LimitEntry = LimitEntry()
     schedule: Schedule = Schedule()
     on_strategy_error: Literal["go_on", "stop"] = Field(default="go_on", description="go_on or stop")

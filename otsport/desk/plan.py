@@ -58,6 +58,7 @@ class Mandate:
     objective: str = "max_sharpe"  # one of `portfolio.objectives.OBJECTIVES`
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
     quoted: tuple[tuple[str, str], ...] = ()  # where the option quotes of an underlying are from, by symbol; under a blank one those of all others
+    objective_with: tuple[tuple[str, object], ...] = ()  # what the objective is given, by name
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from: `live`, `modelled`, or `given quotes of` a table."
@@ -199,7 +200,7 @@ def weigh(
     caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
 ) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
     "The weights that the objective asks for below the caps."
-    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits)
+    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits, **dict(mandate.objective_with))
 
 
 def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ..analytics.covariance import warn_largest
 from ..core.arrays import align, floats, warn_caller, warn_units
 from ..core.errors import InputError, SolverError
 from ..kernels.qp import RATIO, VARIANCE, usable
+from .background import Progress, progress_line
 from .bounds import Bounds, Exposure, best_return, best_weights, clashes, rows
 from .program import Program, Solution, solve
 
@@ -414,6 +415,7 @@ def frontier(
     bounds: Bounds,
     points: int = 20,
     rate: float = 0.0,
+    progress: Progress | None = None,  # hears of each point; None: a line on the error stream, after a second
 ) -> Frontier:
     "The efficient frontier, returns spaced evenly."
     mu, sigma = checked(expected_returns, cov, bounds)
@@ -425,10 +427,13 @@ def frontier(
     found = [solve(Program(sigma, bounds, none, none))]
     last, most = best_weights(gain, bounds)
     goals = np.linspace(float(gain @ found[0].weights), most, points)
+    said = progress or progress_line()
     for goal in goals[1:-1]:
+        said(len(found) / points, f"point {len(found) + 1} of {points}")
         start = found[-1] if len(found[-1].where) and len(found) > 1 else None  # the first has no row for the return
         at = replace(bounds, exposures=(*bounds.exposures, Exposure("return", gain, float(goal), float(goal))))
         found.append(solve(Program(sigma, at, none, none), start))
+    said(1.0, "")
     weights = np.array([*(f.weights for f in found), last])
     vols = np.sqrt(np.einsum("ki,ij,kj->k", weights, sigma, weights))
     return Frontier(bounds, weights @ gain, vols, weights, max(f.gap for f in found), max(f.violation for f in found))

@@ -103,6 +103,8 @@ def _feasible(lo: np.ndarray, hi: np.ndarray, table: Rows, bound: np.ndarray) ->
 def _proved(p, table: Rows, given, weights, nu, lam, status, solver, where, side, active) -> Solution:
     "The answer with the bound on what it lacks; infinite where the pivoting gave up."
     _, c0, c1, lo, hi, a, bound, equal, budget = given
+    if p.kind == RATIO and (earned := float(p.gain @ weights)) > 0:  # lam is the ratio's own: another one would prove another program
+        lam = float(weights @ p.risk @ weights) / earned
     x = weights - _shifted(p)[0]
     gap, violation, pulls = lacking(p.risk, c0 + lam * c1, x, lo, hi, a, bound, equal, budget, nu)
     size = _size(p, weights)
