@@ -16,8 +16,8 @@ from otsport.analytics import american, combinations, covariance, kelly, live, m
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
-from otsport.core.settings import Limits
-from otsport.portfolio import bounds, objectives, optimize, risk_parity
+from otsport.core.settings import BudgetRules, Limits
+from otsport.portfolio import bounds, budgets, contributions, objectives, optimize, risk_parity
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -163,5 +163,18 @@ CASES = {
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
+}
+SHARE_OF_NAV = 0.1 * RETURNS
+HELD_IN = budgets.allocate(pd.DataFrame({"sector": ["x", "y", "x"]}, index=NAMES), BudgetRules(total=0.001, metric="beta_exposure"))
+_names = lambda **k: {n: v if hasattr(v, "iloc") else pd.Series(v, NAMES) if v.ndim == 1 else pd.DataFrame(v, columns=NAMES) for n, v in k.items()}
+TO_BETA = (Group({"pnl": (1,), "beta_exposures": (0,)}),)
+CASES |= {
+    "contributions.contributions": Case(lambda **k: contributions.contributions(**_names(**k), metric="beta_exposure").parts, {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+    "contributions.risk_measure": Case(lambda **k: sorted(contributions.risk_measure(**_names(**k), metric="beta_exposure")[0].parts(np.ones(3))), {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+    "budgets.allocate": Case(None, {}, plain={"table": "a table of positions, read by the names of its columns"}),
+    "budgets.cure": Case(lambda **k: budgets.cure(HELD_IN, **_names(**k)).trades["after"], {"pnl": SHARE_OF_NAV, "units": 1000 * MU, "beta_exposures": 0.1 * MU},
+                         (Group({"pnl": (1,), "units": (0,), "beta_exposures": (0,)}),)),
+    "budgets.apply_budgets": Case(lambda **k: [t.weight for t in budgets.apply_budgets([Target(stock(n), 0.1) for n in NAMES], HELD_IN, floors={}, **_names(**k))[0]],
+                                  {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same
