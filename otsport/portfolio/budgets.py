@@ -93,7 +93,7 @@ def regime_of(vix: float) -> str:
 
 def regime_scale(regime: str, scales: Mapping[str, float] | None = None) -> float:
     "The scale of a regime; one that is not known, or a scale that is not above 0, is refused by name."
-    known = scales or REGIMES
+    known = REGIMES | dict(scales or {})
     if regime not in known:
         raise InputError(f"regime {regime!r} has no scale: there are {', '.join(known)}")
     if not 0 < (scale := number(known[regime], f"scale of regime {regime}")) < np.inf:
