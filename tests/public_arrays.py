@@ -12,7 +12,7 @@ import pandas as pd
 
 import otsport.analytics
 import otsport.portfolio
-from otsport.analytics import american, combinations, covariance, kelly, live, metrics, montecarlo, options, revaluation, risk, surface, var
+from otsport.analytics import american, combinations, covariance, kelly, live, marks, metrics, montecarlo, options, positions, revaluation, risk, scenarios, surface, var
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
@@ -176,5 +176,16 @@ CASES |= {
                          (Group({"pnl": (1,), "units": (0,), "beta_exposures": (0,)}),)),
     "budgets.apply_budgets": Case(lambda **k: [t.weight for t in budgets.apply_budgets([Target(stock(n), 0.1) for n in NAMES], HELD_IN, floors={}, **_names(**k))[0]],
                                   {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+}
+CLOSES = np.cumprod(1 + RETURNS, axis=0)
+MARKET = pd.Series(np.cumprod(1 + RETURNS.mean(axis=1)), SESSIONS)
+_dated = lambda x: x if hasattr(x, "iloc") else pd.DataFrame(x, SESSIONS, NAMES)
+SHARES = marks.valued(positions.held_legs([(100, name) for name in NAMES])[0], NOW, dict(zip(NAMES, (60.0, 180.0, 100.0))))
+CASES |= {
+    "scenarios.index_betas": Case(lambda prices: scenarios.index_betas(pd.concat([_dated(prices)] * 2), pd.concat([MARKET] * 2)).sort_index(), {"prices": CLOSES}, (Group({"prices": (1,)}),),
+                                  plain={"index": "levels by the same dates, joined by them"}),
+    "scenarios.episode_scenario": Case(None, {}, plain={"prices": "read by name and date", "index": "read by date", "vix": "read by date"}),
+    "scenarios.broken_covariance": Case(lambda cov: scenarios.broken_covariance(cov, 0.9, 0.5), {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "scenarios.correlation_breaks": Case(lambda past: scenarios.correlation_breaks(SHARES, _dated(past), 200), {"past": RETURNS}, (Group({"past": (1,)}),)),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same
