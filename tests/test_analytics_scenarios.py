@@ -100,7 +100,7 @@ def test_one_call_takes_what_risk_takes_and_shows_itself():
     assert found.worst()[0] in repr(found) and "Worst of 15 scenarios" in found._repr_html_() and "img" in found._repr_html_()
     again = otsport.stress_test(found.risk)
     assert again.scenarios.pnl == pytest.approx(found.scenarios.pnl)
-    assert found.grid.frame(0).loc["-20%", "0"] < 0
+    assert found.grid.worst()[3] < 0
 
 
 @pytest.mark.parametrize("call, error, words", [

@@ -200,6 +200,11 @@ class LimitEntry(_Strict):
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0, description="dollars, for example 250000")
     max_quote_age_seconds: float = Field(default=60.0, gt=0, description="seconds, for example 60")
     max_premium: float = Field(default=0.01, gt=0, le=1, description="a share from 0 to 1, for example 0.01")
+    max_leverage: float | None = Field(default=None, gt=0, le=10, description="a multiple of NAV, for example 1.5, or leave the line out")
+    max_top_five: float | None = Field(default=None, gt=0, le=1, description=f"{SHARE}, or leave the line out")
+    min_effective: float | None = Field(default=None, ge=1, le=10_000, description="a number of positions, for example 20, or leave the line out")
+    max_average_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.6, or leave the line out")
+    max_pair_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.9, or leave the line out")
 
 
 class Schedule(_Strict):

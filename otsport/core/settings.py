@@ -189,6 +189,17 @@ class Limits(_Checked):
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0)  # dollars, value of one order
     max_premium: float = Field(default=0.01, gt=0, le=1)  # cost of the options that one wish buys
     max_quote_age_seconds: float = Field(default=60.0, gt=0)  # an older quote is stale
+    max_leverage: float | None = Field(default=None, gt=0)  # stocks and the delta exposure of options, sizes; None, here and below: no such rule
+    max_top_five: float | None = Field(default=None, gt=0)  # the five largest weights together
+    min_effective: float | None = Field(default=None, ge=1)  # effective number of positions on NAV, 1 / sum of squared weights
+    max_average_correlation: float | None = Field(default=None, gt=-1, le=1)  # above it nothing is added
+    max_pair_correlation: float | None = Field(default=None, gt=-1, le=1)  # nothing is added to the smaller of a pair above it
+    # those on options are held by `portfolio.limits.limit_contracts`, where a caller values them; the trading day does not yet
+    max_delta: float | None = Field(default=None, gt=0)  # size of the dollar delta of the options
+    max_gamma: float | None = Field(default=None, gt=0)  # size of their dollar gamma for 1 %
+    max_vega: float | None = Field(default=None, gt=0)  # size of their vega, a vol point
+    max_theta: float | None = Field(default=None, gt=0)  # size of their theta, a calendar day
+    max_stress_loss: float | None = Field(default=None, gt=0)  # their worst loss over a grid of scenarios
 
 
 class Sizing(_Checked):

@@ -249,8 +249,10 @@ def plan_stocks(
     caps, sized = size_all(views, settings.sizing)
     caps, allotted = within_allocations(caps, views, dict(mandate.allocations))
     expected = {view.contract.symbol: view.expected_return for view in views}
-    wished, earned, vol = weigh(caps, expected, covariance(past, [cap.contract.symbol for cap in caps]), sectors, mandate)
-    targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav)
+    cov = covariance(past, [cap.contract.symbol for cap in caps])
+    wished, earned, vol = weigh(caps, expected, cov, sectors, mandate)
+    exposure = 0.0 if settings.limits.max_leverage is None else sum(abs((o.delta if o.delta == o.delta else 1.0) * o.qty * o.contract.multiplier * known.spots[o.contract.symbol]) for o in known.options) / float(nav)
+    targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav, cov, exposure)
     tags = {v.contract.symbol: v.sources[0][0] for v in views}
     budgets, uses = (), ()
     if settings.budgets is not None:
