@@ -12,7 +12,7 @@ import pandas as pd
 
 import otsport.analytics
 import otsport.portfolio
-from otsport.analytics import american, combinations, covariance, kelly, live, marks, metrics, montecarlo, options, positions, revaluation, risk, scenarios, surface, var
+from otsport.analytics import american, combinations, covariance, diversification, kelly, live, marks, metrics, montecarlo, options, positions, revaluation, risk, scenarios, surface, var
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
@@ -187,5 +187,11 @@ CASES |= {
     "scenarios.episode_scenario": Case(None, {}, plain={"prices": "read by name and date", "index": "read by date", "vix": "read by date"}),
     "scenarios.broken_covariance": Case(lambda cov: scenarios.broken_covariance(cov, 0.9, 0.5), {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "scenarios.correlation_breaks": Case(lambda past: scenarios.correlation_breaks(SHARES, _dated(past), 200), {"past": RETURNS}, (Group({"past": (1,)}),)),
+}
+CASES |= {
+    "limits.apply_limits": Case(None, {}, plain={"cov": "read by name"}), "limits.average_correlation": Case(None, {}, plain={"corr": "read by name"}),
+    "diversification.diversification": Case(lambda **k: [getattr(diversification.diversification(**_names(**k), window=20), f) for f in ("ratio", "bets", "weighted_correlation", "average_correlation", "herfindahl")],
+                                            {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
+    "diversification.rolling_correlation": Case(lambda returns: diversification.rolling_correlation(returns, 20), {"returns": RETURNS}, (COLUMNS,), ("returns",)),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same

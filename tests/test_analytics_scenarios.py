@@ -49,7 +49,7 @@ def test_the_worst_scenario_is_named_and_its_parts_sum_to_it():
     assert name in repr(found) and "<table" in found._repr_html_()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.floats(-0.6, 0.6), st.floats(-1.0, 4.0))
 def test_nobody_falls_by_more_than_all(move, beta):
     assert by_beta(move, np.array(beta)) > -1 and by_beta(move, np.array(1.0)) == pytest.approx(move)
@@ -76,7 +76,7 @@ def test_too_few_sessions_give_no_beta():
     assert index_betas(few, INDEX).isna().all() and index_betas(CLOSES[["KO"]].iloc[-62:], INDEX).notna().all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(2, 8), st.floats(-1, 1), st.floats(0, 1), st.integers(0, 99))
 def test_broken_correlations_are_a_covariance_with_the_same_variances(n, to, share, seed):
     x = np.random.default_rng(seed).normal(size=(50, n)) @ np.random.default_rng(seed + 1).normal(size=(n, n))

@@ -37,7 +37,7 @@ weights = st.lists(st.floats(0, 0.12), min_size=8, max_size=8).map(lambda w: dic
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(weights=weights, at=st.floats(0, 1), tighter=st.floats(0, 1), seed=st.integers(0, 50), shares=st.integers(0, 900))
 def test_a_tighter_limit_never_allows_more_of_anything(rule, weights, at, tighter, seed, shares):
     tight_end, wide_end = RULES[rule]
@@ -84,7 +84,7 @@ def test_correlation_rules_stop_additions_and_sell_nothing():
 numbers = st.floats(-500, 500)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(now=numbers, one=numbers, wide=st.floats(0.001, 0.01), share=st.floats(0.05, 1), grid=st.lists(st.tuples(st.floats(-5000, 5000), st.floats(-900, 900)), min_size=3, max_size=6))
 def test_more_contracts_are_never_allowed_by_a_tighter_limit_and_those_allowed_hold_it(now, one, wide, share, grid):
     pnl = np.array(grid).T

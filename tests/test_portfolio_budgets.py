@@ -59,7 +59,7 @@ def test_shares_of_every_allocation_sum_to_one(allocation):
     assert found["CVX"] == pytest.approx(by_hand[allocation], rel=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.sampled_from(["strategy", "sector", "symbol", "horizon"]), unique=True, max_size=4), st.floats(0.001, 0.5), st.sampled_from(["calm", "tense", "crisis"]),
        st.lists(st.floats(0, 1), min_size=6, max_size=6))
 def test_children_sum_to_their_parent_at_every_depth(over, total, regime, confidence):
@@ -114,7 +114,7 @@ def test_severity_says_violation_beyond_120_percent_only():
         assert (report.uses[0].severity, len(report.violations)) == (severity, violated)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.floats(0.002, 0.03), st.floats(0.3, 1.0), st.integers(0, 5))
 def test_a_tighter_budget_never_allows_more_risk(total, tighter, seed):
     weights = np.random.default_rng(seed).uniform(0.02, 0.3, 6)

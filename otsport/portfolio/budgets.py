@@ -127,15 +127,19 @@ def _check_scores(level: BudgetLevel, first: bool, names: Iterable[str]) -> None
         raise InputError(f"scores over {level.over} name {strange[0]!r}, of which there is none{f' (did you mean {near[0]!r}?)' if near else ''}")
 
 
-def _children(table: pd.DataFrame, level: BudgetLevel, first: bool) -> dict[str, float]:
+def _children(names: Iterable[str], level: BudgetLevel, first: bool, sectors: Mapping[str, str]) -> dict[str, float]:
     "Names below a node with their shares; at the first level also those with a score and no position."
-    names = sorted(set(table[level.over]) | (set(level.scores) if first and level.allocation in ("custom", "strategy") else set()))
-    sectors = {}
-    if level.allocation == "sector" and level.over != "sector":
-        if "sector" not in table.columns or level.over != "symbol":
-            raise InputError(f"allocation 'sector' over {level.over}: it divides over sectors, or over symbols whose sectors the positions say")
-        sectors = dict(zip(table[level.over], table["sector"]))
+    names = sorted({*names, *(level.scores if first and level.allocation in ("custom", "strategy") else ())})
     return budget_shares(level.allocation, names, level.scores, level.capacity, sectors)
+
+
+def _sectors(table: pd.DataFrame, level: BudgetLevel) -> dict[str, str]:
+    "The sector of each symbol, where a level divides by it."
+    if level.allocation != "sector" or level.over == "sector":
+        return {}
+    if "sector" not in table.columns or level.over != "symbol":
+        raise InputError(f"allocation 'sector' over {level.over}: it divides over sectors, or over symbols whose sectors the positions say")
+    return dict(zip(table["symbol"], table["sector"]))
 
 # %% ../../nbs/portfolio/50_budgets.ipynb #c015
 def allocate(
@@ -151,12 +155,14 @@ def allocate(
     above = found
     for depth, level in enumerate(rules.levels):
         _check_scores(level, depth == 0, table[level.over])
-        below = []
-        for parent in above:
-            rows = table.loc[list(parent.members)]
-            for name, share in (_children(rows, level, depth == 0) if len(rows) else {}).items():
-                members, path = tuple(rows.index[rows[level.over] == name]), (*parent.path, name)
-                below.append(RiskBudget("RISK_BUDGET", f"{level.over} {' / '.join(path)}", members, parent.bound * share, rules.metric, path, **at))
+        below, sectors, name_of = [], _sectors(table, level), dict(zip(table.index, table[level.over]))
+        for parent in (b for b in above if b.members):
+            members: dict[str, list[str]] = {}
+            for position in parent.members:
+                members.setdefault(name_of[position], []).append(position)
+            for name, share in _children(members, level, depth == 0, sectors).items():
+                path = (*parent.path, name)
+                below.append(RiskBudget("RISK_BUDGET", f"{level.over} {' / '.join(path)}", tuple(members.get(name, ())), parent.bound * share, rules.metric, path, **at))
         found, above = [*found, *below], below
     return tuple(found)
 
@@ -217,7 +223,7 @@ def budget_report(budgets: Sequence[RiskBudget], found: Contributions) -> Budget
     "Utilization of each budget by the contributions, which are of the same measure and of nothing that no budget counts."
     if not budgets or budgets[0].metric != found.metric:
         raise InputError(f"contributions are by {found.metric}, budgets by {budgets[0].metric if budgets else 'nothing'}: measure the book by the metric of its budgets")
-    if lost := [name for name in found.parts.index if name not in set(budgets[0].members)]:
+    if lost := [name for name in found.parts.index.difference(budgets[0].members, sort=False)]:
         raise InputError(f"{lost[0]} is in no budget: add it to the table of positions that was allocated")
     parts = found.parts.to_dict()
     uses = [BudgetUse(b.name, b.path, b.bound, b.used(parts)) for b in budgets]
@@ -267,7 +273,8 @@ def _fit(measure: RiskMeasure, inside: np.ndarray, bounds: np.ndarray, depth: np
 def _inside(budgets: Sequence[RiskBudget], names: Sequence[str]) -> np.ndarray:  # (m, n) 0 or 1
     "Which positions each budget counts."
     at = {name: i for i, name in enumerate(names)}
-    if lost := [name for name in names if name not in set(budgets[0].members)]:
+    known = set(budgets[0].members)
+    if lost := [name for name in names if name not in known]:
         raise InputError(f"{lost[0]} is in no budget: add it to the table of positions that was allocated")
     inside = np.zeros((len(budgets), len(names)))
     for row, b in enumerate(budgets):
@@ -356,7 +363,7 @@ def apply_budgets(
     "Targets within every risk budget; what cannot be brought inside, since it may not be sold, is a decision, too."
     measure, names = risk_measure(pnl, budgets[0].metric, beta_exposures)
     weights = {t.contract.symbol: t.weight for t in targets}
-    if lost := [s for s, w in weights.items() if w and s not in set(names)]:
+    if lost := [s for s, w in weights.items() if w and s not in names]:
         raise InputError(f"P&L has no column {lost[0]!r}, which is a target: give that of every target at its weight")
     inside, bounds = _inside(budgets, names), np.array([b.bound for b in budgets])
     floor = np.array([min(floors.get(n, 0.0) / weights[n], 1.0) if weights.get(n) else 1.0 for n in names])
