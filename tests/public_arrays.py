@@ -12,12 +12,12 @@ import pandas as pd
 
 import otsport.analytics
 import otsport.portfolio
-from otsport.analytics import american, combinations, covariance, kelly, live, metrics, montecarlo, options, revaluation, risk, surface, var
+from otsport.analytics import american, combinations, covariance, diversification, kelly, live, marks, metrics, montecarlo, options, positions, revaluation, risk, scenarios, surface, var
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
-from otsport.core.settings import Limits
-from otsport.portfolio import black_litterman, blends, bounds, objectives, optimize, risk_parity, scenarios, terms
+from otsport.core.settings import BudgetRules, Limits
+from otsport.portfolio import black_litterman, blends, bounds, budgets, contributions, objectives, optimize, risk_parity, scenarios, terms
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -174,5 +174,35 @@ CASES = {
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
+}
+SHARE_OF_NAV = 0.1 * RETURNS
+HELD_IN = budgets.allocate(pd.DataFrame({"sector": ["x", "y", "x"]}, index=NAMES), BudgetRules(total=0.001, metric="beta_exposure"))
+_names = lambda **k: {n: v if hasattr(v, "iloc") else pd.Series(v, NAMES) if v.ndim == 1 else pd.DataFrame(v, columns=NAMES) for n, v in k.items()}
+TO_BETA = (Group({"pnl": (1,), "beta_exposures": (0,)}),)
+CASES |= {
+    "contributions.contributions": Case(lambda **k: contributions.contributions(**_names(**k), metric="beta_exposure").parts, {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+    "contributions.risk_measure": Case(lambda **k: sorted(contributions.risk_measure(**_names(**k), metric="beta_exposure")[0].parts(np.ones(3))), {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+    "budgets.allocate": Case(None, {}, plain={"table": "a table of positions, read by the names of its columns"}),
+    "budgets.cure": Case(lambda **k: budgets.cure(HELD_IN, **_names(**k)).trades["after"], {"pnl": SHARE_OF_NAV, "units": 1000 * MU, "beta_exposures": 0.1 * MU},
+                         (Group({"pnl": (1,), "units": (0,), "beta_exposures": (0,)}),)),
+    "budgets.apply_budgets": Case(lambda **k: [t.weight for t in budgets.apply_budgets([Target(stock(n), 0.1) for n in NAMES], HELD_IN, floors={}, **_names(**k))[0]],
+                                  {"pnl": SHARE_OF_NAV, "beta_exposures": 0.1 * MU}, TO_BETA),
+}
+CLOSES = np.cumprod(1 + RETURNS, axis=0)
+MARKET = pd.Series(np.cumprod(1 + RETURNS.mean(axis=1)), SESSIONS)
+_dated = lambda x: x if hasattr(x, "iloc") else pd.DataFrame(x, SESSIONS, NAMES)
+SHARES = marks.valued(positions.held_legs([(100, name) for name in NAMES])[0], NOW, dict(zip(NAMES, (60.0, 180.0, 100.0))))
+CASES |= {
+    "scenarios.index_betas": Case(lambda prices: scenarios.index_betas(pd.concat([_dated(prices)] * 2), pd.concat([MARKET] * 2)).sort_index(), {"prices": CLOSES}, (Group({"prices": (1,)}),),
+                                  plain={"index": "levels by the same dates, joined by them"}),
+    "scenarios.episode_scenario": Case(None, {}, plain={"prices": "read by name and date", "index": "read by date", "vix": "read by date"}),
+    "scenarios.broken_covariance": Case(lambda cov: scenarios.broken_covariance(cov, 0.9, 0.5), {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "scenarios.correlation_breaks": Case(lambda past: scenarios.correlation_breaks(SHARES, _dated(past), 200), {"past": RETURNS}, (Group({"past": (1,)}),)),
+}
+CASES |= {
+    "limits.apply_limits": Case(None, {}, plain={"cov": "read by name"}), "limits.average_correlation": Case(None, {}, plain={"corr": "read by name"}),
+    "diversification.diversification": Case(lambda **k: [getattr(diversification.diversification(**_names(**k), window=20), f) for f in ("ratio", "bets", "weighted_correlation", "average_correlation", "herfindahl")],
+                                            {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
+    "diversification.rolling_correlation": Case(lambda returns: diversification.rolling_correlation(returns, 20), {"returns": RETURNS}, (COLUMNS,), ("returns",)),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same

@@ -115,6 +115,16 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("objective: max_sharpe", "objectiv: max_sharpe", "objectiv = 'max_sharpe': there is no such field here: did you mean objective?"),
     ("capital: 1000000", "portfolio: twice", "found duplicate key"),
     ("universe: [AAPL", "universe: AAPL", "line"),
+    ("schedule:", "budgets: {totl: 0.02}\nschedule:", "budgets.totl = 0.02: there is no such field here: did you mean total?"),
+    ("schedule:", "budgets: {total: 2}\nschedule:", "budgets.total = 2: input should be less than or equal to 1: write a share of NAV from 0 to 1"),
+    ("schedule:", "budgets: {metric: var95}\nschedule:", "budgets.metric = 'var95': did you mean var_95? metrics are volatility, var_95"),
+    ("schedule:", "budgets: {levels: [{over: sectr}]}\nschedule:", "budgets.levels[1].over = 'sectr': did you mean sector? levels are strategy, sector, symbol, horizon"),
+    ("schedule:", "budgets: {levels: [{over: sector, allocation: equl}]}\nschedule:", "budgets.levels[1].allocation = 'equl': did you mean equal?"),
+    ("schedule:", "budgets: {levels: [{over: sector}, {over: sector}]}\nschedule:", "sector stands twice: give each level once"),
+    ("schedule:", "budgets: {levels: [{over: strategy, allocation: custom, scores: {momentum: 0.5}}]}\nschedule:", "custom shares over strategy sum to 0.5: they sum to 1"),
+    ("schedule:", "budgets: {levels: [{over: strategy, allocation: strategy, scores: {momentm: 1.2}}]}\nschedule:", "there is no strategy momentm: did you mean momentum?"),
+    ("schedule:", "budgets: {levels: [{over: strategy, allocation: custom}]}\nschedule:", "allocation custom needs scores"),
+    ("schedule:", "budgets: {regimes: {crises: 0.5}}\nschedule:", "did you mean crisis? regimes are calm, normal, tense, crisis"),
 ]
 
 
@@ -124,6 +134,15 @@ def test_a_mistake_in_the_book_is_told_with_its_line(folder, old, new, words):
     with pytest.raises(FolderError) as caught:
         this_folder()
     assert str(caught.value).startswith(f"book.yaml, line {line}: ") and words in str(caught.value), str(caught.value)
+
+
+def test_budgets_are_absent_by_default_and_part_of_the_rules_of_a_day_where_they_are(folder):
+    assert this_folder().book.budgets is None and "budgets" not in dict(this_folder().rules)
+    change(folder / "book.yaml", "schedule:", "budgets: {levels: [{over: sector, allocation: volatility}, {over: symbol}]}\nschedule:")
+    made = this_folder()
+    assert '"metric":"var_95"' in dict(made.rules)["budgets"] and '"total":0.02' in dict(made.rules)["budgets"]
+    budgets = made.own_settings(made.broker()).budgets
+    assert (budgets.total, budgets.rebalance_at, budgets.violation_at, [level.over for level in budgets.levels]) == (0.02, 0.10, 1.20, ["sector", "symbol"])
 
 
 def test_many_mistakes_of_one_kind_are_one(folder):

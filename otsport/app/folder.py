@@ -27,10 +27,11 @@ from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, che
 from .gateway_process import gateways
 from ..core.calendars import next_session, session_close
 from ..core.errors import FolderError, InputError
-from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, Limits, Settings, Sizing, desk_folder
+from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
 from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
 from ..data.market import History, stamped
+from ..data.plain import canonical
 from ..data.shelf import load_chains, load_prices, own_history
 from ..portfolio.objectives import objective_faults
 from ..strategy.apart import OwnStrategy
@@ -181,13 +182,15 @@ class Folder:
         b = self.book
         said = [f"{e.use}{f' {e.given}' if e.given else ''}{f' of {e.allocation:g}' if e.allocation else ''}" for e in b.strategies]
         return (("strategies", "; ".join(said)), ("objective", _objective_said(b)), ("universe", ",".join(self.history.symbols)),
-                ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()))
+                ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()),
+                *((("budgets", canonical(b.budgets.model_dump(exclude_defaults=True) | {"total": b.budgets.total, "metric": b.budgets.metric})),) if b.budgets else ()))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
         "The settings with what a run was given."
         limits = self.book.limits.model_dump(exclude_none=True) | {"max_sector_weight": max_sector_weight, "max_order_value": max_order_value}
         sizing = self.book.sizing.model_dump() | {"base_size": base_size, "max_portfolio_risk": max_portfolio_risk}
-        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing))
+        budgets = self.book.budgets
+        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()))
 
     def own_settings(self, broker: BrokerProfile) -> Settings:
         "The settings as the files say."
@@ -245,7 +248,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _objective_faults, _strategy_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _objective_faults, _strategy_faults, _budget_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     return folder
@@ -338,6 +341,31 @@ def _objective_faults(f: Folder) -> list[str]:
     given = f.book.objective_with
     return [f.text.fault(("objective_with", name) if name in given else ("objective",), given.get(name, f.book.objective), rule if name in given else f"{name}: {rule}, under objective_with")
             for name, rule in objective_faults(f.book.objective, given)]
+
+
+def _budget_faults(f: Folder) -> list[str]:
+    "Risk budgets of what is not there."
+    if f.book.budgets is None:
+        return []
+    traded, found = f.history.symbols, []
+    strategies = [strategy_name(e) for e in f.book.strategies]
+    sectors = sorted({f.book.sectors[s] for s in traded if s in f.book.sectors})
+    known = {"symbol": list(traded), "sector": sectors, "strategy": [*strategies, "hand"], "horizon": [*f.book.budgets.horizons.values(), "other"]}
+    for i, level in enumerate(f.book.budgets.levels):
+        names = sectors if level.allocation == "sector" else known[level.over]
+        if "sector" in (level.over, level.allocation) and (lacking := [s for s in traded if s not in f.book.sectors]):
+            found.append(f.text.fault(("budgets", "levels", i, "over"), level.over, f"this level needs the sector of {', '.join(lacking)}: write it under `sectors:`"))
+        if level.allocation == "sector" and level.over not in ("sector", "symbol"):
+            found.append(f.text.fault(("budgets", "levels", i, "allocation"), "sector", "it divides over sectors or symbols: use another allocation"))
+        found += [f.text.fault(("budgets", "levels", i, field, n), said[n], f"there is no {level.over} {n}: {nearest(n, names)}there are {', '.join(names)}")
+                  for field, said in (("scores", level.scores), ("capacity", level.capacity)) for n in said if n not in names]
+        if level.capacity and (lost := [n for n in level.scores if n not in level.capacity]):
+            found.append(f.text.fault(("budgets", "levels", i, "capacity"), None, f"{', '.join(lost)} has no capacity: write one for each, dollars"))
+        if level.scores and (lost := [n for n in names if n not in level.scores and n not in ("hand", "other")]):
+            found.append(f.text.fault(("budgets", "levels", i, "scores"), None, f"{', '.join(lost)} has no score: write one for each, 0 for no risk"))
+    found += [f.text.fault(("budgets", "horizons", n), h, f"there is no strategy {n}: {nearest(n, strategies)}there are {', '.join(strategies)}")
+              for n, h in f.book.budgets.horizons.items() if n not in strategies]
+    return found
 
 
 def _strategy_faults(f: Folder) -> list[str]:

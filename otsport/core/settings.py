@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'make_private', 'open_to_others', 'desk_folder', 'state_folder', 'home',
            'heads_folder', 'CodeMeaning', 'BrokerCode', 'checked_zone', 'BrokerProfile', 'account_mode', 'Limits',
-           'Sizing', 'Settings', 'explain', 'settings']
+           'Sizing', 'BudgetLevel', 'BudgetRules', 'Settings', 'explain', 'settings']
 
 # %% ../../nbs/core/04_settings.ipynb #c002
 import os
@@ -190,6 +190,17 @@ class Limits(_Checked):
     max_premium: float = Field(default=0.01, gt=0, le=1)  # cost of the options that one wish buys
     max_quote_age_seconds: float = Field(default=60.0, gt=0)  # an older quote is stale
     max_margin: float | None = Field(default=None, gt=0, le=1)  # what the options ask for by `analytics.margin`; None: not measured
+    max_leverage: float | None = Field(default=None, gt=0)  # stocks and the delta exposure of options, sizes; None, here and below: no such rule
+    max_top_five: float | None = Field(default=None, gt=0)  # the five largest weights together
+    min_effective: float | None = Field(default=None, ge=1)  # effective number of positions on NAV, 1 / sum of squared weights
+    max_average_correlation: float | None = Field(default=None, gt=-1, le=1)  # above it nothing is added
+    max_pair_correlation: float | None = Field(default=None, gt=-1, le=1)  # nothing is added to the smaller of a pair above it
+    # those on options are held by `portfolio.limits.limit_contracts`, where a caller values them; the trading day does not yet
+    max_delta: float | None = Field(default=None, gt=0)  # size of the dollar delta of the options
+    max_gamma: float | None = Field(default=None, gt=0)  # size of their dollar gamma for 1 %
+    max_vega: float | None = Field(default=None, gt=0)  # size of their vega, a vol point
+    max_theta: float | None = Field(default=None, gt=0)  # size of their theta, a calendar day
+    max_stress_loss: float | None = Field(default=None, gt=0)  # their worst loss over a grid of scenarios
 
 
 class Sizing(_Checked):
@@ -201,11 +212,31 @@ class Sizing(_Checked):
     max_portfolio_risk: float = Field(default=0.02, gt=0)  # sum of the losses at the stop, fraction of NAV
 
 
+class BudgetLevel(_Checked):
+    "How the risk budget of a parent is divided over its children."
+    over: str  # one of `portfolio.budgets.LEVELS`
+    allocation: str = "equal"  # one of `portfolio.budgets.ALLOCATIONS`
+    scores: dict[str, float] = {}  # by name, as the allocation asks: shares, Sharpe ratios, weights of sectors, vols, confidences
+    capacity: dict[str, float] = {}  # by name, dollars; of the allocation `strategy`
+
+
+class BudgetRules(_Checked):
+    "Risk budgets; the defaults of the specification."
+    total: float = Field(default=0.02, gt=0, le=1)  # risk of the whole book, decimal of NAV
+    metric: str = "var_95"  # one of `portfolio.budgets.METRICS`
+    levels: tuple[BudgetLevel, ...] = (BudgetLevel(over="sector"),)  # from the top
+    rebalance_at: float = Field(default=0.10, ge=0, le=1)  # beyond its budget by more than this share of it: to be traded back
+    violation_at: float = Field(default=1.20, gt=1)  # of the budget; above it is a violation
+    regimes: dict[str, float] = {}  # scale of the total by regime; none: those of `portfolio.budgets.REGIMES`
+    horizons: dict[str, str] = {}  # horizon of each strategy; where a level is over horizons
+
+
 class Settings(_Checked):
     "All that a user may change."
     broker: BrokerProfile = BrokerProfile()
     limits: Limits = Limits()
     sizing: Sizing = Sizing()
+    budgets: BudgetRules | None = None  # None: the book has no risk budgets
 
 # %% ../../nbs/core/04_settings.ipynb #c013
 def explain(error: ValidationError) -> str:

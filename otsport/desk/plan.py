@@ -18,7 +18,7 @@ import pandas as pd
 from ..analytics.covariance import shrunk_covariance
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
-from ..core.constraints import WeightCap, coverable_calls, cover_of, weight_caps
+from ..core.constraints import RiskBudget, WeightCap, coverable_calls, cover_of, weight_caps
 from ..core.contracts import NAN, Contract, Quote, Right, stock
 from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
@@ -28,6 +28,7 @@ from ..core.units import from_float
 from ..core.venues import stock_tick
 from ..data.market import Past
 from ..data.plain import revive
+from ..portfolio.budgets import BudgetUse
 from ..portfolio.limits import apply_limits
 from ..portfolio.margin import margin_room
 from ..portfolio.objectives import OBJECTIVES
@@ -35,6 +36,7 @@ from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
+from .risk_plan import within_budgets
 from ..strategy.coordinator import MERGED, coordinate
 from ..strategy.protocol import HeldOption, Known, Strategy
 from ..strategy.strategies import OVERLAY_AFTER, quote_delta
@@ -114,6 +116,8 @@ class Plan:
     wishes: tuple[Wish, ...] = ()  # of the overlays
     rules: tuple[tuple[str, str], ...] = ()  # of the mandate, by which the day was decided
     quoted: tuple[tuple[str, str], ...] = ()  # of the mandate: where option quotes are from
+    budgets: tuple[RiskBudget, ...] = ()  # of risk, the whole book first; none: the book has none
+    budget_uses: tuple[BudgetUse, ...] = ()  # of each, by the targets and the options held
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from, as in `Mandate`; plans of before say nothing: theirs were modelled."
@@ -247,14 +251,20 @@ def plan_stocks(
     caps, sized = size_all(views, settings.sizing)
     caps, allotted = within_allocations(caps, views, dict(mandate.allocations))
     expected = {view.contract.symbol: view.expected_return for view in views}
-    wished, earned, vol = weigh(caps, expected, covariance(past, [cap.contract.symbol for cap in caps]), sectors, mandate)
-    targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav)
+    cov = covariance(past, [cap.contract.symbol for cap in caps])
+    wished, earned, vol = weigh(caps, expected, cov, sectors, mandate)
+    exposure = 0.0 if settings.limits.max_leverage is None else sum(abs((o.delta if o.delta == o.delta else 1.0) * o.qty * o.contract.multiplier * known.spots[o.contract.symbol]) for o in known.options) / float(nav)
+    targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav, cov, exposure)
     tags = {v.contract.symbol: v.sources[0][0] for v in views}
+    budgets, uses = (), ()
+    if settings.budgets is not None:
+        targets, over, budgets, report = within_budgets(targets, settings.budgets, past, positions, marks, prices, nav, tags, views)
+        limited, uses = (*limited, *over), report.uses if report is not None else ()
     free, stays = without_failed(positions, failed)
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
     orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
     return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
-                rules=mandate.rules, quoted=mandate.quoted)
+                rules=mandate.rules, quoted=mandate.quoted, budgets=budgets, budget_uses=uses)
 
 # %% ../../nbs/desk/76_plan.ipynb #x2c53048
 def _side(signal: Signal) -> Side:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PICTURE_DPI', 'SHOWN_DAYS', 'RISK_ASSUMES', 'Fact', 'ZERO', 'Picture', 'headline', 'performance', 'nav_chart',
            'drawdown_chart', 'days_table', 'measures_table', 'months_table', 'sources_table', 'plan_frame',
-           'plan_table', 'rules_table', 'calls_table', 'orders_table', 'fills_table', 'slippage_chart',
+           'plan_table', 'rules_table', 'budgets_table', 'calls_table', 'orders_table', 'fills_table', 'slippage_chart',
            'positions_table', 'expiries_table', 'pnl_chart', 'weights_chart', 'exposure_chart', 'risk_chart',
            'risk_table', 'greeks_table', 'vol_note', 'own_facts', 'units_after', 'same_units', 'carried_facts',
            'fill_facts', 'standing_facts', 'day_checks', 'check_day', 'summary']
@@ -23,6 +23,8 @@ from html import escape
 import pandas as pd
 
 from ..analytics.metrics import ShortHistory, metrics
+from .risk_plan import use_at_close
+from ..portfolio.contributions import METRICS
 from ..show.fills import fill_price_frame, slippage_figure
 from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
 from ..show.performance import drawdown_figure, nav_figure
@@ -214,6 +216,16 @@ def rules_table(day: Day) -> Table:
     "What sizing, limits, cash and the overlay took away."
     rows = [(d.subject, d.verdict.value, d.code, d.message) for d in day.plan.decisions if d.verdict is not Verdict.ACCEPTED]
     return table(pd.DataFrame(rows, columns=["contract", "verdict", "rule", "why"]), "What the rules took away", "nothing")
+
+
+def budgets_table(day: Day) -> Table | None:
+    "Use of each risk budget, as planned and by the book at the close; None for a desk without budgets."
+    if not day.plan.budgets:
+        return None
+    plan, closed = day.plan, use_at_close(day.plan.budgets, day.snapshot, day.prices, day.risk.vols)
+    late = {u.path: u for u in closed.uses} if closed is not None else {}
+    rows = [(u.name, f"{u.bound:.3%}", f"{u.utilization:.0%}", f"{late[u.path].utilization:.0%}" if u.path in late else "–", late[u.path].severity if u.path in late else "") for u in plan.budget_uses]
+    return table(pd.DataFrame(rows, columns=["budget", "allowed", "planned use", "use at the close", "severity"]), f"Risk budgets by {METRICS[plan.budgets[0].metric]}, of NAV")
 
 
 def calls_table(day: Day) -> Table:
