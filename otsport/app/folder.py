@@ -180,7 +180,8 @@ class Folder:
         b = self.book
         said = [f"{e.use}{f' {e.given}' if e.given else ''}{f' of {e.allocation:g}' if e.allocation else ''}" for e in b.strategies]
         return (("strategies", "; ".join(said)), ("objective", b.objective), ("universe", ",".join(self.history.symbols)),
-                ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()))
+                ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")),
+                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
         "The settings with what a run was given."
@@ -239,7 +240,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _strategy_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _strategy_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     return folder
@@ -325,6 +326,21 @@ def _sector_faults(f: Folder) -> list[str]:
         return []
     return [f.text.fault(("limits", "max_sector_weight"), limits.max_sector_weight, f"this rule needs the sector of {', '.join(lacking)}: write `{lacking[0]}: Information Technology`, "
                          "or its own, under `sectors:`, or leave max_sector_weight out")]
+
+
+def _volume_faults(f: Folder) -> list[str]:
+    "Volumes that a rule needs and nobody gave, and those of what is not traded."
+    entry = f.book.rebalance
+    if entry is None:
+        return []
+    symbols = f.history.symbols
+    found = [f.text.fault(("rebalance", "volumes", s), entry.volumes[s], f"{s} is not in the universe: {nearest(s, symbols)}drop the line, or add it to the universe")
+             for s in entry.volumes if s not in symbols]
+    lacking = [s for s in symbols if s not in entry.volumes] if entry.max_adv is not None else []
+    if lacking:
+        found.append(f.text.fault(("rebalance", "max_adv"), entry.max_adv, f"this rule needs the average daily volume of {_some(lacking, 3).removeprefix('there are ')}: "
+                                  f"write `{lacking[0]}: 1000000`, or its own, under `volumes:` of `rebalance:`, or leave max_adv out"))
+    return found
 
 
 def _strategy_faults(f: Folder) -> list[str]:

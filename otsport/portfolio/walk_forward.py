@@ -65,7 +65,8 @@ def _asked(fit: Callable) -> tuple[str, ...]:
     if lacking or not names:
         raise InputError(
             f"{getattr(fit, '__name__', fit)} asks for {', '.join(lacking) or 'nothing'}: "
-            f"its parameters may be {', '.join(KNOWN)}; wrap it, as in lambda expected_returns, cov, bounds: mean_variance(expected_returns, cov, bounds, 5)"
+            f"its parameters may be {', '.join(KNOWN)}; wrap it, as in "
+            "lambda expected_returns, cov, bounds: mean_variance(expected_returns, cov, bounds, 5)"
         )
     return names
 
@@ -131,7 +132,8 @@ class WalkForward:
         return (
             f"{self.name}: {len(self.turnover)} refits, {len(self.returns):,} sessions out of sample, "
             f"Sharpe {own.sharpe:.2f} (equal weights {equal.sharpe:.2f}), "
-            f"{own.annual_return:.2%} a year at a vol of {own.vol:.2%}, turnover {self.turnover.mean():.1%} a refit, costs {self.costs.sum():.2%} in all"
+            f"{own.annual_return:.2%} a year at a vol of {own.vol:.2%}, "
+            f"turnover {self.turnover.mean():.1%} a refit, costs {self.costs.sum():.2%} in all"
         )
 
     def _repr_html_(self) -> str:

@@ -24,7 +24,8 @@ from ..core.venues import MAX_FEE_SHARE, MIN_FEE, OPTION_FEE, STOCK_FEE
 from ..kernels.lots import dues, fees, place
 
 # %% auto #0
-__all__ = ['LOTS', 'MOST_PASSES', 'LotSale', 'pick_lots', 'Taxes', 'Rebalance', 'Rebalancing', 'rebalance']
+__all__ = ['LOTS', 'MOST_PASSES', 'LotSale', 'pick_lots', 'Taxes', 'Rebalance', 'DriftCase', 'Rebalancing', 'decide', 'rebalance',
+           'drift_case']
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #a924a3ca
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,15 @@ class Rebalance:
                 raise InputError(f"{name} is {getattr(self, name)}: give a decimal from 0 to 1, 0.02 is 2 %")
         if not self.max_adv > 0 or not 0 <= self.risk_aversion < inf:
             raise InputError(
-                f"max_adv is {self.max_adv}, risk_aversion {self.risk_aversion}: the first is above 0 (0.05 is 5 %), the second 0 or more"
+                f"max_adv is {self.max_adv}, risk_aversion {self.risk_aversion}: "
+                "the first is above 0 (0.05 is 5 %), the second 0 or more"
             )
         whole(self.lot, "lot", 1)
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #6b1cd822
 @dataclass(eq=False)
-class _Case:
+class DriftCase:
+    "What the steps read and change; arrays in one order, made by `drift_case`."
     names: tuple[str, ...]
     w: np.ndarray  # (n,) wished weights
     held: np.ndarray  # (n,) units
@@ -154,9 +157,9 @@ class _Case:
         self.goal = np.where(where, left, self.goal)
 
 
-def _begun(c: _Case) -> _Case:
-    "Weights, the NAV that bounds are measured by, and caps as arrays."
-    c.nav = c.cash + float(c.held @ c.value)
+def _begun(c: DriftCase, outside: float) -> DriftCase:
+    "NAV, and caps as arrays."
+    c.nav = c.cash + outside + float(c.held @ c.value)
     if not c.nav > 0:
         raise InputError(f"NAV is {c.nav:,.2f} dollars: weights of nothing mean nothing")
     at = {name: i for i, name in enumerate(c.names)}
@@ -177,7 +180,7 @@ def _begun(c: _Case) -> _Case:
     return c
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #04011fde
-def _drift(c: _Case) -> None:
+def _drift(c: DriftCase) -> None:
     "The units wished, and what the band, the least trade and the worth leave as it is."
     r, weights = c.rules, c.held * c.value / c.nav
     off, kept, closing = weights - c.w, (c.held > 0) & (c.w > 0), (c.w == 0) & (c.held != 0)
@@ -199,13 +202,13 @@ def _drift(c: _Case) -> None:
     c.goal = np.where(still, c.held, c.goal)
 
 
-def _leave(c: _Case, where: np.ndarray, code: str, numbers: np.ndarray) -> None:
+def _leave(c: DriftCase, where: np.ndarray, code: str, numbers: np.ndarray) -> None:
     if where.any():
         c.cut(where, code, c.held, numbers)
         c.free &= ~where
 
 
-def _worth(c: _Case, trades: np.ndarray, off: np.ndarray) -> np.ndarray:
+def _worth(c: DriftCase, trades: np.ndarray, off: np.ndarray) -> np.ndarray:
     "What a year of less drift is worth, dollars."
     if c.vols is None:
         raise InputError(
@@ -214,7 +217,7 @@ def _worth(c: _Case, trades: np.ndarray, off: np.ndarray) -> np.ndarray:
     return 0.5 * c.rules.risk_aversion * c.vols**2 * (off**2 - (off + trades * c.value / c.nav) ** 2) * c.nav
 
 
-def _cost(c: _Case, trades: np.ndarray) -> np.ndarray:
+def _cost(c: DriftCase, trades: np.ndarray) -> np.ndarray:
     "Commission, half of the spread, and tax, dollars."
     cost = c.charges(trades) + np.abs(trades) * c.spread
     if c.rules.taxes is not None:
@@ -224,7 +227,7 @@ def _cost(c: _Case, trades: np.ndarray) -> np.ndarray:
     return cost
 
 
-def _sold(c: _Case, i: int, qty: Decimal) -> tuple[LotSale, ...]:
+def _sold(c: DriftCase, i: int, qty: Decimal) -> tuple[LotSale, ...]:
     "The lots of a sale; none where they are not known."
     lots = c.lots.get(c.names[i], ())
     first = c.rules.taxes.lots if c.rules.taxes else "first_in"
@@ -234,7 +237,7 @@ def _sold(c: _Case, i: int, qty: Decimal) -> tuple[LotSale, ...]:
 MOST_PASSES = 8  # over the caps
 
 
-def _market(c: _Case) -> None:
+def _market(c: DriftCase) -> None:
     "Goals within what the market takes in a day, and above what is pledged."
     bought = c.goal > c.most
     if bought.any():
@@ -245,7 +248,7 @@ def _market(c: _Case) -> None:
         c.cut(low & ~c.thin, "PLEDGED", c.lowest, c.lowest)
 
 
-def _caps(c: _Case) -> None:
+def _caps(c: DriftCase) -> None:
     "Goals within the caps, each alone and in groups; what costs may take from NAV is known only when nothing changes any more."
     for _ in range(MOST_PASSES):
         c.dear = np.maximum(c.dear, c.dues(c.goal))
@@ -269,7 +272,7 @@ def _caps(c: _Case) -> None:
             return
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #701ed473
-def _pay(c: _Case) -> float:  # dollars that may be spent
+def _pay(c: DriftCase) -> float:  # dollars that may be spent
     "Goals that can be paid; shares that are short are bought back first and whole."
     r, trades = c.rules, c.goal - c.held
     buys, back = np.maximum(trades, 0.0), np.maximum(-c.held, 0.0)
@@ -288,7 +291,7 @@ def _pay(c: _Case) -> float:  # dollars that may be spent
     return spendable
 
 
-def _whole(c: _Case) -> np.ndarray:
+def _whole(c: DriftCase) -> np.ndarray:
     "Units after the trades: buys rounded down, sales up, but not below what stays."
     lot, trades = c.rules.lot, c.goal - c.held
     rest = trades - c.back
@@ -300,7 +303,7 @@ def _whole(c: _Case) -> np.ndarray:
     return np.where(trades > 0, bought, np.where(trades < 0, sold, c.held))
 
 
-def _placed(c: _Case, units: np.ndarray, spendable: float) -> np.ndarray:
+def _placed(c: DriftCase, units: np.ndarray, spendable: float) -> np.ndarray:
     "The units with the rest of the cash."
     trades = units - c.held
     charged, buys = c.charges(trades), np.maximum(trades - c.back, 0.0)
@@ -395,9 +398,9 @@ class Rebalancing:
         return f"<p>{self.summary()}</p>{self.frame().to_html(float_format=lambda x: f'{x:,.4g}')}"
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #d3b173fe
-def _decided(c: _Case) -> Rebalancing:
-    "All steps in their order."
-    _begun(c)
+def decide(c: DriftCase, outside: float = 0.0) -> Rebalancing:
+    "All steps in their order; `outside` are dollars of NAV that are neither cash nor in the names."
+    _begun(c, outside)
     _drift(c)
     _market(c)
     _caps(c)
@@ -464,10 +467,11 @@ def rebalance(
     volumes = None if volumes is None else _column(volumes, "volumes", n, 0.0)
     money = value, value * half, value * (1 + rules.collar + half), float(cash)
     stays = _column(pledged, "pledged", n, 0.0)
-    return _decided(_case(tuple(names.tolist()), w, held, *money, caps, rules, scale, volumes, stays, vols, lots or {}, as_of))
+    return decide(drift_case(tuple(names.tolist()), w, held, *money, caps, rules, scale, volumes, stays, vols, lots or {}, as_of))
 
 
-def _case(names, w, held, value, spread, paid, cash, caps, rules, scale, volumes, pledged, vols, lots, as_of) -> _Case:
+def drift_case(names, w, held, value, spread, paid, cash, caps, rules, scale, volumes, pledged, vols, lots, as_of) -> DriftCase:
+    "Arrays (n,) of one order and unit as in `rebalance`; value and paid are dollars a unit, scale its multiplier."
     if rules.max_adv < inf and volumes is None:
         raise InputError("max_adv is set, and no volumes are given: give the units of an average day, or leave max_adv out")
     long, alone = np.maximum(held, 0.0), scale == 1.0
@@ -476,4 +480,4 @@ def _case(names, w, held, value, spread, paid, cash, caps, rules, scale, volumes
     brings, lowest = value * (1 - rules.collar) - spread, np.maximum(stays, long - a_day)
     rate, share = np.where(alone, float(STOCK_FEE), float(OPTION_FEE)), np.where(alone, float(MAX_FEE_SHARE), inf)
     units = lowest, held + a_day, long - a_day > stays
-    return _Case(names, w, held, value, paid, brings, spread, *units, tuple(caps), rules, cash, rate, share, vols, lots, as_of)
+    return DriftCase(names, w, held, value, paid, brings, spread, *units, tuple(caps), rules, cash, rate, share, vols, lots, as_of)
