@@ -225,7 +225,7 @@ def test_contracts_count_by_their_multiplier():
 
 
 @pytest.mark.parametrize("given, words", [
-    ({"prices": [0.0, 1.0]}, "price of 0 is 0"), ({"weights": [-0.1, 0.2]}, "weights: number 0 is -0.1"), ({"weights": [np.nan, 0.2]}, "weights: number 0 is nan"),
+    ({"prices": [0.0, 1.0]}, "price of asset 1 is 0"), ({"weights": [-0.1, 0.2]}, "weights: number 0 is -0.1"), ({"weights": [np.nan, 0.2]}, "weights: number 0 is nan"),
     ({"held": [1.0]}, "held have shape"), ({"cash": -1e6}, "NAV is"), ({"rules": Rebalance(max_adv=0.1)}, "no volumes are given"),
     ({"rules": Rebalance(risk_aversion=3)}, "no vols are given"), ({"pledged": [-1, 0]}, "pledged: number 0"), ({"cash": np.inf}, "finite"),
 ])

@@ -448,7 +448,7 @@ def rebalance(
 ) -> Rebalancing:
     "The trades from what is held to wished weights, in whole lots, inside every cap, paid from cash; a Series is put in order."
     names = labels(weights)
-    names = pd.RangeIndex(len(np.atleast_1d(weights))) if names is None else names
+    names = pd.Index([f"asset {i + 1}" for i in range(len(np.atleast_1d(weights)))]) if names is None else names
     given = {"held": held, "prices": prices, "multipliers": multipliers, "volumes": volumes}
     given |= {"half_spreads": half_spreads, "vols": vols, "pledged": pledged}
     found = align({what: (values, 0) for what, values in given.items()}, names, "the weights")
