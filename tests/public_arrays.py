@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
-from otsport.portfolio import bounds, objectives, optimize, risk_parity, walk_forward, whole_lots
+from otsport.portfolio import black_litterman, bounds, objectives, optimize, risk_parity, scenarios, walk_forward, whole_lots
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -153,7 +153,12 @@ CASES = {
     "var.parametric_parts": Case(var.parametric_parts, {"exposures": MU * 1e6, "cov": COV, "mean": MU / 252}, (Group({"exposures": (0,), "cov": (0, 1), "mean": (0,)}),)),
     "var.linear_var": Case(lambda **k: var.linear_var(**k, levels=(0.95,)), {"returns": RETURNS, "exposures": MU * 1e6}, (Group({"returns": (1,), "exposures": (0,)}),)),
     "var.incremental_var": _of_table(_frame(var.incremental_var), name="pnl", value=PNL),
-    "optimize.best_return": Case(lambda mu: optimize.best_return(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)),
+    **{f"bounds.{f.__name__}": Case(lambda mu, _f=f: _f(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)) for f in (bounds.best_return, bounds.best_weights)},
+    **{f"scenarios.{f.__name__}": Case(lambda returns, _f=f, _k=k: _f(returns, BOUNDS, **_k), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),))
+       for f, k in ((scenarios.min_cvar, {"level": 0.75}), (scenarios.mean_cvar, {"level": 0.75, "risk_aversion": 1.0}), (scenarios.kelly_portfolio, {}))},
+    "scenarios.shortfall": Case(lambda **k: scenarios.shortfall(**k, level=0.75), {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
+    **{f"black_litterman.{f.__name__}": Case(f, {"cov": COV, "market_weights": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "market_weights": (0,)}),))
+       for f in (black_litterman.equilibrium_returns, black_litterman.black_litterman)},
     **{f"optimize.{f.__name__}": Case(lambda _f=f, **k: _f(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR) for f in (optimize.min_variance, optimize.max_sharpe, optimize.frontier)},
     "optimize.mean_variance": Case(lambda **k: optimize.mean_variance(**k, bounds=BOUNDS, risk_aversion=5.0), {"expected_returns": MU, "cov": COV}, PAIR),
     "optimize.max_return": Case(lambda **k: optimize.max_return(**k, bounds=BOUNDS, max_vol=0.2), {"expected_returns": MU, "cov": COV}, PAIR),

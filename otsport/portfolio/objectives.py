@@ -16,8 +16,8 @@ from ..core.constraints import weight_caps
 from ..core.errors import InputError
 from ..core.intent import Step, Target
 from ..core.settings import Limits
-from .bounds import Bounds, Exposure
-from .optimize import Optimum, best_return, max_diversification, max_sharpe, min_variance
+from .bounds import Bounds, Exposure, best_return
+from .optimize import Optimum, max_diversification, max_sharpe, min_variance
 
 # %% auto #0
 __all__ = ['INVEST', 'Best', 'Weighed', 'OBJECTIVES', 'limit_bounds', 'optimize_targets']
