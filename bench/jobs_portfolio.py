@@ -514,6 +514,45 @@ def _spoken(n: int, floor: float) -> Job:
     )
 
 
+def _walked(n: int, floor: float) -> Job:
+    import numpy as np
+    from skfolio import RiskMeasure
+    from skfolio.model_selection import WalkForward, cross_val_predict
+    from skfolio.optimization import MeanRisk
+
+    from otsport.portfolio.optimize import min_variance
+    from otsport.portfolio.walk_forward import walk_forward
+
+    returns, _, _, bounds, sectors = _data(n)
+    window, every, refits = 515, 21, 35
+    tight = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12}  # by its own tolerance a day's return is off by 1e-5
+    groups, limits = np.array([[sectors[c] for c in returns]]), [f"{k} <= {SECTOR}" for k in sorted(set(sectors.values()))]
+
+    def skfolio():
+        model = MeanRisk(
+            risk_measure=RiskMeasure.VARIANCE, max_weights=MOST, groups=groups, linear_constraints=limits, solver_params=tight
+        )
+        cut = WalkForward(test_size=every, train_size=window)
+        found = cross_val_predict(model, returns, cv=cut, portfolio_params={"weight_drift": True})
+        return found.returns
+
+    def error(ours, theirs) -> float:
+        if len(ours.turnover) != refits or len(theirs) != len(ours.returns):
+            return np.inf
+        return float(np.abs(ours.returns.to_numpy() - theirs).max())
+
+    peers = {"skfolio": skfolio}
+    return Job(
+        f"walk_forward_{n}",
+        f"{n} assets, {refits} refits on {window} sessions",
+        lambda: walk_forward(returns, min_variance, bounds(), window, every, cost_bps=0),
+        peers,
+        error,
+        1e-6,
+        dict.fromkeys(peers, floor),
+    )
+
+
 def min_variance_50() -> Job:
     """The least variance."""
     return _least_variance(50, 25.0)
@@ -599,8 +638,56 @@ def general_50() -> Job:
     return _spoken(50, 3.0)
 
 
+def walk_forward_50() -> Job:
+    """The least variance, refitted every month; the error is of a daily return out of sample."""
+    return _walked(50, 30.0)
+
+
+def walk_forward_200() -> Job:
+    """The least variance, refitted every month; the error is of a daily return out of sample."""
+    return _walked(200, 8.0)
+
+
+def rebalance() -> Job:
+    """The trades of 100 drifted positions in whole lots, inside caps of position, sector and gross, with bands, volumes and costs."""
+    import numpy as np
+    import pandas as pd
+
+    from otsport.core.constraints import weight_caps
+    from otsport.core.settings import Limits
+    from otsport.portfolio.whole_lots import Rebalance, rebalance as decide
+
+    rng, n, nav = np.random.default_rng(0), 100, 1e7
+    names = [f"A{i}" for i in range(n)]
+    prices, wished = pd.Series(rng.uniform(20, 400, n), names), pd.Series(rng.dirichlet(np.full(n, 5.0)) * 0.98, names)
+    held = np.floor(pd.Series(rng.dirichlet(np.full(n, 5.0)) * 0.97 * nav, names) / prices)
+    cash = nav - float(held @ prices)
+    limits = Limits(max_position_weight=0.03, max_sector_weight=0.12)
+    caps = weight_caps(names, limits, {s: f"s{i % 10}" for i, s in enumerate(names)})
+    more = {"volumes": pd.Series(rng.uniform(2e4, 1e6, n), names), "half_spreads": pd.Series(2e-4, names), "vols": pd.Series(0.3, names)}
+    rules = Rebalance(band=0.001, min_trade=0.0002, max_adv=0.05, risk_aversion=5)
+
+    def ours():
+        return decide(wished, held, prices, cash, caps, rules, **more)
+
+    def promised() -> tuple[float, float]:
+        import time
+
+        took = []
+        for _ in range(200):
+            start = time.perf_counter()
+            ours()
+            took.append(time.perf_counter() - start)
+        return 1e-3, float(np.median(took))
+
+    return Job("rebalance", f"{n} positions", ours, {}, lambda mine, theirs: 0.0, 0.0, limits={"a millisecond": promised})
+
+
 JOBS = (
     general_50,
+    rebalance,
+    walk_forward_50,
+    walk_forward_200,
     min_variance_50,
     min_variance_500,
     max_sharpe_50,

@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import BudgetRules, Limits
-from otsport.portfolio import black_litterman, blends, bounds, budgets, contributions, objectives, optimize, risk_parity, scenarios, terms
+from otsport.portfolio import black_litterman, blends, bounds, budgets, contributions, objectives, optimize, risk_parity, scenarios, terms, walk_forward, whole_lots
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -172,6 +172,12 @@ CASES = {
     "terms.named_vector": Case(lambda value: terms.named_vector(value, "the numbers", pd.Index(NAMES)), {"value": MU}, (Group({"value": (0,)}, fixed=True),)),
     "terms.scenarios": Case(lambda returns: terms.scenarios(returns, pd.Index(NAMES)), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),)),
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
+    "whole_lots.rebalance": Case(
+        lambda **k: whole_lots.rebalance(**k, cash=1e4, rules=whole_lots.Rebalance(max_adv=0.5, risk_aversion=5)),
+        {"weights": np.array([0.2, 0.3, 0.1]), "held": np.array([30.0, 10.0, 200.0]), "prices": np.array([60.0, 180.0, 20.0]), "multipliers": np.ones(3), "pledged": np.zeros(3),
+         "volumes": np.array([1e3, 90.0, 5e3]), "half_spreads": np.full(3, 1e-4), "vols": np.array([0.2, 0.3, 0.4])},
+        (Group(dict.fromkeys(("weights", "held", "prices", "multipliers", "pledged", "volumes", "half_spreads", "vols"), (0,))),)),
+    "walk_forward.walk_forward": Case(lambda returns: walk_forward.walk_forward(returns, window=30, every=10).returns, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYOUT', 'SHARE', 'Text', 'field_name', 'nearest', 'StrategyEntry', 'one_of', 'SizingEntry', 'LevelEntry',
-           'BudgetEntry', 'LimitEntry', 'Schedule', 'BookFile', 'Profile', 'AccountsFile', 'check_layout',
-           'checked_file']
+           'BudgetEntry', 'LimitEntry', 'TaxEntry', 'RebalanceEntry', 'Schedule', 'BookFile', 'Profile', 'AccountsFile',
+           'check_layout', 'checked_file']
 
 # %% ../../nbs/app/91_book_file.ipynb #c002
 import difflib
@@ -25,6 +25,7 @@ from ..portfolio.budgets import ALLOCATIONS, LEVELS, REGIMES
 from ..portfolio.contributions import METRICS
 from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.sizing import METHODS
+from ..portfolio.whole_lots import LOTS, Rebalance, Taxes
 
 # %% ../../nbs/app/91_book_file.ipynb #c005
 LAYOUT = 1  # of both files
@@ -208,6 +209,34 @@ class LimitEntry(_Strict):
     max_pair_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.9, or leave the line out")
 
 
+class TaxEntry(_Strict):
+    "Taxes on gains, and which lots are sold first."
+    short_term: float = Field(default=0.0, ge=0, lt=1, description="a rate from 0 to 1, for example 0.35")
+    long_term: float = Field(default=0.0, ge=0, lt=1, description="a rate from 0 to 1, for example 0.15")
+    lots: str = Field(default="first_in", description=" or ".join(LOTS))
+
+    @field_validator("lots")
+    @classmethod
+    def _known(cls, lots: str) -> str:
+        return one_of(LOTS, lots)
+
+
+class RebalanceEntry(_Strict):
+    "How a drifted book is brought back."
+    band: float = Field(default=0.0, ge=0, lt=1, description="a share from 0 to 1, for example 0.02")
+    to: Literal["target", "edge"] = Field(default="target", description="target or edge")
+    min_trade: float = Field(default=0.01, ge=0, lt=1, description="a share from 0 to 1, for example 0.01")
+    max_adv: float | None = Field(default=None, gt=0, le=1, description="a share from 0 to 1, for example 0.05, or leave the line out")
+    volumes: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, description="lines `SYMBOL: shares of an average day`")
+    risk_aversion: float = Field(default=0.0, ge=0, le=1000, description="a number from 0 upward, for example 5")
+    taxes: TaxEntry | None = Field(default=None, description="{short_term: 0.35, long_term: 0.15, lots: highest_cost}")
+
+    def rules(self, collar: float, reserve: float) -> Rebalance:
+        "As the planner takes them; collar and reserve are decimals."
+        given = self.model_dump(exclude={"volumes", "taxes", "max_adv"}) | ({} if self.max_adv is None else {"max_adv": self.max_adv})
+        return Rebalance(**given, taxes=Taxes(**self.taxes.model_dump()) if self.taxes else None, collar=collar, reserve=reserve, sales_pay=False)
+
+
 class Schedule(_Strict):
     "When."
     run_date: Annotated[date | Literal["last"], BeforeValidator(_day_or_last)] = Field(default="last", description="a session as YYYY-MM-DD, or last")
@@ -239,6 +268,7 @@ class BookFile(_Strict):
     objective_with: dict[str, Any] = Field(default={}, description="what the objective needs, for example {max_vol: 0.12}")
     limits: LimitEntry = LimitEntry()
     budgets: BudgetEntry | None = Field(default=None, description="risk budgets as {total: 0.02, metric: var_95}, or leave it out")
+    rebalance: RebalanceEntry | None = Field(default=None, description="{band: 0.02, to: edge}, or leave the block out")
     schedule: Schedule = Schedule()
     on_strategy_error: Literal["go_on", "stop"] = Field(default="go_on", description="go_on or stop")
     strategy_seconds: float = Field(default=30.0, gt=0, le=3600, description="seconds, for example 30")

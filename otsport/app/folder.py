@@ -183,7 +183,8 @@ class Folder:
         said = [f"{e.use}{f' {e.given}' if e.given else ''}{f' of {e.allocation:g}' if e.allocation else ''}" for e in b.strategies]
         return (("strategies", "; ".join(said)), ("objective", _objective_said(b)), ("universe", ",".join(self.history.symbols)),
                 ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()),
-                *((("budgets", canonical(b.budgets.model_dump(exclude_defaults=True) | {"total": b.budgets.total, "metric": b.budgets.metric})),) if b.budgets else ()))
+                *((("budgets", canonical(b.budgets.model_dump(exclude_defaults=True) | {"total": b.budgets.total, "metric": b.budgets.metric})),) if b.budgets else ()),
+                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
         "The settings with what a run was given."
@@ -248,7 +249,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _objective_faults, _strategy_faults, _budget_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _budget_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     return folder
@@ -365,6 +366,21 @@ def _budget_faults(f: Folder) -> list[str]:
             found.append(f.text.fault(("budgets", "levels", i, "scores"), None, f"{', '.join(lost)} has no score: write one for each, 0 for no risk"))
     found += [f.text.fault(("budgets", "horizons", n), h, f"there is no strategy {n}: {nearest(n, strategies)}there are {', '.join(strategies)}")
               for n, h in f.book.budgets.horizons.items() if n not in strategies]
+    return found
+
+
+def _volume_faults(f: Folder) -> list[str]:
+    "Volumes that a rule needs and nobody gave, and those of what is not traded."
+    entry = f.book.rebalance
+    if entry is None:
+        return []
+    symbols = f.history.symbols
+    found = [f.text.fault(("rebalance", "volumes", s), entry.volumes[s], f"{s} is not in the universe: {nearest(s, symbols)}drop the line, or add it to the universe")
+             for s in entry.volumes if s not in symbols]
+    lacking = [s for s in symbols if s not in entry.volumes] if entry.max_adv is not None else []
+    if lacking:
+        found.append(f.text.fault(("rebalance", "max_adv"), entry.max_adv, f"this rule needs the average daily volume of {_some(lacking, 3).removeprefix('there are ')}: "
+                                  f"write `{lacking[0]}: 1000000`, or its own, under `volumes:` of `rebalance:`, or leave max_adv out"))
     return found
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HISTORY_SESSIONS', 'NAMES', 'KERNEL_END_SECONDS', 'ROOM', 'TradingDay', 'check_account', 'broker_day', 'check_dates',
-           'check_book', 'held_desk', 'journal_disk', 'mandate_of', 'trade', 'begin']
+           'check_book', 'held_desk', 'journal_disk', 'rebalance_of', 'mandate_of', 'trade', 'begin']
 
 # %% ../../nbs/app/94_trading_day.ipynb #c002
 import asyncio
@@ -30,7 +30,8 @@ from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, N
 from ..core.settings import Settings, account_mode, home
 from ..data.store import Store, open_store
 from ..desk.book import Desk, check_splits
-from ..desk.plan import COVARIANCE_SESSIONS, Mandate, read_plan
+from ..desk.plan import COVARIANCE_SESSIONS, TRADING, Mandate, read_plan
+from ..portfolio.whole_lots import Rebalance
 from ..desk.session import check_sequence, lacking_closes, trade_day, unfinished_sessions
 
 # %% ../../nbs/app/94_trading_day.ipynb #c005
@@ -227,11 +228,17 @@ def journal_disk(params: TradingDay) -> Iterator[None]:
         raise DiskFull(f"no room left in {folder} for the journal of the simulated gateway ({error}): free space and run again") from error
 
 # %% ../../nbs/app/94_trading_day.ipynb #c017
+def rebalance_of(folder: Folder) -> tuple[Rebalance | None, tuple[tuple[str, float], ...]]:
+    "The book's own rules of rebalancing with the average volumes that they need; None without them."
+    entry = folder.book.rebalance
+    return (None, ()) if entry is None else (entry.rules(float(TRADING.collar), float(TRADING.reserve)), tuple(entry.volumes.items()))
+
+
 def mandate_of(params: TradingDay, folder: Folder) -> Mandate:
     "What the folder and the parameters ask of the desk."
     return Mandate(params.account, params.portfolio, params.capital, params.settings(), folder.strategies(), params.rules, folder.allocations,
                    folder.book.objective, folder.book.on_strategy_error, folder.quoted(params.start_gateway),
-                   tuple(folder.book.objective_with.items()))
+                   tuple(folder.book.objective_with.items()), *rebalance_of(folder))
 
 
 async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 
 from ..analytics.covariance import shrunk_covariance
@@ -34,9 +35,11 @@ from ..portfolio.margin import margin_room
 from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
+from ..portfolio.lot_orders import plan_lot_orders
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, within_allocations
 from .risk_plan import within_budgets
+from ..portfolio.whole_lots import Rebalance
 from ..strategy.coordinator import MERGED, coordinate
 from ..strategy.protocol import HeldOption, Known, Strategy
 from ..strategy.strategies import OVERLAY_AFTER, quote_delta
@@ -61,6 +64,8 @@ class Mandate:
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
     quoted: tuple[tuple[str, str], ...] = ()  # where the option quotes of an underlying are from, by symbol; under a blank one those of all others
     objective_with: tuple[tuple[str, object], ...] = ()  # what the objective is given, by name
+    rebalance: Rebalance | None = None  # rules of the book's own; None: to the targets, small trades left
+    volumes: tuple[tuple[str, float], ...] = ()  # shares of an average day, by symbol; where the rules cap the share of it
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from: `live`, `modelled`, or `given quotes of` a table."
@@ -235,6 +240,18 @@ def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) ->
 
 
 # %% ../../nbs/desk/76_plan.ipynb #c014
+def _by_own_rules(
+    targets: Sequence[Target], positions: Mapping[str, Position], prices: Mapping[str, Decimal], nav: Decimal, cash: Decimal, mandate: Mandate, session: date,
+    past: Past, tags: Mapping[str, str], stays: Collection[str]
+) -> tuple[tuple[Order, ...], tuple[Decision, ...]]:
+    "The orders by the book's own rules of rebalancing."
+    symbols, rules = sorted({t.contract.symbol for t in targets} | _stocks(positions).keys()), mandate.rebalance
+    vols = None if not rules.risk_aversion else {s: float(v) ** 0.5 for s, v in zip(symbols, np.diag(covariance(past, symbols)))}
+    caps = mandate.caps(symbols, past.sectors) if symbols else ()
+    return plan_lot_orders(targets, positions, prices, nav, cash, mandate.account, mandate.portfolio, session, past.as_of, caps, rules,
+                           dict(mandate.volumes) or None, vols, tags, stays)
+
+
 def plan_stocks(
     past: Past,  # up to the previous close
     session: date,  # in which the orders shall work
@@ -262,7 +279,10 @@ def plan_stocks(
         limited, uses = (*limited, *over), report.uses if report is not None else ()
     free, stays = without_failed(positions, failed)
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
-    orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
+    if mandate.rebalance is None:
+        orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
+    else:
+        orders, traded = _by_own_rules(targets, positions, prices, nav, cash, mandate, session, past, tags, positions.keys() - free.keys())
     return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
                 rules=mandate.rules, quoted=mandate.quoted, budgets=budgets, budget_uses=uses)
 
