@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from otsport.core.errors import SolverError
 from otsport.kernels import dense, qp
 from otsport.portfolio import program
-from otsport.portfolio.bounds import Bounds, Exposure, rows, smallest_clash
-from otsport.portfolio.bounds import _programmed
+from otsport.portfolio.bounds import Bounds, Exposure, _programmed, clashes, rows, smallest_clash
 from otsport.portfolio.program import FIXED, RATIO, VARIANCE, Program, solve
 
 
@@ -194,3 +193,8 @@ def test_descent_begins_from_what_is_held_where_that_is_feasible(held, solver):
     bounds = Bounds(("A", "B", "C"), np.ones(3), held=held, max_turnover=0.5)
     found = solve(Program(np.diag([0.04, 0.09, 0.16]), bounds, np.zeros(3), np.array([0.05, 0.08, 0.1]), FIXED, lam=0.5))
     assert found.solver == solver and np.abs(found.weights - held).sum() <= 0.5 + 1e-9 and found.weights.sum() <= 1 + 1e-9
+
+
+def test_least_weights_that_fill_a_sector_to_its_cap_do_not_clash():
+    full = Bounds(("A", "B", "C"), np.ones(3), lower=(0.25, 0.25, 0.0), sectors=("x", "x", "y"), sector_cap=0.5)
+    assert clashes(full) == [] and clashes(replace(full, sector_cap=0.49)) != []
