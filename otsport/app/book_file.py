@@ -21,7 +21,7 @@ from ..brokers.adapters import adapter_class
 from ..core.errors import AccountNotServed, FolderError, SettingsError
 from ..core.settings import BrokerCode, Sizing, TWS_PORTS, account_mode, checked_zone
 from ..portfolio.objectives import OBJECTIVES
-from ..portfolio.sizing import METHODS
+from ..portfolio.sizing import ADJUSTMENTS, METHODS
 
 # %% ../../nbs/app/91_book_file.ipynb #c005
 LAYOUT = 1  # of both files
@@ -112,18 +112,24 @@ class StrategyEntry(_Strict):
 def one_of(known: Iterable[str], word: str) -> str:
     "A word that names one of several."
     if word not in known:
-        raise ValueError(f"input should be {' or '.join(map(repr, known))}")
+        raise ValueError(f"{nearest(word, known)}input should be {' or '.join(map(repr, known))}")
     return word
 
 
 class SizingEntry(Sizing):
     "Sizing, as in `core.settings`."
     method: str = Field(default="confidence", description=" or ".join(METHODS))
+    adjust: tuple[str, ...] = Field(default=(), description=f"a list of some of {', '.join(ADJUSTMENTS)}, or []")
 
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
         return one_of(METHODS, method)
+
+    @field_validator("adjust")
+    @classmethod
+    def _adjustments(cls, adjust: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(one_of(ADJUSTMENTS, word) for word in adjust)
 
 
 class LimitEntry(_Strict):
