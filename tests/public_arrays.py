@@ -123,6 +123,7 @@ CASES = {
     "american.american_vol": _side_by_side(american.american_vol, PRICED), "american.american_tree": _side_by_side(american.american_tree, QUOTES, steps=11),
     "combinations.payoff": Case(lambda spot: combinations.payoff([combinations.Leg(1, "C", 100, 2)], spot), {"spot": QUOTES["spot"]}, plain={"spot": ONE, "vols": OF_LEGS}),
     **{f"combinations.{name}": Case(None, {}, plain={"vols": OF_LEGS}) for name in ("outcome", "probability_of_profit", "expected_profit")},
+    "option_sizing.combination_unit": Case(None, {}, plain={"vols": OF_LEGS}),
     "combinations.combination_greeks": Case(lambda vols: combinations.combination_greeks([combinations.Leg(1, "C", 100, 2), combinations.Leg(-1, "C", 105, 1)], 100, 0.3, 0, 0, vols),
                                             {"vols": np.array([0.2, 0.25])}, plain={"vols": OF_LEGS}),
     **{f"covariance.{f.__name__}": _of_table(f) for f in (covariance.usable_returns, covariance.shrinkage, covariance.shrunk_covariance, covariance.sample_covariance, covariance.denoised_covariance)},
@@ -162,6 +163,7 @@ CASES = {
     "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
+    "sizing.size_batch": Case(None, {}, plain={"signals": "a table of signals, read by the names of its columns; symbols meet the facts by name"}),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same
