@@ -19,7 +19,7 @@ from otsport.core.intent import Step, Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.option_sizing import Unit, combination_unit, size_options
 from otsport.portfolio.risk_parity import risk_parity
-from otsport.portfolio.sizing import ADJUSTMENTS, METHODS, Facts, arithmetic, concentration, correlations, size, size_all, size_batch, vix_regime
+from otsport.portfolio.sizing import ADJUSTMENTS, METHODS, Facts, arithmetic, concentration, correlations, size, size_all, size_batch, vol_regime
 
 NAMES = ("AAPL", "KO", "PEP", "XOM")
 VINCE = np.array([9, 18, 7, 1, 10, -5, -3, -17, -7])  # Vince (1990), optimal f 0.24
@@ -239,8 +239,10 @@ def test_settings_of_sizing_refuse_what_makes_no_sense():
                          ({"regimes": {"calm": -1.0}}, "greater than or equal to 0"), ({"unbounded_loss": "hope"}, "'refuse' or 'stress'")):
         with pytest.raises(ValueError, match=words):
             Sizing(**wrong)
-    with pytest.raises(InputError, match="the VIX is nan"):
-        vix_regime(math.nan)
+    with pytest.raises(InputError, match="vol of the market is nan"):
+        vol_regime(math.nan)
+    with pytest.warns(UnitWarning, match="for 20 % give 0.2"):
+        vol_regime(20.0)
 
 
 CONDOR = [Leg(1, "P", 85, 0.5), Leg(-1, "P", 90, 1.5), Leg(-1, "C", 110, 1.5), Leg(1, "C", 115, 0.5)]  # 2.00 received, 5 wide: 300 at most

@@ -129,7 +129,10 @@ class SizingEntry(Sizing):
     @field_validator("adjust")
     @classmethod
     def _adjustments(cls, adjust: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(one_of(ADJUSTMENTS, word) for word in adjust)
+        for word in adjust:
+            if word not in ADJUSTMENTS:
+                raise ValueError(f"there is no {word!r}: {nearest(word, ADJUSTMENTS)}input should be some of {', '.join(ADJUSTMENTS)}")
+        return adjust
 
 
 class LimitEntry(_Strict):

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COVARIANCE_SESSIONS', 'TRADING', 'MONTH', 'MONTHS', 'Mandate', 'Wish', 'Plan', 'read_plan', 'no_plan', 'check_known',
-           'closing_prices', 'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'past_trades', 'sizing_facts',
-           'options_held', 'without_failed', 'plan_stocks', 'shares_after', 'known_after', 'plan_overlay']
+           'closing_prices', 'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'past_trades', 'market_vol',
+           'sizing_facts', 'options_held', 'without_failed', 'plan_stocks', 'shares_after', 'known_after',
+           'plan_overlay']
 
 # %% ../../nbs/desk/76_plan.ipynb #c002
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +26,7 @@ from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
 from ..core.orders import Order, Side
 from ..core.settings import Limits, Settings, Sizing
-from ..core.units import from_float
+from ..core.units import annual_vol, from_float
 from ..core.venues import stock_tick
 from ..data.market import Past
 from ..data.plain import revive
@@ -34,7 +35,7 @@ from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.option_orders import option_limit, planned_contracts
-from ..portfolio.sizing import Facts, size_all, vix_regime, within_allocations
+from ..portfolio.sizing import Facts, size_all, vol_regime, within_allocations
 from ..strategy.coordinator import MERGED, coordinate
 from ..strategy.protocol import HeldOption, Known, Strategy
 from ..strategy.strategies import OVERLAY_AFTER, quote_delta
@@ -214,6 +215,11 @@ def past_trades(past: Past, symbols: Sequence[str]) -> dict[str, np.ndarray]:
     return dict(zip(known, (closes[1:] / closes[:-1] - 1).T))
 
 
+def market_vol(past: Past) -> float:
+    "Annual vol of the universe over the last month, its stocks weighted alike, decimal."
+    return annual_vol(float(past.returns(past.listed(MONTH + 1), MONTH).mean(axis=1).std()))
+
+
 def sizing_facts(
     past: Past,
     views: Sequence[View],
@@ -231,7 +237,7 @@ def sizing_facts(
     if settings.sizing.within_limits:
         room = float((cash - secured_cash(positions)) / nav) + sum(held.values())
         bounds = {"limits": limits, "sectors": past.sectors, "cash": max(min(room, limits.max_gross), 0.0)}
-    return Facts(float(nav), lambda: covariance(past, everyone), lambda: past_trades(past, symbols), held, lambda: vix_regime(past.vix()), **bounds)
+    return Facts(float(nav), lambda: covariance(past, everyone), lambda: past_trades(past, symbols), held, lambda: vol_regime(market_vol(past)), **bounds)
 
 
 def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
