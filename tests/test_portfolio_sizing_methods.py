@@ -133,6 +133,8 @@ def test_arithmetic_goes_on_through_an_objective_and_names_a_refusal():
     target = size(view(), Sizing())
     later = Target(target.contract, 0.01, (*target.steps, Step("max sharpe", 0.65, 0.01)))
     assert "0.022 * 0.454545454545 = 0.01" in repr(arithmetic(later))
+    pledged = Target(target.contract, 0.05, (*target.steps, Step("pledged", 0.05, 0.05, "PLEDGED")))
+    assert "max(0.022, 0.05) = 0.05  PLEDGED" in repr(arithmetic(pledged))
     assert "refused: CONFIDENCE = 0  CONFIDENCE" in repr(arithmetic(size(view(confidence=0.3), Sizing())))
 
 

@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['COVARIANCE_SESSIONS', 'TRADING', 'MONTH', 'MONTHS', 'Mandate', 'Wish', 'Plan', 'read_plan', 'no_plan', 'check_known',
-           'closing_prices', 'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'past_trades', 'market_vol',
-           'sizing_facts', 'options_held', 'without_failed', 'plan_stocks', 'shares_after', 'known_after',
-           'plan_overlay']
+           'closing_prices', 'covariance', 'net_value', 'speak', 'stopped', 'weigh', 'options_held', 'without_failed',
+           'past_trades', 'market_vol', 'sizing_facts', 'plan_stocks', 'shares_after', 'known_after', 'plan_overlay']
 
 # %% ../../nbs/desk/76_plan.ipynb #c002
 from collections.abc import Collection, Mapping, Sequence
@@ -203,6 +202,34 @@ def weigh(
     return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits)
 
 
+def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
+    return {p.contract.symbol: float(p.qty) for p in positions.values() if p.qty and not p.contract.is_option}
+
+
+def options_held(
+    positions: Mapping[str, Position],  # by contract key
+    marks: Mapping[str, Decimal],  # dollars per unit of underlying, by contract key
+    prices: Mapping[str, Decimal],  # last closes, dollars, by symbol
+    as_of: datetime,
+    session: date,
+) -> tuple[HeldOption, ...]:  # by contract key
+    "The options of a book, as strategies see them."
+    def seen(p: Position, mark: float) -> HeldOption:
+        spot = prices.get(p.contract.symbol)
+        delta = NAN if spot is None else quote_delta(Quote(p.contract, as_of, mark, mark), float(spot), as_of)
+        return HeldOption(p.contract, int(p.qty), float(p.avg_price), mark, delta, (p.contract.expiry - session).days, p.strategy)
+
+    return tuple(seen(p, float(marks[key])) for key, p in sorted(positions.items()) if p.qty and p.contract.is_option)
+
+
+def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) -> tuple[dict[str, Position], tuple[Decision, ...]]:
+    "The positions but the stocks of strategies that failed, which stay as they are: silence is no wish to sell."
+    kept = {k: p for k, p in positions.items() if not (p.qty and not p.contract.is_option and p.strategy in failed)}
+    why = "its strategy was stopped: what it holds stays as it is"
+    return kept, tuple(Decision(k, Verdict.CLIPPED, "STRATEGY_STOPPED", why) for k in sorted(positions.keys() - kept.keys()))
+
+
+# %% ../../nbs/desk/76_plan.ipynb #f00d0002
 MONTH, MONTHS = 21, 60  # sessions of a trade, and how many of them optimal f looks at
 
 
@@ -238,34 +265,6 @@ def sizing_facts(
         room = float((cash - secured_cash(positions)) / nav) + sum(held.values())
         bounds = {"limits": limits, "sectors": past.sectors, "cash": max(min(room, limits.max_gross), 0.0)}
     return Facts(float(nav), lambda: covariance(past, everyone), lambda: past_trades(past, symbols), held, lambda: vol_regime(market_vol(past)), **bounds)
-
-
-def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
-    return {p.contract.symbol: float(p.qty) for p in positions.values() if p.qty and not p.contract.is_option}
-
-
-def options_held(
-    positions: Mapping[str, Position],  # by contract key
-    marks: Mapping[str, Decimal],  # dollars per unit of underlying, by contract key
-    prices: Mapping[str, Decimal],  # last closes, dollars, by symbol
-    as_of: datetime,
-    session: date,
-) -> tuple[HeldOption, ...]:  # by contract key
-    "The options of a book, as strategies see them."
-    def seen(p: Position, mark: float) -> HeldOption:
-        spot = prices.get(p.contract.symbol)
-        delta = NAN if spot is None else quote_delta(Quote(p.contract, as_of, mark, mark), float(spot), as_of)
-        return HeldOption(p.contract, int(p.qty), float(p.avg_price), mark, delta, (p.contract.expiry - session).days, p.strategy)
-
-    return tuple(seen(p, float(marks[key])) for key, p in sorted(positions.items()) if p.qty and p.contract.is_option)
-
-
-def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) -> tuple[dict[str, Position], tuple[Decision, ...]]:
-    "The positions but the stocks of strategies that failed, which stay as they are: silence is no wish to sell."
-    kept = {k: p for k, p in positions.items() if not (p.qty and not p.contract.is_option and p.strategy in failed)}
-    why = "its strategy was stopped: what it holds stays as it is"
-    return kept, tuple(Decision(k, Verdict.CLIPPED, "STRATEGY_STOPPED", why) for k in sorted(positions.keys() - kept.keys()))
-
 
 # %% ../../nbs/desk/76_plan.ipynb #c014
 def plan_stocks(
