@@ -414,7 +414,8 @@ def sizing_batch() -> Job:
     from otsport.core.contracts import stock
     from otsport.core.intent import View
     from otsport.core.settings import Sizing
-    from otsport.portfolio.sizing import METHODS, Facts, size, size_batch
+    from otsport.portfolio.size_steps import METHODS, Facts
+    from otsport.portfolio.sizing import size, size_batch
 
     rng, (returns, _, cov, _, _) = np.random.default_rng(1), _data(500)
     symbols = np.array(returns.columns, dtype=object)[rng.integers(0, 500, SIGNALS)]

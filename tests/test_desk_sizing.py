@@ -15,7 +15,8 @@ from otsport.core.settings import Limits, Settings, Sizing
 from otsport.data.samples import history
 from otsport.desk.plan import Mandate, net_value, plan_stocks, read_plan
 from otsport.desk.session import trade_day
-from otsport.portfolio.sizing import METHODS, arithmetic
+from otsport.portfolio.size_steps import METHODS
+from otsport.portfolio.sizing import arithmetic
 from otsport.strategy.strategies import Momentum
 
 SESSION = date(2022, 12, 28)

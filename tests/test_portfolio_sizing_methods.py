@@ -19,7 +19,8 @@ from otsport.core.intent import Step, Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.option_sizing import Unit, combination_unit, size_options
 from otsport.portfolio.risk_parity import risk_parity
-from otsport.portfolio.sizing import ADJUSTMENTS, METHODS, Facts, arithmetic, concentration, correlations, size, size_all, size_batch, vol_regime
+from otsport.portfolio.size_steps import ADJUSTMENTS, METHODS, Facts, concentration, correlations, vol_regime
+from otsport.portfolio.sizing import arithmetic, size, size_all, size_batch
 
 NAMES = ("AAPL", "KO", "PEP", "XOM")
 VINCE = np.array([9, 18, 7, 1, 10, -5, -3, -17, -7])  # Vince (1990), optimal f 0.24

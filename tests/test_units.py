@@ -22,7 +22,8 @@ from otsport.core.contracts import option, stock
 from otsport.core.intent import Target, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.objectives import optimize_targets
-from otsport.portfolio.sizing import confidence_factor, size
+from otsport.portfolio.size_steps import confidence_factor
+from otsport.portfolio.sizing import size
 
 WRONG = {  # what stands in another unit, from a sample that does not
     "vol": {"percent": lambda x: 100 * x}, "vols": {"percent": lambda x: 100 * x}, "tau": {"days": lambda x: 365 * x, "expired": lambda x: -x}, "rate": {"percent": lambda x: 100 * x},

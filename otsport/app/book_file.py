@@ -21,7 +21,7 @@ from ..brokers.adapters import adapter_class
 from ..core.errors import AccountNotServed, FolderError, SettingsError
 from ..core.settings import BrokerCode, Sizing, TWS_PORTS, account_mode, checked_zone
 from ..portfolio.objectives import OBJECTIVES
-from ..portfolio.sizing import ADJUSTMENTS, METHODS
+from ..portfolio.size_steps import ADJUSTMENTS, METHODS
 
 # %% ../../nbs/app/91_book_file.ipynb #c005
 LAYOUT = 1  # of both files

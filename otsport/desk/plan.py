@@ -34,7 +34,8 @@ from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.option_orders import option_limit, planned_contracts
-from ..portfolio.sizing import Facts, size_all, vol_regime, within_allocations
+from ..portfolio.size_steps import Facts, vol_regime
+from ..portfolio.sizing import size_all, within_allocations
 from ..strategy.coordinator import MERGED, coordinate
 from ..strategy.protocol import HeldOption, Known, Strategy
 from ..strategy.strategies import OVERLAY_AFTER, quote_delta
