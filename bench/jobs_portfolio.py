@@ -322,6 +322,198 @@ def _bisected(n: int, floor: float) -> Job:
     )
 
 
+SCENES = 1000  # sessions of the scenarios
+
+
+def _tail(n: int, floor: float) -> Job:
+    import numpy as np
+    from pypfopt import EfficientCVaR
+    from skfolio import RiskMeasure
+    from skfolio.optimization import MeanRisk
+
+    from otsport.portfolio.scenarios import min_cvar, shortfall
+
+    returns, mu, _, bounds, sectors = _data(n)
+    returns = returns.iloc[:SCENES]
+    groups, limits = np.array([[sectors[c] for c in returns]]), [f"{k} <= {SECTOR}" for k in sorted(set(sectors.values()))]
+
+    def skfolio():
+        given = {"max_weights": MOST, "groups": groups, "linear_constraints": limits}
+        return MeanRisk(risk_measure=RiskMeasure.CVAR, cvar_beta=0.95, **given).fit(returns).weights_
+
+    def pypfopt():
+        found = EfficientCVaR(mu, returns, beta=0.95, weight_bounds=(0, MOST))
+        found.add_sector_constraints(sectors, {}, {s: SECTOR for s in set(sectors.values())})
+        found.min_cvar()
+        return found.weights
+
+    peers = {"PyPortfolioOpt": pypfopt, "skfolio": skfolio}
+    return Job(
+        f"min_cvar_{n}",
+        f"{n} assets, {SCENES:,} scenarios, level 95 %",
+        lambda: min_cvar(returns, bounds()),
+        peers,
+        _lacking(lambda w: shortfall(returns.to_numpy(), w)),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
+
+
+def _grown(n: int, floor: float) -> Job:
+    import numpy as np
+    import riskfolio
+
+    from otsport.portfolio.scenarios import kelly_portfolio
+
+    returns, _, _, bounds, sectors = _data(n)
+    returns = returns.iloc[:SCENES]
+    kinds = sorted(set(sectors.values()))
+    a = np.array([[float(sectors[c] == s) for c in returns] for s in kinds])
+
+    def riskfolio_peer():
+        book = riskfolio.Portfolio(returns=returns, upperlng=MOST)
+        book.ainequality, book.binequality = a, np.full((len(kinds), 1), SECTOR)
+        book.assets_stats(method_mu="hist", method_cov="hist")
+        return book.optimization(model="Classic", rm="MV", obj="MaxRet", kelly="exact", rf=0, l=0)["weights"].to_numpy()
+
+    peers = {"Riskfolio-Lib": riskfolio_peer}
+    return Job(
+        f"kelly_portfolio_{n}",
+        f"{n} assets, {SCENES:,} scenarios",
+        lambda: kelly_portfolio(returns, bounds()),
+        peers,
+        _lacking(lambda w: float(np.log1p(returns.to_numpy() @ np.ravel(w)).mean())),
+        LOOSE,
+        dict.fromkeys(peers, floor),
+    )
+
+
+def _with_views(n: int, floor: float) -> Job:
+    import numpy as np
+    from pypfopt import BlackLittermanModel
+    from skfolio import RiskMeasure
+    from skfolio.optimization import MeanRisk, ObjectiveFunction
+    from skfolio.prior import BlackLitterman
+
+    from otsport.portfolio.black_litterman import MarketView, black_litterman
+    from otsport.portfolio.optimize import max_sharpe
+
+    returns, _, cov, bounds, sectors = _data(n)
+    names, flat = list(returns), np.full(n, 1 / n)
+    views = [MarketView({names[2 * k]: 1.0, names[2 * k + 1]: -1.0}, 0.02 + 0.01 * k) for k in range(3)]
+    pi = 2.5 * cov @ flat
+    picks, said = np.zeros((3, n)), np.array([[v.excess_return] for v in views])
+    for k in range(3):
+        picks[k, 2 * k], picks[k, 2 * k + 1] = 1.0, -1.0
+
+    def ours():
+        seen = black_litterman(cov, flat, views)
+        return max_sharpe(seen.expected_returns, seen.cov, bounds())
+
+    def pypfopt():
+        model = BlackLittermanModel(cov, pi=pi, Q=said, P=picks, tau=0.05)
+        return _pypfopt(lambda f: f.max_sharpe(risk_free_rate=0.0), model.bl_returns(), model.bl_cov(), sectors)()
+
+    groups, limits = np.array([[sectors[c] for c in returns]]), [f"{k} <= {SECTOR}" for k in sorted(set(sectors.values()))]
+    words = [f"{names[2 * k]} - {names[2 * k + 1]} == {(0.02 + 0.01 * k) / 252}" for k in range(3)]
+
+    def skfolio():
+        prior = BlackLitterman(views=words, tau=0.05)
+        ratio = {"risk_measure": RiskMeasure.VARIANCE, "objective_function": ObjectiveFunction.MAXIMIZE_RATIO}
+        return MeanRisk(prior_estimator=prior, max_weights=MOST, groups=groups, linear_constraints=limits, **ratio).fit(returns).weights_
+
+    seen = black_litterman(cov, flat, views)
+    peers = {"PyPortfolioOpt": pypfopt, "skfolio": skfolio}
+    return Job(
+        f"black_litterman_{n}",
+        f"{n} assets, three views, then the greatest Sharpe ratio",
+        ours,
+        peers,
+        _lacking(lambda w: seen.expected_returns @ w / (w @ seen.cov @ w) ** 0.5),
+        LOOSE | {"skfolio": 0.1},  # its own risk aversion of 1 and ddof make another equilibrium
+        dict.fromkeys(peers, floor),
+    )
+
+
+def min_cvar_50() -> Job:
+    """The least conditional value at risk."""
+    return _tail(50, 10.0)
+
+
+def min_cvar_500() -> Job:
+    """The least conditional value at risk."""
+    return _tail(500, 20.0)
+
+
+def kelly_portfolio_50() -> Job:
+    """The fastest growth, exact, within the same constraints."""
+    return _grown(50, 100.0)
+
+
+def kelly_portfolio_200() -> Job:
+    """The fastest growth, exact, within the same constraints."""
+    return _grown(200, 300.0)
+
+
+def black_litterman_50() -> Job:
+    """Views, and the best weights with them."""
+    return _with_views(50, 10.0)
+
+
+def black_litterman_500() -> Job:
+    """Views, and the best weights with them."""
+    return _with_views(500, 4.0)
+
+
+
+
+def _spoken(n: int, floor: float) -> Job:
+    import itertools
+
+    import numpy as np
+
+    from otsport.portfolio import general
+    from otsport.portfolio.language import ExpectedReturn, FullyInvested, LongOnly, MaxWeight, Problem, SectorCap, TransactionCost, Turnover, Variance
+
+    returns, mu, cov, _, sectors = _data(n)
+    held, changes = np.full(n, 1 / n), itertools.count(1)
+
+    def problem(factor: float) -> Problem:
+        rules = [LongOnly(), FullyInvested(), MaxWeight(MOST), SectorCap(sectors, SECTOR), Turnover(held, TURNOVER)]
+        return Problem(maximize=ExpectedReturn(factor * mu) - 3 * Variance(factor * cov) - TransactionCost(held, 0.002), subject_to=rules)
+
+    def second():
+        return problem(1 + 1e-9 * next(changes)).solve()  # new numbers each time
+
+    def first():
+        general._KEPT.clear()
+        return second()
+
+    def written_out():
+        import cvxpy as cp
+
+        w, s, m = cp.Variable(n), cp.psd_wrap(cov.to_numpy()), mu.to_numpy()
+        rules = [w >= 0, cp.sum(w) == 1, w <= MOST, cp.norm1(w - held) <= TURNOVER]
+        rules += [cp.sum(w[[i for i, c in enumerate(returns) if sectors[c] == k]]) <= SECTOR for k in sorted(set(sectors.values()))]
+        cp.Problem(cp.Maximize(m @ w - 3 * cp.quad_form(w, s) - 0.002 * cp.norm1(w - held)), rules).solve(solver=cp.CLARABEL)
+        return w.value
+
+    def value(w) -> float:
+        w = np.asarray(w)
+        return float(mu @ w - 3 * w @ cov.to_numpy() @ w - 0.002 * np.abs(w - held).sum())
+
+    peers = {"first solve of the shape": first, "cvxpy with Clarabel": written_out}
+    return Job(
+        f"general_{n}",
+        f"{n} assets, costs and turnover in one formula",
+        second,
+        peers,
+        lambda ours, theirs: abs(value(ours.weights) / value(getattr(theirs, "weights", theirs)) - 1),
+        1e-6,
+        {"first solve of the shape": floor},
+    )
+
+
 def min_variance_50() -> Job:
     """The least variance."""
     return _least_variance(50, 25.0)
@@ -460,8 +652,14 @@ def sizing_batch() -> Job:
                limits={"100 ms, any method": batches, "100 us a signal, any method": singles})
 
 
+def general_50() -> Job:
+    """The general way: a second solve of a shape, beside the first and beside the same problem written out in cvxpy."""
+    return _spoken(50, 3.0)
+
+
 JOBS = (
     sizing_batch,
+    general_50,
     min_variance_50,
     min_variance_500,
     max_sharpe_50,
@@ -478,4 +676,10 @@ JOBS = (
     risk_parity_500,
     hrp_50,
     hrp_500,
+    min_cvar_50,
+    min_cvar_500,
+    kelly_portfolio_50,
+    kelly_portfolio_200,
+    black_litterman_50,
+    black_litterman_500,
 )

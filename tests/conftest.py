@@ -15,8 +15,12 @@ for number in (signal.SIGINT, signal.SIGHUP):  # a shell's `&` and `nohup` ignor
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-LONGEST = ["test_trading_day_kill", "test_trading_day_full_disk", "test_processes", "test_house", "test_trading_day_same_bytes", "test_trading_day_bad_input",
-           "test_trading_day_sixty", "test_package", "test_mutants", "test_gateway_clients", "test_trading_day_kill_run", "test_trading_day_run"]
+LONGEST = [
+    "test_kernels_american", "test_portfolio_program",  # what compiles most, one for each worker: all others find it compiled
+    "test_trading_day_kill", "test_notebooks_analytics", "test_trading_day_sixty", "test_package", "test_processes", "test_app_folder", "test_two_desks_kill",
+    "test_trading_day_full_disk", "test_howto", "test_trading_day_kill_run", "test_trading_day_bad_input", "test_trading_day_same_bytes", "test_panel_browser",
+    "test_gateway_clients", "test_notebooks_rooms", "test_trading_day_run", "test_house", "test_portfolio_chain", "test_mutants", "test_desk_session",
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -68,8 +72,9 @@ def ib_async_python():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not python.exists() or subprocess.run(check, capture_output=True).returncode:
             shutil.rmtree(folder, ignore_errors=True)
-            made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True)
-            install = [str(python), "-m", "pip", "install", "-q", f"ib_async=={IB_ASYNC}"]
+            uv = Path(sys.executable).with_name("uv")
+            made = subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], capture_output=True, text=True)
+            install = [uv, "pip", "install", "-q", "--python", python, f"ib_async=={IB_ASYNC}"]
             installed = subprocess.run(install, capture_output=True, text=True) if made.returncode == 0 else made
             if installed.returncode:
                 reason = f"ib_async {IB_ASYNC} cannot be installed: {installed.stderr}"

@@ -109,7 +109,7 @@ def copy_tree(target: Path, root: Path = ROOT) -> Path:
 
 def nbdev(command: str, *args: str, cwd: Path) -> None:
     """Run an nbdev command in a folder."""
-    subprocess.run([str(Path(sys.executable).with_name(f"nbdev-{command}")), *args], cwd=cwd, check=True, capture_output=True, timeout=300)
+    subprocess.run([str(Path(sys.executable).with_name(f"nbdev-{command}")), *args], cwd=cwd, check=True, capture_output=True, timeout=600)
 
 
 def export_faults(tree: Path) -> list[str]:

@@ -160,11 +160,16 @@ def main() -> None:
     os.environ["OTSPORT_HOME"] = str(a.home)
     import cvxpy  # noqa: F401  # paid once, before the forks
     import ib_insync  # noqa: F401
+    from otsport.analytics.options import bsm
     from otsport.app import trading_day
     from otsport.core.calendars import last_sessions
     from otsport.data.samples import history
+    from otsport.portfolio.bounds import Bounds
+    from otsport.portfolio.optimize import max_sharpe
 
     history()
+    bsm(60.0, 60.0, 0.1, 0.04, 0.0, 0.2, "C")  # compiled code is loaded
+    max_sharpe([0.1, 0.08], [[0.04, 0.0], [0.0, 0.04]], Bounds(("KO", "PEP"), (1.0, 1.0)))
     rng, days, killed, broken = random.Random(a.seed), last_sessions(a.last, a.kills + SPARE), 0, 0
     cash = [f"--account={account(i)}=1000000" for i in range(len(days))]
     gateway = subprocess.Popen([sys.executable, "-m", "otsport", "gateway", "--port", str(a.port), "--session", str(days[0]), "--clock", "heartbeat", *cash])

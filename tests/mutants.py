@@ -64,10 +64,14 @@ class Finder(ast.NodeVisitor):
     """Every change that can be made to a module."""
 
     def __init__(self, module: str, source: str):
-        self.module, self.source, self.lines, self.found, self.stack = module, source, source.split("\n"), [], []
+        self.module, self.source, self.lines, self.found, self.stack = module, source, source.encode().split(b"\n"), [], []
 
     def text(self, node: ast.AST) -> str:
-        return ast.get_source_segment(self.source, node)
+        """`ast.get_source_segment`, which would split the whole source again for each node."""
+        first, *others = self.lines[node.lineno - 1 : node.end_lineno]
+        if not others:
+            return first[node.col_offset : node.end_col_offset].decode()
+        return b"\n".join([first[node.col_offset :], *others[:-1], others[-1][: node.end_col_offset]]).decode()
 
     def add(self, node: ast.AST, new: str) -> None:
         if self.stack:

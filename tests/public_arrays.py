@@ -3,7 +3,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
-from otsport.portfolio import bounds, objectives, optimize, risk_parity
+from otsport.portfolio import black_litterman, blends, bounds, objectives, optimize, risk_parity, scenarios, terms
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -154,13 +154,24 @@ CASES = {
     "var.parametric_parts": Case(var.parametric_parts, {"exposures": MU * 1e6, "cov": COV, "mean": MU / 252}, (Group({"exposures": (0,), "cov": (0, 1), "mean": (0,)}),)),
     "var.linear_var": Case(lambda **k: var.linear_var(**k, levels=(0.95,)), {"returns": RETURNS, "exposures": MU * 1e6}, (Group({"returns": (1,), "exposures": (0,)}),)),
     "var.incremental_var": _of_table(_frame(var.incremental_var), name="pnl", value=PNL),
-    "optimize.best_return": Case(lambda mu: optimize.best_return(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)),
+    **{f"bounds.{f.__name__}": Case(lambda mu, _f=f: _f(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)) for f in (bounds.best_return, bounds.best_weights)},
+    **{f"scenarios.{f.__name__}": Case(lambda returns, _f=f, _k=k: _f(returns, BOUNDS, **_k), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),))
+       for f, k in ((scenarios.min_cvar, {"level": 0.75}), (scenarios.mean_cvar, {"level": 0.75, "risk_aversion": 1.0}), (scenarios.kelly_portfolio, {}))},
+    "scenarios.shortfall": Case(lambda **k: scenarios.shortfall(**k, level=0.75), {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
+    **{f"black_litterman.{f.__name__}": Case(f, {"cov": COV, "market_weights": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "market_weights": (0,)}),))
+       for f in (black_litterman.equilibrium_returns, black_litterman.black_litterman)},
     **{f"optimize.{f.__name__}": Case(lambda _f=f, **k: _f(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR) for f in (optimize.min_variance, optimize.max_sharpe, optimize.frontier)},
     "optimize.mean_variance": Case(lambda **k: optimize.mean_variance(**k, bounds=BOUNDS, risk_aversion=5.0), {"expected_returns": MU, "cov": COV}, PAIR),
     "optimize.max_return": Case(lambda **k: optimize.max_return(**k, bounds=BOUNDS, max_vol=0.2), {"expected_returns": MU, "cov": COV}, PAIR),
     "optimize.checked": Case(lambda **k: optimize.checked(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR),
     "risk_parity.risk_parity": Case(risk_parity.risk_parity, {"cov": COV, "budgets": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "budgets": (0,)}),)),
     "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "risk_parity.long_only": Case(risk_parity.long_only, {"cov": COV}, (Group({"cov": (0, 1)}),)), "blends.min_correlation": Case(blends.min_correlation, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "blends.performance_based": Case(blends.performance_based, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
+    "blends.mixed": Case(lambda cov: blends.mixed({"held": optimize.min_variance(MU, COV, BOUNDS)}, {"held": 1.0}, cov), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
+    "blends.within": Case(lambda **k: blends.within(replace(risk_parity.risk_parity(COV), bounds=BOUNDS), **k, bounds=BOUNDS)[0], {"expected_returns": MU, "cov": COV}, PAIR),
+    "terms.named_vector": Case(lambda value: terms.named_vector(value, "the numbers", pd.Index(NAMES)), {"value": MU}, (Group({"value": (0,)}, fixed=True),)),
+    "terms.scenarios": Case(lambda returns: terms.scenarios(returns, pd.Index(NAMES)), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),)),
     "optimize.max_diversification": Case(lambda cov: optimize.max_diversification(cov, BOUNDS), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
     "sizing.size_batch": Case(None, {}, plain={"signals": "a table of signals, read by the names of its columns; symbols meet the facts by name"}),

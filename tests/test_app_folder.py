@@ -2,7 +2,6 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +102,7 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("max_order_value: 250000", "max_order_value: 0", "limits.max_order_value = 0: input should be greater than 0: write dollars"),
     ("max_quote_age_seconds: 60", "max_quote_age_seconds: -1", "limits.max_quote_age_seconds = -1"),
     ("max_premium: 0.01", "max_premium: 1.5", "limits.max_premium = 1.5"),
+    ("max_premium: 0.01", "max_margin: 30", "limits.max_margin = 30: input should be less than or equal to 1: write a share from 0 to 1, for example 0.3, or leave the line out"),
     ("run_date: 2022-12-28", "run_date: 28/12/2022", "schedule.run_date = '28/12/2022': a date is written YYYY-MM-DD"),
     ("sessions: 1 ", "sessions: 0 ", "schedule.sessions = 0: input should be greater than or equal to 1"),
     ("when: 08:30", "when: 10:30", "schedule.when = '10:30': string should match pattern"),
@@ -399,21 +399,3 @@ def test_the_book_of_a_folder_opens_at_its_own_broker_with_its_own_rules(folder,
     change(folder / "accounts.yaml", "DU123456", "DU654321")
     with pytest.raises(InputError, match="belongs to account DU123456, not DU654321: name that account in accounts.yaml"):
         otsport.open_book()
-
-
-def test_schedule_prints_what_cron_and_systemd_need(folder, monkeypatch):
-    """A line that a shell runs as it stands, times of New York in the machine's clock, and the sessions to come; a fixed run_date is told."""
-    import time
-
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    try:
-        found = CliRunner().invoke(app, ["schedule"])
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-    assert found.exit_code == 0, found.output
-    text = found.output
-    assert re.search(r"^30 1[34] \* \* 1-5 \(cd \S+ && \S+ -m otsport run trading_day\) >> \S+cron.log 2>&1$", text, re.MULTILINE), text
-    assert "OnCalendar=Mon..Fri 08:30 America/New_York" in text and "schedule.run_date is 2022-12-28: every run would trade that day" in text
-    assert len(re.findall(r"\w{3} \d{4}-\d\d-\d\d 08:30", text)) == 5

@@ -12,7 +12,7 @@ from otsport.core.constraints import WeightCap
 from otsport.core.contracts import NAN, Quote, option, stock
 from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
 from otsport.core.settings import BrokerProfile, Limits
-from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through
+from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through, margin_contracts
 
 NOW = datetime(2022, 12, 28, 15, 0, tzinfo=timezone.utc)
 CLOSES = datetime(2022, 12, 28, 21, 0, tzinfo=timezone.utc)
@@ -64,6 +64,11 @@ def sold_call(**at):
 
 def sold_put(**at):
     return {"order": SOLD_PUT, "quote": PUT_QUOTE, "limits": Limits(max_order_weight=1.0)} | at
+
+
+def asking(share, **at):
+    "A limit on what the options ask for, with the prices that it needs."
+    return {"limits": Limits(max_order_weight=1.0, max_margin=share), "prices": {"KO": 62.61, PUT.key: 0.575, LOW.key: 0.225}} | at
 
 
 # reason, what is refused, and its control: the nearest thing that passes
@@ -177,6 +182,9 @@ CASES = [
     ("MAX_GROSS", CAP | {"weights": {"AAPL": 0.2438}}, CAP | {"weights": {"AAPL": 0.2437}}),
     ("SECTOR_CAP", {"caps": (WeightCap("SECTOR_CAP", "sector cap Staples", ("KO", "PEP"), 0.1),), "weights": {"PEP": 0.119}},
      {"caps": (WeightCap("SECTOR_CAP", "sector cap Energy", ("XOM",), 0.1),), "weights": {"XOM": 0.3}}),
+    ("MARGIN", sold_put(**asking(0.0167)), sold_put(**asking(0.0168))),  # 16 x (20 % of 6,261 less 261, and 57.50 of value) = 16,779.20 of a million
+    ("MARGIN", sold_put(**asking(0.0079, positions=held((LOW, 16)))), sold_put(**asking(0.0080, positions=held((LOW, 16))))),  # 16 spreads of 5 dollars
+    ("MARGIN", sold_put(**asking(0.5, prices={PUT.key: 0.575})), sold_put(**asking(0.5))),  # without a spot nobody knows
 ]
 
 
@@ -199,7 +207,7 @@ def test_every_reason_has_a_case():
 
 
 @pytest.mark.parametrize("code", ["QUANTITY", "STALE_QUOTE", "PRICE_COLLAR", "UNCOVERED", "PLEDGED", "NO_SHORT", "UNSECURED", "ORDER_VALUE", "ORDER_WEIGHT",
-                                  "CROSSED_QUOTE", "MAX_POSITION"])
+                                  "CROSSED_QUOTE", "MAX_POSITION", "MARGIN"])
 def test_numeric_refusal_carries_measure_and_bound(code):
     refused = judge(next(c[1] for c in CASES if c[0] == code))
     assert abs(refused.before) > abs(refused.after)
@@ -218,6 +226,37 @@ def test_no_check_can_be_left_out(check, monkeypatch):
         except (AttributeError, TypeError, KeyError):  # a later check needs what the missing one had made sure of
             outcomes.append(True)
     assert any(outcomes)
+
+
+def test_margin_of_the_book_counts_every_open_sale_and_no_open_buy():
+    """An open sale of 8 puts beside one of 8 asks for both; an open buy of their wings covers nothing yet. What is bought is never refused."""
+    half = {"order": replace(SOLD_PUT, qty=Decimal(8))}
+    other = replace(SOLD_PUT, order_ref="p", qty=Decimal(8))
+    assert judge(sold_put(**asking(0.0167)) | half).accepted
+    for state in ("sent", "working", "unknown"):
+        assert judge(sold_put(**asking(0.0167)) | half | {"orders": book((other, state, 0))}).code == "MARGIN"
+    assert judge(sold_put(**asking(0.0167)) | half | {"orders": book((other, "cancelled", 0))}).accepted
+    wing = replace(SOLD_LOW, order_ref="w", side=Side.BUY, qty=Decimal(16))
+    assert judge(sold_put(**asking(0.0100, orders=book((wing, "working", 0))))).code == "MARGIN"
+    bought = {"order": replace(ORDER, contract=PUT, limit_price=Decimal("0.60"), qty=Decimal(1)), "quote": PUT_QUOTE}
+    assert judge(bought | asking(1e-9, positions=held((PUT, -5)))).accepted
+
+
+def test_a_tighter_margin_never_allows_more_and_none_is_as_before():
+    shares = [0.9, 0.1, 0.0168, 0.0167, 0.001, 1e-6]
+    allowed = [judge(sold_put(**asking(share))).accepted for share in shares]
+    assert allowed == sorted(allowed, reverse=True) and True in allowed and False in allowed
+    assert judge(sold_put()).accepted and Limits().max_margin is None  # without prices: nothing is measured
+    uncovered = sold_call(positions={}) | asking(0.9)
+    assert judge(uncovered).code == "UNCOVERED"  # it loosens nothing: the cover is asked for first
+
+
+def test_sales_that_leave_together_share_the_margin():
+    half = [OrderRecord(replace(SOLD_PUT, order_ref=f"20221228-core-01{n}", qty=Decimal(8)), NOW.date(), OrderState.CREATED) for n in (1, 2)]
+    at = replace(AT, **{k: v for k, v in asking(0.0120).items() if k == "limits"})
+    quotes = {PUT.key: PUT_QUOTE, "KO": replace(QUOTE, last=62.61)}
+    assert [d.code for d in let_through({}, half, quotes, at)] == ["OK", "MARGIN"]
+    assert [c.key for c in margin_contracts(at, half)] == [PUT.key, "KO"] and margin_contracts(AT, half) == []
 
 
 def test_option_value_counts_the_multiplier():

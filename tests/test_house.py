@@ -93,10 +93,6 @@ def test_readme_comes_from_the_index_notebook(tmp_path):
     assert made == (ROOT / "README.md").read_text()
 
 
-def test_notebooks_pass_their_own_tests():
-    nbdev("test", "--n-workers", "1", "--skip-folder-re", "howto", cwd=ROOT)  # those are run by test_howto
-
-
 def _import_seconds(code: str) -> float:
     timed = f"import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
     return min(float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout) for _ in range(3))

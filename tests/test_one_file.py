@@ -53,7 +53,7 @@ def test_a_method_and_an_objective_work_once_they_stand_in_their_tables(folder, 
     views = [View(stock(s), 0.08, 0.7, 0.05, (("mine", 1.0),)) for s in ("AAPL", "KO")]
     targets, decisions = sizing.size_all(views, rules)
     assert [t.weight for t in targets] == [rules.base_size / 2] * 2 and all(d.accepted for d in decisions)
-    mandate = SimpleNamespace(objective=made.book.objective, settings=SimpleNamespace(limits=Limits()))
+    mandate = SimpleNamespace(objective=made.book.objective, objective_with=(), settings=SimpleNamespace(limits=Limits()))
     assert weigh(targets, {}, pd.DataFrame(), {}, mandate) == (targets[:1], 0.0, 0.0)
     assert "method halved" in dict(made.rules)["sizing"] and dict(made.rules)["objective"] == "first_only"
 
@@ -83,3 +83,50 @@ def test_a_cap_that_is_added_to_the_caps_is_held_by_the_optimizer(monkeypatch):
     monkeypatch.setattr(objectives, "weight_caps", lambda *given: (*honest(*given), WeightCap("COLA", "cap on colas", ("KO", "PEP"), 0.25)))
     held = {t.contract.symbol: t.weight for t in objectives.optimize_targets(targets, wished, cov, dict.fromkeys(names, "all"), Limits(max_position_weight=0.3, max_sector_weight=1.0))[0]}
     assert held["KO"] + held["PEP"] == pytest.approx(0.25, abs=1e-9)
+
+
+@pytest.mark.parametrize("said, words", [
+    ("max_return", "objective = 'max_return': max_vol: the field is missing: max_return needs it, give a number above 0, at most 5: an annual vol, 0.12 is 12 %"),
+    ("max_return\nobjective_with: {max_vol: 12}", "objective_with.max_vol = 12: give a number above 0, at most 5"),
+    ("max_return\nobjective_with: {max_vol: 0.1, min_vol: 0.1}", "objective_with.min_vol = 0.1: there is no such field here: max_return takes max_vol"),
+    ("max_sharpe\nobjective_with: {max_vol: 0.1}", "objective_with.max_vol = 0.1: there is no such field here: max_sharpe takes nothing"),
+    ("mean_variance\nobjective_with: {risk_aversion: true}", "objective_with.risk_aversion = True: give a number above 0"),
+    ("mixed\nobjective_with: {shares: {max_sharpe: 0.5}}", "give shares of max_sharpe, min_variance"),
+    ("mixed\nobjective_with: {shares: {sizes: 1.0}}", "sizes is none that can be mixed"),
+])
+def test_what_an_objective_needs_is_checked_with_its_line(tmp_path, monkeypatch, said, words):
+    monkeypatch.delenv("OTSPORT_HOME", raising=False)
+    book = new_folder(tmp_path / "desk").path / "book.yaml"
+    book.write_text(book.read_text().replace("\nobjective: max_sharpe\n", f"\nobjective: {said}\n"))
+    line = next(i for i, text in enumerate(book.read_text().splitlines(), 1) if text.startswith("objective:"))
+    with pytest.raises(FolderError, match=f"book.yaml, line ({line}|{line + 1}): ") as error:
+        read_folder(book.parent)
+    assert words in str(error.value)
+
+
+GIVEN = {"max_return": {"max_vol": 0.12}, "mean_variance": {"risk_aversion": 5.0}, "mixed": {"shares": {"max_sharpe": 0.5, "risk_parity": 0.5}}}
+
+
+@pytest.mark.parametrize("word", list(objectives.OBJECTIVES))
+def test_every_objective_of_the_book_stays_below_the_sizes_and_the_limits(tmp_path, monkeypatch, word):
+    monkeypatch.delenv("OTSPORT_HOME", raising=False)
+    book = new_folder(tmp_path / "desk").path / "book.yaml"
+    more = f"\nobjective_with: {GIVEN[word]}" if word in GIVEN else ""
+    book.write_text(book.read_text().replace("\nobjective: max_sharpe\n", f"\nobjective: {word}{more}\n"))
+    folder = read_folder(book.parent)
+    assert dict(folder.rules)["objective"].startswith(word) and ("max_vol 0.12" in dict(folder.rules)["objective"]) == (word == "max_return")
+    mandate = SimpleNamespace(objective=word, objective_with=tuple(folder.book.objective_with.items()), settings=SimpleNamespace(limits=Limits()))
+    names = ("KO", "PEP", "XOM", "AAPL")
+    cov = pd.DataFrame(np.diag([0.02, 0.03, 0.06, 0.09]) + 0.01, names, names)
+    caps, sectors = [Target(stock(n), 0.12) for n in names], dict(zip(names, ("staples", "staples", "energy", "technology")))
+    rules = Limits(max_position_weight=0.11, max_sector_weight=0.2)
+    mandate.settings.limits = rules
+    targets, earned, vol = weigh(caps, dict(zip(names, (0.04, 0.05, 0.1, 0.08))), cov, sectors, mandate)
+    w = {t.contract.symbol: t.weight for t in targets}
+    if word == "sizes":
+        assert set(w.values()) == {0.12}
+        return
+    x = np.array([w[n] for n in names])
+    assert x.max() <= 0.11 + 1e-9 and w["KO"] + w["PEP"] <= 0.2 + 1e-9 and x.min() >= 0
+    assert vol == pytest.approx((x @ cov @ x) ** 0.5) and earned == pytest.approx(x @ [0.04, 0.05, 0.1, 0.08])
+    assert all(t.steps[-1].name == word.replace("_", " ") for t in targets)

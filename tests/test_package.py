@@ -44,14 +44,34 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory):
-    """The python of a clean environment for each of the two."""
+    """The python of a clean environment for the wheel, and of one for the sdist that finds there what both require."""
     pythons = {}
-    for kind, path in built.items():
+    for kind in ("wheel", "sdist"):
         folder = tmp_path_factory.mktemp(kind)
         uv("venv", "--quiet", "--python", sys.executable, folder / "venv", cwd=folder)
         pythons[kind] = folder / "venv" / "bin" / "python"
-        uv("pip", "install", "--quiet", "--python", pythons[kind], "-c", ROOT / "constraints.txt", f"{path}[ib]", cwd=folder)
+        if kind == "wheel":
+            uv("pip", "install", "--quiet", "--python", pythons[kind], "-c", ROOT / "constraints.txt", f"{built[kind]}[ib]", cwd=folder)
+        else:
+            uv("pip", "install", "--quiet", "--no-deps", "--python", pythons[kind], built[kind], cwd=folder)
+            (site(pythons[kind]) / "requirements.pth").write_text(f"{site(pythons['wheel'])}\n")
     return pythons
+
+
+def site(python: Path) -> Path:
+    """Where an environment keeps its packages."""
+    found, = (python.parents[1] / "lib").glob("python*/site-packages")
+    return found
+
+
+def requirements(python: Path) -> list[str]:
+    """What the otsport that is installed in an environment says that it needs."""
+    metadata, = site(python).glob("otsport-*.dist-info/METADATA")
+    return [line for line in metadata.read_text().split("\n\n")[0].splitlines() if line.startswith(("Requires-", "Provides-Extra"))]
+
+
+def test_wheel_and_sdist_require_the_same(installed):
+    assert requirements(installed["wheel"]) == requirements(installed["sdist"]) and len(requirements(installed["wheel"])) > 20
 
 
 def members(path: Path) -> set[str]:

@@ -13,10 +13,10 @@ from otsport.core.contracts import stock
 from otsport.core.intent import Target
 from otsport.core.settings import Limits
 from otsport.analytics.options import UnitWarning
-from otsport.portfolio.bounds import Bounds, clashes, largest_net
+from otsport.portfolio.bounds import Bounds, best_return, clashes, largest_net
 from otsport.portfolio import program
 from otsport.portfolio.objectives import optimize_targets
-from otsport.portfolio.optimize import best_return, max_sharpe, min_variance
+from otsport.portfolio.optimize import max_return, max_sharpe, min_variance
 
 
 def random_problem(seed):
@@ -225,15 +225,22 @@ LIES = [lambda w: np.maximum(w, np.roll(w, 1)), lambda w: w[::-1], lambda w: -w,
 def test_pivoting_that_lies_is_caught(solve, lie, monkeypatch):
     mu, sigma = np.array([0.04, 0.06, 0.12]), np.diag([0.01, 0.04, 0.09])
     bounds = Bounds(("KO", "PEP", "XOM"), (0.5, 0.35, 0.3), sectors=("S", "S", "E"), sector_cap=0.6, min_net=0.85, max_net=0.9)
-    before, honest = solve(mu, sigma, bounds), program.pivot
+    before = solve(mu, sigma, bounds)
 
-    def lies(*given):
-        x, *rest = honest(*given)
-        return np.ascontiguousarray(lie(x)), *rest
+    def liar(honest):
+        def lies(*given):
+            x, *rest = honest(*given)
+            return np.ascontiguousarray(lie(x)), *rest
 
-    monkeypatch.setattr(program, "pivot", lies)
+        return lies
+
+    monkeypatch.setattr(program, "pivot", liar(program.pivot))
     with np.errstate(all="ignore"):
-        found = solve(mu, sigma, bounds)  # the general solver is asked, and its answer proved without the pivoting
+        found = solve(mu, sigma, bounds)
+    assert found.solver == "descent" and found.weights == pytest.approx(before.weights, abs=1e-9)
+    monkeypatch.setattr(program, "descend", liar(program.descend))
+    with np.errstate(all="ignore"):
+        found = solve(mu, sigma, bounds)  # the general solver is asked, and its answer proved without either
     assert found.solver == "Clarabel" and found.weights == pytest.approx(before.weights, abs=1e-6)
     monkeypatch.setattr(program, "_general", lambda p: (lie(before.weights), before.lam))
     with pytest.raises(SolverError, match="break a constraint by|hold nothing"), np.errstate(all="ignore"):
@@ -274,3 +281,11 @@ def test_rate_in_percent_is_warned_of():
 def test_bound_in_percent_is_warned_of():
     with pytest.warns(UnitWarning, match="the upper bound of A is 15, that is 1,500 % of NAV"):
         Bounds(("A", "B"), (15.0, 0.5))
+
+
+@pytest.mark.parametrize("most", [{"max_turnover": 0.1}, {"max_gross": 0.6}])
+def test_greatest_return_keeps_a_bound_on_sizes_where_the_vol_does_not_bind(most):
+    bounds = Bounds(("A", "B", "C"), (1.0, 1.0, 1.0), held=(0.2, 0.2, 0.2), **most)
+    found = max_return(np.array([0.05, 0.10, 0.02]), np.diag([0.01, 0.02, 0.03]), bounds, 0.9)
+    expected = [0.2, 0.3, 0.2] if "max_turnover" in most else [0.0, 0.6, 0.0]
+    assert found.weights == pytest.approx(expected, abs=1e-9)

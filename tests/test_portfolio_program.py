@@ -12,7 +12,7 @@ from otsport.core.errors import SolverError
 from otsport.kernels import dense, qp
 from otsport.portfolio import program
 from otsport.portfolio.bounds import Bounds, Exposure, rows, smallest_clash
-from otsport.portfolio.optimize import _programmed
+from otsport.portfolio.bounds import _programmed
 from otsport.portfolio.program import FIXED, RATIO, VARIANCE, Program, solve
 
 
@@ -178,3 +178,19 @@ def test_general_solver_is_an_independent_judge():
     cp.Problem(cp.Minimize(0.5 * cp.quad_form(w, cp.psd_wrap(cov)) - 0.3 * mu @ w),
                [w <= 0.4, w >= -0.2, cp.sum(w) >= 0.5, cp.sum(w) <= 1, cp.norm1(w) <= 1.4]).solve(solver=cp.CLARABEL)
     assert solve(Program(cov, b, np.zeros(10), mu, lam=0.3)).weights == pytest.approx(w.value, abs=1e-6)
+
+
+def test_programs_with_and_without_turnover_share_one_compiled_form():
+    "A second form of the pivoting costs another half a minute of compiling, in every cache."
+    plain, _ = random_program(0)
+    b = Bounds(plain.bounds.names, np.ones(len(plain.bounds.names)), held=np.full(len(plain.bounds.names), 0.5 / len(plain.bounds.names)), max_turnover=0.3)
+    for bounds in (Bounds(b.names, b.upper), replace(b, max_turnover=np.inf, max_gross=0.9), b):
+        solve(replace(plain, bounds=bounds, kind=FIXED, lam=0.05, target=0.0))
+    assert {kernel.__name__: len(kernel.signatures) for kernel in (qp.pivot, qp.descend, qp.first_guess, qp.lacking)} == dict.fromkeys(("pivot", "descend", "first_guess", "lacking"), 1)
+
+
+@pytest.mark.parametrize("held, solver", [((0.3, 0.3, 0.2), "descent"), ((0.5, 0.4, 0.3), "pivoting")], ids=["feasible", "more than may be held"])
+def test_descent_begins_from_what_is_held_where_that_is_feasible(held, solver):
+    bounds = Bounds(("A", "B", "C"), np.ones(3), held=held, max_turnover=0.5)
+    found = solve(Program(np.diag([0.04, 0.09, 0.16]), bounds, np.zeros(3), np.array([0.05, 0.08, 0.1]), FIXED, lam=0.5))
+    assert found.solver == solver and np.abs(found.weights - held).sum() <= 0.5 + 1e-9 and found.weights.sum() <= 1 + 1e-9

@@ -13,6 +13,7 @@ from otsport.core.constraints import cover
 from otsport.core.contracts import Contract, OptionChain, Quote, option
 from otsport.core.errors import InputError, StrategyError
 from otsport.core.orders import OrderState, Side
+from otsport.desk import plan as desk_plan
 from otsport.desk import session as desk_session
 from otsport.desk.session import trade_day
 from otsport.desk.wishes import NOT_BOUGHT
@@ -81,6 +82,33 @@ def test_a_put_spread_in_two_lines_buys_its_wing_first(tmp_path):
     assert near.order.qty == wing.order.qty == 3 and near.order.contract.strike > wing.order.contract.strike and near.order.contract.expiry == wing.order.contract.expiry
     assert cover(held).cash == 300 * (near.order.contract.strike - wing.order.contract.strike)
     assert [d.code for d in plans[1].decisions] == ["HELD"] and plans[1].wishes == ()  # a wish is for holding
+
+
+def test_margin_of_the_book_is_limited(tmp_path, monkeypatch):
+    """A put on KO at 60 asks for some 1,000 dollars of a book of 100,000: half a percent is too little for the plan, and for the gate where the plan did not look;
+    five are enough; nothing is measured where the limit is absent."""
+    body, found = says("sell_put('KO', delta=.25, days=30, contracts=1)"), {}
+    for share in (0.005, 0.05, None):
+        home = tmp_path / str(share)
+        home.mkdir()
+        (plan,), orders, _, _ = traded(home, words(home, body), limits=LIMITS.model_copy(update={"max_margin": share}))
+        found[share] = [d.code for d in plan.decisions], [r.state for r in orders]
+    assert found == {0.005: (["MARGIN"], []), 0.05: ([], [OrderState.FILLED]), None: ([], [OrderState.FILLED])}
+    monkeypatch.setattr(desk_plan, "margin_room", lambda name, unit, count, *more: (count, None))
+    home = tmp_path / "gate"
+    home.mkdir()
+    _, (order,), _, _ = traded(home, words(home, body), limits=LIMITS.model_copy(update={"max_margin": 0.005}))
+    assert (order.state, order.code) == (OrderState.DENIED, "MARGIN")
+
+
+def test_as_many_spreads_are_bought_and_sold_as_the_margin_allows(tmp_path):
+    """No wing is bought whose short leg could not leave."""
+    body = says("put_spread('KO', sell=.25, buy=.10, days=30, contracts=5)")
+    (plan,), orders, held, _ = traded(tmp_path, words(tmp_path, body), limits=LIMITS.model_copy(update={"max_margin": 0.012}))
+    (told,) = [d for d in plan.decisions if d.code == "MARGIN"]
+    count = int(told.after)
+    width = 100 * abs(orders[0].order.contract.strike - orders[1].order.contract.strike)
+    assert count == 1_200 // width < 5 and [int(r.order.qty) for r in orders] == [count, count] and cover(held).cash == count * width
 
 
 def test_nothing_is_sold_where_the_wing_does_not_fill(tmp_path):

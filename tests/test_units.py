@@ -69,7 +69,7 @@ FREE = {  # (function, argument): why another unit cannot be told
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",
     ("revaluation.book_tail", "levels"): "tested below",
     **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
-        "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield",
+        "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
     ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
 }

@@ -136,7 +136,7 @@ class SizingEntry(Sizing):
 
 
 class LimitEntry(_Strict):
-    "Limits; max_sector_weight may be left out."
+    "Limits; max_sector_weight and max_margin may be left out."
     max_position_weight: float = Field(default=0.15, gt=0, le=1, description=SHARE)
     max_sector_weight: float | None = Field(default=None, gt=0, le=1, description="a share from 0 to 1, for example 0.35, or leave the line out")
     max_gross: float = Field(default=1.0, gt=0, le=1, description=SHARE)
@@ -144,6 +144,7 @@ class LimitEntry(_Strict):
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0, description="dollars, for example 250000")
     max_quote_age_seconds: float = Field(default=60.0, gt=0, description="seconds, for example 60")
     max_premium: float = Field(default=0.01, gt=0, le=1, description="a share from 0 to 1, for example 0.01")
+    max_margin: float | None = Field(default=None, gt=0, le=1, description="a share from 0 to 1, for example 0.3, or leave the line out")
 
 
 class Schedule(_Strict):
@@ -174,6 +175,7 @@ class BookFile(_Strict):
     strategies: tuple[StrategyEntry, ...] = Field(min_length=1, description="at least one `- use: NAME`")
     sizing: SizingEntry = SizingEntry()
     objective: str = Field(default="max_sharpe", description=" or ".join(OBJECTIVES))
+    objective_with: dict[str, Any] = Field(default={}, description="what the objective needs, for example {max_vol: 0.12}")
     limits: LimitEntry = LimitEntry()
     schedule: Schedule = Schedule()
     on_strategy_error: Literal["go_on", "stop"] = Field(default="go_on", description="go_on or stop")

@@ -32,6 +32,7 @@ from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
 from ..data.market import History, stamped
 from ..data.shelf import load_chains, load_prices, own_history
+from ..portfolio.objectives import objective_faults
 from ..strategy.apart import OwnStrategy
 from ..strategy.by_word import OptionWords
 from ..strategy.own import sources
@@ -179,7 +180,7 @@ class Folder:
             return ()
         b = self.book
         said = [f"{e.use}{f' {e.given}' if e.given else ''}{f' of {e.allocation:g}' if e.allocation else ''}" for e in b.strategies]
-        return (("strategies", "; ".join(said)), ("objective", b.objective), ("universe", ",".join(self.history.symbols)),
+        return (("strategies", "; ".join(said)), ("objective", _objective_said(b)), ("universe", ",".join(self.history.symbols)),
                 ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
@@ -217,6 +218,11 @@ class Folder:
         }
 
 
+def _objective_said(b: BookFile) -> str:
+    "The objective with what it is given."
+    return " ".join([b.objective, *(f"{name} {value}" for name, value in sorted(b.objective_with.items()))])
+
+
 ALWAYS_SAID = frozenset({"min_confidence", "max_position_risk"})  # of sizing, at their defaults too, as days of before said them
 
 
@@ -252,7 +258,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _strategy_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _objective_faults, _strategy_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     return folder
@@ -338,6 +344,13 @@ def _sector_faults(f: Folder) -> list[str]:
         return []
     return [f.text.fault(("limits", "max_sector_weight"), limits.max_sector_weight, f"this rule needs the sector of {', '.join(lacking)}: write `{lacking[0]}: Information Technology`, "
                          "or its own, under `sectors:`, or leave max_sector_weight out")]
+
+
+def _objective_faults(f: Folder) -> list[str]:
+    "What the objective is not given, or given and does not take."
+    given = f.book.objective_with
+    return [f.text.fault(("objective_with", name) if name in given else ("objective",), given.get(name, f.book.objective), rule if name in given else f"{name}: {rule}, under objective_with")
+            for name, rule in objective_faults(f.book.objective, given)]
 
 
 def _strategy_faults(f: Folder) -> list[str]:

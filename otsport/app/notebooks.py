@@ -11,10 +11,11 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .params import Paper, RunParams, notebook_cells
@@ -138,10 +139,22 @@ def _note_cell(folder: Path, count: int) -> Callable:
     return note
 
 
+@contextmanager
+def _without_grammar() -> Iterator[None]:
+    "Import the notebook libraries without a grammar of web addresses that their schemas would parse first: a second of every run, and no notebook asks for it."
+    left_out = sys.modules.setdefault("rfc3987_syntax", None) is None
+    try:
+        yield
+    finally:
+        if left_out:
+            del sys.modules["rfc3987_syntax"]
+
+
 def execute(paper: Paper, params: RunParams, folder: Path) -> None:
     "Run the paper into `folder/out.ipynb`; the error of its failing cell is raised as one of ours."
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
+    with _without_grammar():
+        from nbclient.exceptions import CellControlSignal, DeadKernelError
+        from papermill.exceptions import PapermillExecutionError
 
     out = folder / "out.ipynb"
     values = {name: value for name, value in params.model_dump(mode="json").items() if name in paper.parameters}

@@ -230,7 +230,8 @@ def journal_disk(params: TradingDay) -> Iterator[None]:
 def mandate_of(params: TradingDay, folder: Folder) -> Mandate:
     "What the folder and the parameters ask of the desk."
     return Mandate(params.account, params.portfolio, params.capital, params.settings(), folder.strategies(), params.rules, folder.allocations,
-                   folder.book.objective, folder.book.on_strategy_error, folder.quoted(params.start_gateway))
+                   folder.book.objective, folder.book.on_strategy_error, folder.quoted(params.start_gateway),
+                   tuple(folder.book.objective_with.items()))
 
 
 async def _trade_pending(run: Run, store: Store, pending: list[date]) -> None:

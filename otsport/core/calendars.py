@@ -70,14 +70,21 @@ def last_sessions(day: date, count: int) -> list[date]:
     return [s.date() for s in exchange().sessions_window(check_session(day).isoformat(), -count)]
 
 # %% ../../nbs/core/03_calendars.ipynb #c012
+@lru_cache(maxsize=4096)
+def _hours(day: date) -> tuple[datetime, datetime]:
+    "Opening and closing instant; a session in progress asks for its own a thousand times."
+    text = check_session(day).isoformat()
+    return exchange().session_open(text).to_pydatetime(), exchange().session_close(text).to_pydatetime()
+
+
 def session_open(day: date) -> datetime:
     "Opening instant of the session, UTC."
-    return exchange().session_open(check_session(day).isoformat()).to_pydatetime()
+    return _hours(day)[0]
 
 
 def session_close(day: date) -> datetime:
     "Closing instant of the session, UTC; half days are known."
-    return exchange().session_close(check_session(day).isoformat()).to_pydatetime()
+    return _hours(day)[1]
 
 # %% ../../nbs/core/03_calendars.ipynb #c015
 def monthly_expiry(year: int, month: int) -> date:

@@ -190,6 +190,7 @@ class Limits(_Checked):
     max_order_value: Decimal = Field(default=Decimal(250_000), gt=0)  # dollars, value of one order
     max_premium: float = Field(default=0.01, gt=0, le=1)  # cost of the options that one wish buys
     max_quote_age_seconds: float = Field(default=60.0, gt=0)  # an older quote is stale
+    max_margin: float | None = Field(default=None, gt=0, le=1)  # what the options ask for by `analytics.margin`; None: not measured
 
 
 class Sizing(_Checked):

@@ -23,7 +23,7 @@ from otsport.core.orders import (
 from ..data.plain import plain
 from ..data.store import Store, Unit
 from .book import Book, load_book
-from ..execution.gate import Circumstances, let_through
+from ..execution.gate import Circumstances, let_through, margin_contracts
 from ..portfolio.rebalance import is_named_by
 
 # %% ../../nbs/desk/79_outbox.ipynb #c005
@@ -189,7 +189,7 @@ async def release(store: Store, book: Book, broker: Broker, wishes: Sequence[Ord
     "Let orders leave: gate, commit, send. A refused order is denied and never leaves."
     if not wishes:
         return book
-    quotes = await broker.quotes([r.order.contract for r in wishes])
+    quotes = await broker.quotes(list(dict.fromkeys([*(r.order.contract for r in wishes), *margin_contracts(at, wishes)])))
     decisions = let_through(book.orders, wishes, quotes, at)
     book = commit_departure(store, book, decisions, at.now)
     for record, decision in zip(wishes, decisions, strict=True):

@@ -20,7 +20,7 @@ from ..analytics.covariance import shrunk_covariance
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
 from ..core.constraints import WeightCap, coverable_calls, cover_of, secured_cash, weight_caps
-from ..core.contracts import NAN, Contract, Quote, Right
+from ..core.contracts import NAN, Contract, Quote, Right, stock
 from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
 from ..core.orders import Order, Side
@@ -30,6 +30,7 @@ from ..core.venues import stock_tick
 from ..data.market import Past
 from ..data.plain import revive
 from ..portfolio.limits import apply_limits
+from ..portfolio.margin import margin_room
 from ..portfolio.objectives import OBJECTIVES
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
@@ -59,6 +60,7 @@ class Mandate:
     objective: str = "max_sharpe"  # one of `portfolio.objectives.OBJECTIVES`
     on_strategy_error: str = "stop"  # or "go_on": a strategy of the user's own that fails is left out for the session
     quoted: tuple[tuple[str, str], ...] = ()  # where the option quotes of an underlying are from, by symbol; under a blank one those of all others
+    objective_with: tuple[tuple[str, object], ...] = ()  # what the objective is given, by name
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from: `live`, `modelled`, or `given quotes of` a table."
@@ -200,7 +202,7 @@ def weigh(
     caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
 ) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
     "The weights that the objective asks for below the caps."
-    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits)
+    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits, **dict(mandate.objective_with))
 
 
 def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
@@ -330,6 +332,17 @@ def _assignable(positions: Mapping[str, Position], wishes: Sequence[Wish]) -> De
     return assigned_value(net)
 
 
+def _in_margin(name: str, unit: Mapping[Contract, int], count: int, known: Known, before: Sequence[Wish], nav: Decimal, limits: Limits) -> tuple[int, list[Decision]]:
+    "How many of them keep the margin of the book within its limit, wishes of before counted, and why there are fewer."
+    net: dict[Contract, Decimal] = {o.contract: Decimal(o.qty) for o in known.options} | {stock(s): Decimal(str(q)) for s, q in known.held.items() if q}
+    for w in before:
+        if w.qty and not w.closes:
+            net[w.contract] = net.get(w.contract, Decimal(0)) + w.side.sign * w.qty
+    prices = {**known.spots, **{o.contract.key: o.mark for o in known.options}, **{key: q.mark for key, q in known.quotes.items()}}
+    room, decision = margin_room(name, unit, count, net, prices, nav, limits)
+    return room, [decision] if decision else []
+
+
 def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing) -> list[Wish | Decision]:
     "The wish for one option, and why there are fewer contracts than wished."
     contract, side = signal.contract, _side(signal)
@@ -337,7 +350,11 @@ def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, 
         return taken
     limit = option_limit(known.quotes[contract.key], side)
     qty, decision = planned_contracts(contract, side, limit, signal.contracts, nav, positions, limits, sizing, _wished_cover(contract.symbol, wishes))
-    return ([decision] if decision else []) + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
+    clipped = []
+    if qty and side is Side.SELL and contract.right is Right.PUT:
+        room, clipped = _in_margin(contract.key, {contract: -1}, int(qty), known, wishes, nav, limits)
+        qty = Decimal(room)
+    return [*([decision] if decision else []), *clipped] + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
 
 
 def _closed(signal: Signal, known: Known, positions: Mapping[str, Position]) -> list[Wish | Decision]:
@@ -363,8 +380,9 @@ def _combined(
     legs = [Leg(s.contract, _side(s), option_limit(known.quotes[s.contract.key], _side(s)), s.ratio) for s in signals]
     free = 100 * known.coverable.get(signals[0].contract.symbol, 0)
     count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, sizing, strategy, _wished_cover(signals[0].contract.symbol, before), _assignable(positions, before))
+    count, clipped = _in_margin(name, {leg.contract: leg.side.sign * leg.ratio for leg in legs}, count, known, before, nav, limits)
     wishes = [Wish(leg.contract, leg.limit_price, s.reason, "", side=leg.side, qty=Decimal(count * leg.ratio), combo=name, ratio=leg.ratio) for leg, s in zip(legs, signals, strict=True)]
-    return ([decision] if decision else []) + (wishes if count else [])
+    return [*([decision] if decision else []), *clipped] + (wishes if count else [])
 
 # %% ../../nbs/desk/76_plan.ipynb #c021
 def shares_after(positions: Mapping[str, Position], orders: Sequence[Order]) -> dict[str, Decimal]:

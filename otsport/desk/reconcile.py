@@ -24,7 +24,7 @@ from ..core.units import from_float
 from ..core.venues import stock_tick
 from .book import Book, Desk
 from .outbox import absorb, recover
-from ..execution.gate import Circumstances, let_through
+from ..execution.gate import Circumstances, let_through, margin_contracts
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c005
 def differences(
@@ -107,7 +107,7 @@ def as_if_created(book: Book, silent: list[OrderRecord]) -> Book:
 
 async def send_again(desk: Desk, book: Book, silent: list[OrderRecord], at: Circumstances) -> Book:
     "Send again what never arrived and still passes the gate; `at` is that of `as_if_created`."
-    quotes = await desk.broker.quotes([r.order.contract for r in silent])
+    quotes = await desk.broker.quotes(list(dict.fromkeys([*(r.order.contract for r in silent), *margin_contracts(at, silent)])))
     decisions = let_through(at.orders, [at.orders[r.order.order_ref] for r in silent], quotes, at)
     book = absorb(desk.store, book, [resent(d, book) for d in decisions], book.now)
     for record, decision in zip(silent, decisions, strict=True):

@@ -25,6 +25,7 @@ from ..core.constraints import book_weights
 from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError, NoPrices, StrategyError
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, Side
+from ..core.units import exact
 from ..core.venues import exact_mark
 from ..data.market import History
 from ..data.store import Store
@@ -100,8 +101,8 @@ def stored_plan(desk: Desk, book: Book) -> Plan | None:
 
 def nav_before(desk: Desk, book: Book) -> Decimal:
     "NAV of which the limits of the session are fractions, dollars: that of its plan, else of the last snapshot, else the cash."
-    if (plan := stored_plan(desk, book)) is not None:
-        return plan.nav
+    if (stored := desk.store.plan(book.portfolio, book.session)) is not None:
+        return exact(stored["nav"])  # the one number, without the rest of a long plan
     last = desk.store.last_snapshot(book.portfolio)
     return last.nav if last is not None else book.cash
 
@@ -191,8 +192,9 @@ async def plan_session(desk: Desk, book: Book) -> Book:
 # %% ../../nbs/desk/82_session.ipynb #c012
 async def let_leave(desk: Desk, book: Book) -> Book:
     "Release the orders whose facts are there, judged at the broker's time of this moment."
-    if ready(book):
-        book = await beat(desk, book)
+    if not ready(book):
+        return book
+    book = await beat(desk, book)
     return await release(desk.store, book, desk.broker, ready(book), circumstances(desk, book))
 
 

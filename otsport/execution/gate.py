@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MAX_ORDER_QTY', 'STOCK_COLLAR', 'OPTION_COLLAR', 'MIN_COLLAR', 'DRIFT', 'CHECKS', 'Reason', 'Circumstances',
            'check_account', 'check_turn', 'check_contract', 'check_quote', 'check_price', 'check_cover', 'order_value',
-           'check_size', 'check_order', 'let_through']
+           'check_size', 'margin_contracts', 'check_margin', 'check_order', 'let_through']
 
 # %% ../../nbs/execution/51_gate.ipynb #c002
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -16,9 +16,9 @@ from enum import StrEnum
 
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.constraints import Cover, WeightCap, cover, free_shares, leaving_cash, open_qty, secured_cash
-from ..core.contracts import NAN, Quote, Right
-from ..core.errors import AccountNotServed
+from ..core.constraints import Cover, WeightCap, cover, free_shares, leaving_cash, leaving_shares, open_qty, secured_cash, worst_options
+from ..core.contracts import NAN, Contract, Quote, Right, stock
+from ..core.errors import AccountNotServed, InputError
 from ..core.intent import Decision, Verdict
 from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side
 from ..core.settings import BrokerProfile, Limits, account_mode
@@ -53,6 +53,7 @@ class Reason(StrEnum):
     MAX_POSITION = "MAX_POSITION"  # the symbol would weigh too much
     SECTOR_CAP = "SECTOR_CAP"  # the sector would weigh too much
     MAX_GROSS = "MAX_GROSS"  # the book would weigh too much
+    MARGIN = "MARGIN"  # the options of the book would ask for too much margin
 
 # %% ../../nbs/execution/51_gate.ipynb #c007
 MAX_ORDER_QTY = Decimal(100_000)  # shares or contracts; a typing error, not a wish, above it
@@ -79,6 +80,7 @@ class Circumstances:
     caps: tuple[WeightCap, ...] = ()  # on the weights of the book
     weights: Mapping[str, float] | None = None  # of NAV, by symbol, open orders included; needed where there are caps
     halted: str = ""  # why nothing may leave
+    prices: Mapping[str, float] | None = None  # dollars, of options by key and underlyings by symbol; needed where there is a `max_margin`
 
     def working(self, order: Order) -> list[OrderRecord]:
         "The orders of the book but this one."
@@ -293,8 +295,47 @@ def _check_caps(order: Order, at: Circumstances) -> Decision | None:
                            after, cap.bound * (1 + DRIFT))
     return None
 
+# %% ../../nbs/execution/51_gate.ipynb #m41a0002
+def _after_sales(at: Circumstances, records: Sequence[OrderRecord]) -> dict[Contract, Decimal]:
+    "Options and shares of the symbols with short options, should every open sale fill and no open buy."
+    net, leaving = worst_options(at.positions, records), leaving_shares(records)
+    short = {c.symbol for c, qty in net.items() if qty < 0}
+    held = {p.contract: p.qty - leaving.get(p.contract.symbol, Decimal(0)) for p in at.positions.values() if not p.contract.is_option}
+    return {c: qty for c, qty in (net | held).items() if c.symbol in short}
+
+
+def margin_contracts(at: Circumstances, wishes: Collection[OrderRecord]) -> list[Contract]:
+    "Short options and their underlyings, whose prices the margin of the book needs; none where it is not limited."
+    if at.limits.max_margin is None or all(wish.order.side is Side.BUY for wish in wishes):
+        return []
+    sent = [replace(wish, state=OrderState.SENT) for wish in wishes]
+    net = _after_sales(at, [*(r for ref, r in at.orders.items() if ref not in {w.order.order_ref for w in sent}), *sent])
+    return [*(c for c, qty in net.items() if c.is_option and qty < 0), *(stock(s) for s in sorted({c.symbol for c in net}))]
+
+
+def _asked(at: Circumstances, records: Sequence[OrderRecord]) -> float:  # dollars
+    "What the options ask for; a long one is paid and needs no price."
+    from otsport.analytics.margin import margin_of
+
+    net = _after_sales(at, records)
+    return margin_of(net, dict(at.prices or {}) | {c.key: 0.0 for c, qty in net.items() if c.is_option and qty > 0}).options
+
+
+def check_margin(order: Order, at: Circumstances) -> Decision | None:
+    "Refuse a sale after which the options of the book ask for more than their share of NAV."
+    if at.limits.max_margin is None or order.side is Side.BUY:
+        return None
+    working, sold = at.working(order), OrderRecord(order, at.now.date(), OrderState.SENT)
+    bound = at.limits.max_margin * float(at.nav)
+    try:
+        if (after := _asked(at, [*working, sold])) <= bound or after <= _asked(at, working):
+            return None
+    except InputError as error:
+        return _refuse(order, Reason.MARGIN, f"what the options of the book would ask for is not known: {error}", NAN, bound)
+    return _refuse(order, Reason.MARGIN, f"{order} would bring what the options ask for to {after:,.2f} dollars, at most {bound:,.2f}, {at.limits.max_margin:.2%} of NAV", after, bound)
+
 # %% ../../nbs/execution/51_gate.ipynb #c029
-CHECKS = (check_account, check_turn, check_contract, check_quote, check_price, check_cover, check_size)
+CHECKS = (check_account, check_turn, check_contract, check_quote, check_price, check_cover, check_size, check_margin)
 
 
 def check_order(order: Order, at: Circumstances) -> Decision:  # accepted, or refused with a `Reason` and its numbers
@@ -314,10 +355,10 @@ def let_through(
     at: Circumstances,  # with the quote and the orders of no order yet
 ) -> list[Decision]:  # one for each wish
     "The gate's answer to each of several orders."
-    decisions, known, weights = [], dict(orders), dict(at.weights or {})
+    decisions, known, weights, prices = [], dict(orders), dict(at.weights or {}), {key: quote.mark for key, quote in quotes.items()}
     for wish in wishes:
         order = wish.order
-        now = replace(at, quote=quotes.get(order.contract.key), orders=known, weights=weights)
+        now = replace(at, quote=quotes.get(order.contract.key), orders=known, weights=weights, prices=prices)
         decisions.append(check_order(order, now))
         if decisions[-1].accepted:
             known[order.order_ref] = replace(wish, state=OrderState.SENT)

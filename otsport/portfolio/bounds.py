@@ -11,13 +11,14 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..core.arrays import align, floats, warn_caller
-from ..core.errors import InputError
+from ..core.errors import InputError, SolverError
 
 # %% auto #0
 __all__ = ['MOST_WEIGHT', 'UNBOUNDED', 'SLACK', 'Exposure', 'Bounds', 'Rows', 'rows', 'largest_net', 'clashes',
-           'constraint_matrix', 'smallest_clash']
+           'constraint_matrix', 'smallest_clash', 'best_return', 'best_weights']
 
 # %% ../../nbs/portfolio/38_bounds.ipynb #d65aefcc
 MOST_WEIGHT = 2.0  # of NAV in one asset; a bound above is probably in percent
@@ -110,6 +111,7 @@ def _fixed(values: np.ndarray, label: str, n: int) -> np.ndarray:
     return values
 
 
+
 # %% ../../nbs/portfolio/38_bounds.ipynb #a4233fdc
 @dataclass(frozen=True)
 class Rows:
@@ -163,6 +165,7 @@ def _exposure_rows(e: Exposure, names: Sequence[str]) -> list[tuple]:
     return [*made, (f"{e.name} (least)", -line, -e.low, False)] if e.low > -np.inf else made
 
 
+
 # %% ../../nbs/portfolio/38_bounds.ipynb #6fcd086b
 SLACK = 1e-12  # rounding of a sum
 
@@ -195,6 +198,7 @@ def clashes(bounds: Bounds) -> list[str]:
             f"min_net {b.min_net:.4f} is above {largest_net(b):.4f}, all that upper bounds and the sector cap {b.sector_cap:.4f} on {', '.join(full)} leave"
         )
     return found
+
 
 
 # %% ../../nbs/portfolio/38_bounds.ipynb #1ccacd96
@@ -254,3 +258,64 @@ def smallest_clash(bounds: Bounds) -> list[str]:
         if not possible(rest := [k for k in left if k != name]):
             left = rest
     return left
+
+# %% ../../nbs/portfolio/38_bounds.ipynb #b546621b
+def best_return(
+    mu: ArrayLike,  # (n,) expected excess returns; a Series is put in the order of the names
+    bounds: Bounds,
+) -> float:  # of NAV, annual
+    "The greatest expected excess return that the constraints allow."
+    return float(best_weights(mu, bounds)[1])
+
+
+def best_weights(mu: ArrayLike, bounds: Bounds) -> tuple[np.ndarray, float]:
+    "The weights with the greatest return, and it."
+    b, n = bounds, len(bounds.names)
+    mu = floats(align({"the expected returns": (mu, 0)}, b.index, "the bounds")[0], "expected returns")
+    if mu.shape != (n,) or not np.isfinite(mu).all():
+        raise InputError(
+            f"expected returns have shape {mu.shape}, {np.sum(~np.isfinite(mu))} of them not finite: give one number for each of {n} names"
+        )
+    w = (
+        _filled(mu, b)
+        if min(b.max_gross, b.max_turnover) == np.inf and not b.exposures and (b.lower >= 0).all() and not clashes(b)
+        else _programmed(mu, b)
+    )
+    return w, float(mu @ w)
+
+
+def _filled(mu: np.ndarray, b: Bounds) -> np.ndarray:
+    "Bounds, disjoint sectors and one sum: the best asset first, each as far as it may."
+    w, sector = b.lower.copy(), np.zeros(len(mu), dtype=int)
+    for k, m in enumerate(b.members.values()):
+        sector[m] = k
+    rooms = [b.sector_cap - w[m].sum() for m in b.members.values()] or [np.inf]
+    whole, needed = b.max_net - w.sum(), b.min_net - w.sum()
+    for i in np.argsort(-mu, kind="stable").tolist():
+        most = whole if mu[i] > 0 else min(whole, needed)
+        if most <= 0:
+            break
+        step = max(min(b.upper[i] - w[i], most, rooms[sector[i]]), 0.0)
+        w[i] += step
+        rooms[sector[i]] -= step
+        whole, needed = whole - step, needed - step
+    return w
+
+
+def _programmed(mu: np.ndarray, b: Bounds) -> np.ndarray:
+    "By linear program."
+    from scipy.optimize import linprog
+
+    n, (_, matrix, bound) = len(mu), constraint_matrix(b)
+    finite = np.isfinite(bound)
+    found = linprog(-np.append(mu, np.zeros(2 * n)), matrix[finite], bound[finite], bounds=(None, None))
+    if found.status != 0:
+        clash = clashes(b) or smallest_clash(b)
+        raise SolverError(
+            f"no weights satisfy the constraints: {'; '.join(clash)}"
+            if clash
+            else "the return has no greatest value: give upper bounds, or max_net and max_gross"
+        )
+    return found.x[:n]
+
+

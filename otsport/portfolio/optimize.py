@@ -17,12 +17,13 @@ from ..analytics.covariance import warn_largest
 from ..core.arrays import align, floats, warn_caller, warn_units
 from ..core.errors import InputError, SolverError
 from ..kernels.qp import RATIO, VARIANCE, usable
-from .bounds import Bounds, Exposure, clashes, constraint_matrix, rows, smallest_clash
+from .background import Progress, progress_line
+from .bounds import Bounds, Exposure, best_return, best_weights, clashes, rows
 from .program import Program, Solution, solve
 
 # %% auto #0
-__all__ = ['LARGE', 'LEAST_PRICE', 'WIDE', 'checked', 'Optimum', 'best_return', 'min_variance', 'mean_variance', 'max_sharpe',
-           'max_return', 'max_diversification', 'Frontier', 'frontier']
+__all__ = ['LARGE', 'LEAST_PRICE', 'WIDE', 'checked', 'Optimum', 'min_variance', 'mean_variance', 'max_sharpe', 'max_return',
+           'max_diversification', 'Frontier', 'frontier']
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #a46b2a14
 LARGE = 256  # assets
@@ -68,6 +69,7 @@ def checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tupl
         )
     warn_largest(float(sigma.diagonal().max()) ** 0.5)
     return np.ascontiguousarray(mu), sigma
+
 
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #7ffa0ae2
@@ -129,6 +131,7 @@ class Optimum:
         return f"<p>{self.summary()}</p>{self.frame().style.format('{:.4f}').to_html(uuid='optimum')}<p>Binding ({self.unit} per 1.00): {rules}</p>"
 
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #b9d3d742
 LEAST_PRICE = 1e-9  # of the objective's size: a smaller one is rounding
 
@@ -180,65 +183,6 @@ def _possible(b: Bounds) -> None:
         raise SolverError(f"no weights satisfy the constraints: {'; '.join(found)}")
 
 
-# %% ../../nbs/portfolio/41_optimize.ipynb #11a522ff
-def best_return(
-    mu: ArrayLike,  # (n,) expected excess returns; a Series is put in the order of the names
-    bounds: Bounds,
-) -> float:  # of NAV, annual
-    "The greatest expected excess return that the constraints allow."
-    return float(_best_weights(mu, bounds)[1])
-
-
-def _best_weights(mu: ArrayLike, bounds: Bounds) -> tuple[np.ndarray, float]:
-    "The weights with the greatest return, and it."
-    b, n = bounds, len(bounds.names)
-    mu = floats(align({"the expected returns": (mu, 0)}, b.index, "the bounds")[0], "expected returns")
-    if mu.shape != (n,) or not np.isfinite(mu).all():
-        raise InputError(
-            f"expected returns have shape {mu.shape}, {np.sum(~np.isfinite(mu))} of them not finite: give one number for each of {n} names"
-        )
-    w = (
-        _filled(mu, b)
-        if b.max_gross + b.max_turnover == np.inf and not b.exposures and (b.lower >= 0).all() and not clashes(b)
-        else _programmed(mu, b)
-    )
-    return w, float(mu @ w)
-
-
-def _filled(mu: np.ndarray, b: Bounds) -> np.ndarray:
-    "Bounds, disjoint sectors and one sum: the best asset first, each as far as it may."
-    w, sector = b.lower.copy(), np.zeros(len(mu), dtype=int)
-    for k, m in enumerate(b.members.values()):
-        sector[m] = k
-    rooms = [b.sector_cap - w[m].sum() for m in b.members.values()] or [np.inf]
-    whole, needed = b.max_net - w.sum(), b.min_net - w.sum()
-    for i in np.argsort(-mu, kind="stable").tolist():
-        most = whole if mu[i] > 0 else min(whole, needed)
-        if most <= 0:
-            break
-        step = max(min(b.upper[i] - w[i], most, rooms[sector[i]]), 0.0)
-        w[i] += step
-        rooms[sector[i]] -= step
-        whole, needed = whole - step, needed - step
-    return w
-
-
-def _programmed(mu: np.ndarray, b: Bounds) -> np.ndarray:
-    "By linear program."
-    from scipy.optimize import linprog
-
-    n, (_, matrix, bound) = len(mu), constraint_matrix(b)
-    finite = np.isfinite(bound)
-    found = linprog(-np.append(mu, np.zeros(2 * n)), matrix[finite], bound[finite], bounds=(None, None))
-    if found.status != 0:
-        clash = clashes(b) or smallest_clash(b)
-        raise SolverError(
-            f"no weights satisfy the constraints: {'; '.join(clash)}"
-            if clash
-            else "the return has no greatest value: give upper bounds, or max_net and max_gross"
-        )
-    return found.x[:n]
-
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #683a2adc
 def min_variance(
@@ -256,6 +200,7 @@ def min_variance(
     found = solve(Program(sigma, bounds, none, none))
     vol = float(found.weights @ sigma @ found.weights) ** 0.5
     return _optimum("minimum variance", found, mu - rate, sigma, bounds, ("vol", 1 / vol if vol > 0 else 0.0), began)
+
 
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #14bc4d98
@@ -277,6 +222,7 @@ def mean_variance(
     return _optimum(
         f"mean-variance at risk aversion {risk_aversion:g}", found, mu - rate, sigma, bounds, ("return", risk_aversion), began
     )
+
 
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #750d8b7c
@@ -369,6 +315,7 @@ def _nothing_to_earn(mu: np.ndarray, excess: np.ndarray, sigma: np.ndarray, b: B
     )
 
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #a632cf5e
 def max_return(
     expected_returns: ArrayLike,  # (n,) annual, decimal
@@ -385,7 +332,7 @@ def max_return(
     if not max_vol > 0:
         raise InputError(f"max_vol is {max_vol}: give an annual vol above 0, 0.1 is 10 %")
     none, gain = np.zeros(len(mu)), mu - rate
-    greedy, _ = _best_weights(gain, bounds)
+    greedy, _ = best_weights(gain, bounds)
     if greedy @ sigma @ greedy <= max_vol**2:
         flat = Solution(greedy, -gain, {}, np.inf, 0.0, 0.0, "HiGHS (the vol does not bind)", np.zeros(0), none, none)
         return _optimum("maximum return", flat, gain, sigma, bounds, ("return", 1.0), began)
@@ -402,6 +349,7 @@ def max_return(
     return _optimum(f"maximum return at a vol of {max_vol:.2%}", found, gain, sigma, bounds, ("return", 1 / found.lam), began)
 
 
+
 # %% ../../nbs/portfolio/41_optimize.ipynb #10acfbde
 def max_diversification(
     cov: ArrayLike,  # (n, n) annual, decimal squared
@@ -415,6 +363,7 @@ def max_diversification(
     if found is None:
         raise SolverError("no weights within the constraints hold anything that moves: raise the upper bounds")
     return found
+
 
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #1001bb61
@@ -466,6 +415,7 @@ def frontier(
     bounds: Bounds,
     points: int = 20,
     rate: float = 0.0,
+    progress: Progress | None = None,  # hears of each point; None: a line on the error stream, after a second
 ) -> Frontier:
     "The efficient frontier, returns spaced evenly."
     mu, sigma = checked(expected_returns, cov, bounds)
@@ -475,12 +425,15 @@ def frontier(
         raise InputError(f"points is {points}: give 2 to 10,000")
     gain, none = mu - rate, np.zeros(len(mu))
     found = [solve(Program(sigma, bounds, none, none))]
-    last, most = _best_weights(gain, bounds)
+    last, most = best_weights(gain, bounds)
     goals = np.linspace(float(gain @ found[0].weights), most, points)
+    said = progress or progress_line()
     for goal in goals[1:-1]:
+        said(len(found) / points, f"point {len(found) + 1} of {points}")
         start = found[-1] if len(found[-1].where) and len(found) > 1 else None  # the first has no row for the return
         at = replace(bounds, exposures=(*bounds.exposures, Exposure("return", gain, float(goal), float(goal))))
         found.append(solve(Program(sigma, at, none, none), start))
+    said(1.0, "")
     weights = np.array([*(f.weights for f in found), last])
     vols = np.sqrt(np.einsum("ki,ij,kj->k", weights, sigma, weights))
     return Frontier(bounds, weights @ gain, vols, weights, max(f.gap for f in found), max(f.violation for f in found))

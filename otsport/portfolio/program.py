@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import SolverError
 from ..kernels.qp import FIXED, FREE, HIGH, KINK, LOW, NO_RATIO, OK, RATIO, VARIANCE, descend, first_guess, lacking, pivot
-from .bounds import Bounds, Rows, constraint_matrix, rows, smallest_clash
+from .bounds import Bounds, Rows, best_weights, constraint_matrix, rows, smallest_clash
 
 # %% auto #0
 __all__ = ['GAP', 'VIOLATION', 'NEAR', 'Program', 'Solution', 'solve']
@@ -48,11 +48,11 @@ class Solution:
 
 GAP, VIOLATION = 1e-5, 1e-7  # beyond these an answer is an error; the general solver alone reaches no more, pivoting 1e-12
 
-
 # %% ../../nbs/portfolio/39_program.ipynb #f1f4a836
 def _holds(found: Solution) -> bool:
     "Whether the proof does; NaN proves nothing."
     return found.gap <= GAP and found.violation <= VIOLATION
+
 
 
 # %% ../../nbs/portfolio/39_program.ipynb #a798cd7e
@@ -70,9 +70,8 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
     zero, budget = _shifted(p)
     shifted = bool(zero.any())
     c0 = p.slope + p.risk @ zero if shifted else p.slope
-    lo, hi, bound = (
-        (b.lower - zero, b.upper - zero, table.bound - table.matrix @ zero) if shifted else (b.lower, b.upper, table.bound)
-    )
+    lo, hi = b.lower - zero, b.upper - zero  # never the bounds' own arrays, which are read-only: kernels would be compiled for both
+    bound = table.bound - table.matrix @ zero if shifted else table.bound
     given = p.risk, c0, -p.gain, lo, hi, table.matrix, bound, table.equal, budget
     if budget < np.inf and b.max_gross + b.max_turnover == np.inf and start is None and _feasible(lo, hi, table, bound):
         where = np.where(lo >= 0, LOW, np.where(hi <= 0, HIGH, KINK))
@@ -104,6 +103,8 @@ def _feasible(lo: np.ndarray, hi: np.ndarray, table: Rows, bound: np.ndarray) ->
 def _proved(p, table: Rows, given, weights, nu, lam, status, solver, where, side, active) -> Solution:
     "The answer with the bound on what it lacks; infinite where the pivoting gave up."
     _, c0, c1, lo, hi, a, bound, equal, budget = given
+    if p.kind == RATIO and (earned := float(p.gain @ weights)) > 0:  # lam is the ratio's own: another one would prove another program
+        lam = float(weights @ p.risk @ weights) / earned
     x = weights - _shifted(p)[0]
     gap, violation, pulls = lacking(p.risk, c0 + lam * c1, x, lo, hi, a, bound, equal, budget, nu)
     size = _size(p, weights)
@@ -125,7 +126,28 @@ def _room(p: Program, w: np.ndarray) -> float:
     return p.target - float(w @ (p.risk @ w) + 2 * p.slope @ w) if p.kind == VARIANCE else 0.0
 
 
+
 # %% ../../nbs/portfolio/39_program.ipynb #6b2f67a9
+NEAR = 1e-7  # of NAV: a weight so near to a bound is at it
+
+
+def _plain(b: Bounds) -> bool:
+    "Whether every weight has two bounds, and no sum of sizes has one."
+    return min(b.max_gross, b.max_turnover) == np.inf and bool(np.isfinite(b.lower).all() and np.isfinite(b.upper).all())
+
+
+def _descended(p: Program, table: Rows) -> Solution:
+    "By descent from allowed weights; of the programs without a bound on a sum of sizes."
+    b = p.bounds
+    lam = p.lam or _first_lam(p)
+    x, _ = best_weights(lam * p.gain - p.slope, b)
+    where = np.where(x <= b.lower + NEAR, LOW, np.where(x >= b.upper - NEAR, HIGH, FREE))
+    side, active = np.sign(x), np.append(table.equal, False)
+    given = p.risk, p.slope, -p.gain, b.lower, b.upper, table.matrix, table.bound, table.equal, np.inf
+    found, nu, lam, _, status = descend(*given, p.kind, p.target, lam, x, where, side, active)
+    return _proved(p, table, given, found, nu, lam, status, "descent", where, side, active)
+
+# %% ../../nbs/portfolio/39_program.ipynb #d09270da
 def _general(p: Program) -> tuple[np.ndarray, float]:
     "Weights and lam by cvxpy with Clarabel; a `SolverError` names the constraints that clash."
     import cvxpy as cp
@@ -172,9 +194,6 @@ def _general(p: Program) -> tuple[np.ndarray, float]:
     return w, p.lam if p.kind == FIXED else held / earned if earned > 0 else _first_lam(p)
 
 
-NEAR = 1e-7  # of NAV: a general solver's weight so near to a bound is at it
-
-
 def _by_program(p: Program, w: np.ndarray, lam: float) -> Solution:
     "The general solver's answer with the bound that a linear program gives: the slope at w, over everything that is allowed."
     from scipy.optimize import linprog
@@ -203,7 +222,7 @@ def _polished(p: Program, table: Rows) -> Solution:
     "From the general solver's answer, what binds; from there the answer. Two sums of sizes keep the solver's."
     w, lam = _general(p)
     b, (zero, budget) = p.bounds, _shifted(p)
-    if b.max_turnover == np.inf or b.max_gross == np.inf:
+    if max(b.max_turnover, b.max_gross) == np.inf:
         x, over = w - zero, table.matrix @ w - table.bound
         where = np.full(len(w), FREE)
         where[(np.abs(x) <= NEAR) & (budget < np.inf)] = KINK
@@ -220,6 +239,8 @@ def solve(p: Program, start: Solution | None = None) -> Solution:
     table = rows(p.bounds)
     both = p.bounds.max_turnover < np.inf and p.bounds.max_gross < np.inf
     found = None if both else _direct(p, table, start)
+    if found and not _holds(found) and _plain(p.bounds):
+        found = _descended(p, table)
     if both or not _holds(found):
         found = _polished(p, table)
     if not _holds(found):

@@ -18,13 +18,13 @@ from .bounds import Bounds
 from .optimize import Optimum, checked
 
 # %% auto #0
-__all__ = ['SHARES', 'risk_parity', 'hierarchical_risk_parity']
+__all__ = ['SHARES', 'long_only', 'of_rule', 'risk_parity', 'hierarchical_risk_parity']
 
 # %% ../../nbs/portfolio/42_risk_parity.ipynb #07011801
 SHARES = 1e-8  # a share of the risk may miss its budget by so much
 
 
-def _long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
+def long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
     "Names and covariance of a fully invested long book."
     n = len(cov)
     names = labels(cov)
@@ -32,7 +32,8 @@ def _long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
     return b, checked(np.zeros(n), cov, b)[1]
 
 
-def _result(objective: str, w: np.ndarray, sigma: np.ndarray, b: Bounds, gap: float, solver: str, began: float) -> Optimum:
+def of_rule(objective: str, w: np.ndarray, sigma: np.ndarray, b: Bounds, gap: float, solver: str, began: float) -> Optimum:
+    "What a rule answered, as a result with its measures; returns are unknown to it."
     moves = sigma @ w
     variance = float(w @ moves)
     return Optimum(
@@ -59,7 +60,7 @@ def risk_parity(
 ) -> Optimum:
     "Long-only weights, fully invested, whose shares of the variance are the budgets; `gap` is what a share misses at most."
     began = perf_counter()
-    b, sigma = _long_only(cov)
+    b, sigma = long_only(cov)
     given = align({"the budgets": (pd.Series(budgets) if isinstance(budgets, dict) else budgets, 0)}, b.index, "the covariance")[
         0
     ]
@@ -77,7 +78,7 @@ def risk_parity(
         raise SolverError(
             f"after {sweeps} sweeps a share of the risk misses its budget by {missing:.2g}: the covariance may be near singular, shrink it (analytics.covariance)"
         )
-    return _result("risk parity", w, sigma, b, missing, f"coordinate descent, {sweeps} sweeps", began)
+    return of_rule("risk parity", w, sigma, b, missing, f"coordinate descent, {sweeps} sweeps", began)
 
 
 # %% ../../nbs/portfolio/42_risk_parity.ipynb #fe57a00a
@@ -89,15 +90,15 @@ def hierarchical_risk_parity(
     from scipy.cluster import hierarchy
 
     began = perf_counter()
-    b, sigma = _long_only(cov)
+    b, sigma = long_only(cov)
     vols = np.sqrt(sigma.diagonal())
     if (flat := np.flatnonzero(vols <= 0)).size:
         raise InputError(f"{b.names[flat[0]]} has no variance: it has no correlation with the others, leave it out")
     if linkage not in ("single", "complete", "average", "ward"):
         raise InputError(f"linkage is {linkage!r}: use single, complete, average or ward")
     if len(vols) == 1:
-        return _result("hierarchical risk parity", np.ones(1), sigma, b, 0.0, "bisection", began)
+        return of_rule("hierarchical risk parity", np.ones(1), sigma, b, 0.0, "bisection", began)
     upper = np.triu_indices(len(vols), 1)
     far = np.sqrt(np.clip((1 - sigma[upper] / (vols[upper[0]] * vols[upper[1]])) / 2, 0, None))
     order = hierarchy.leaves_list(hierarchy.linkage(far, linkage)).astype(np.int64)
-    return _result("hierarchical risk parity", bisected(sigma, order), sigma, b, 0.0, f"bisection, {linkage} linkage", began)
+    return of_rule("hierarchical risk parity", bisected(sigma, order), sigma, b, 0.0, f"bisection, {linkage} linkage", began)

@@ -7,10 +7,11 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 import sys
 
 LIBRARY, PORT, CLIENT_ID, ACCOUNT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-SECONDS = 30  # patience for one answer, not a measurement
+SECONDS = float(os.environ.get("PATIENCE", 30))  # patience for one answer, not a measurement
 lib = importlib.import_module(LIBRARY)
 complaints = []  # requests without their End message while it connects, and messages that it cannot decode
 

@@ -20,7 +20,7 @@ from ibapi.order import Order
 from ibapi.wrapper import EWrapper
 
 PORT, CLIENT_ID, ACCOUNT = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-SECONDS = 30  # patience for one answer, not a measurement
+SECONDS = float(os.environ.get("PATIENCE", 30))  # patience for one answer, not a measurement
 complaints = []  # what the library cannot decode
 
 
