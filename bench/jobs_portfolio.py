@@ -633,6 +633,64 @@ def hrp_500() -> Job:
     return _bisected(500, 70.0)
 
 
+SIGNALS, PROMISED_MS, PROMISED_US = 100_000, 100.0, 100.0
+
+
+def sizing_batch() -> Job:
+    """100,000 signals on 500 symbols sized in a batch, beside one by one (1,000 of them); the limits are of the slowest of the seven methods, adjustments on."""
+    import numpy as np
+    import pandas as pd
+
+    from otsport.bench.harness import Part, nanoseconds
+    from otsport.core.contracts import stock
+    from otsport.core.intent import View
+    from otsport.core.settings import Sizing
+    from otsport.portfolio.size_steps import METHODS, Facts
+    from otsport.portfolio.sizing import size, size_batch
+
+    rng, (returns, _, cov, _, _) = np.random.default_rng(1), _data(500)
+    symbols = np.array(returns.columns, dtype=object)[rng.integers(0, 500, SIGNALS)]
+    given = {"expected_return": rng.normal(0.08, 0.1, SIGNALS), "confidence": rng.uniform(0.5, 1, SIGNALS), "max_loss": rng.uniform(0.02, 0.3, SIGNALS)}
+    signals = pd.DataFrame({"symbol": symbols} | given)
+    months = pd.DataFrame(rng.normal(0.01, 0.06, (60, 500)), columns=returns.columns)
+    held = {name: 0.01 for name in returns.columns[:50]}
+    adjust = ("volatility", "concentration", "correlation", "regime")
+
+    def facts() -> Facts:
+        return Facts(nav=1e6, cov=cov, trades=months, held=held, regime="turbulent")
+
+    def ours(method: str = "risk_parity") -> pd.DataFrame:
+        return size_batch(signals, Sizing(method=method, adjust=adjust), facts())
+
+    some = 1000
+    views = [View(stock(s), r, c, m, (("one", 1.0),)) for s, r, c, m in signals.head(some).itertuples(index=False)]
+
+    def one_by_one(method: str = "risk_parity") -> np.ndarray:
+        known, rules = facts(), Sizing(method=method, adjust=adjust)
+        return np.array([size(view, rules, known).weight for view in views])
+
+    def error(batch, single) -> float:
+        worst = max(float(np.abs(ours(m)["weight"].to_numpy()[:some] - one_by_one(m)).max()) for m in METHODS)
+        return max(worst, float(np.abs(batch["weight"].to_numpy()[:some] - single).max()))
+
+    def batches() -> tuple[float, float]:
+        return PROMISED_MS, 1e-6 * max(nanoseconds(lambda m=m: ours(m), 1) for m in METHODS)
+
+    def singles() -> tuple[float, float]:
+        known = facts()
+        one_by_one()
+
+        def time_of(method: str) -> float:
+            rules = Sizing(method=method, adjust=adjust)
+            size(views[0], rules, known)
+            return nanoseconds(lambda: [size(view, rules, known) for view in views], some)
+
+        return PROMISED_US, 1e-3 * max(time_of(m) for m in METHODS)
+
+    return Job("sizing_batch", f"{SIGNALS:,} signals, 500 symbols, risk parity", ours, {"one by one": Part(one_by_one, SIGNALS / some)}, error, 1e-12,
+               limits={"100 ms, any method": batches, "100 us a signal, any method": singles})
+
+
 def general_50() -> Job:
     """The general way: a second solve of a shape, beside the first and beside the same problem written out in cvxpy."""
     return _spoken(50, 3.0)
@@ -684,6 +742,7 @@ def rebalance() -> Job:
 
 
 JOBS = (
+    sizing_batch,
     general_50,
     rebalance,
     walk_forward_50,

@@ -123,6 +123,7 @@ CASES = {
     "american.american_vol": _side_by_side(american.american_vol, PRICED), "american.american_tree": _side_by_side(american.american_tree, QUOTES, steps=11),
     "combinations.payoff": Case(lambda spot: combinations.payoff([combinations.Leg(1, "C", 100, 2)], spot), {"spot": QUOTES["spot"]}, plain={"spot": ONE, "vols": OF_LEGS}),
     **{f"combinations.{name}": Case(None, {}, plain={"vols": OF_LEGS}) for name in ("outcome", "probability_of_profit", "expected_profit")},
+    "option_sizing.combination_unit": Case(None, {}, plain={"vols": OF_LEGS}),
     "combinations.combination_greeks": Case(lambda vols: combinations.combination_greeks([combinations.Leg(1, "C", 100, 2), combinations.Leg(-1, "C", 105, 1)], 100, 0.3, 0, 0, vols),
                                             {"vols": np.array([0.2, 0.25])}, plain={"vols": OF_LEGS}),
     **{f"covariance.{f.__name__}": _of_table(f) for f in (covariance.usable_returns, covariance.shrinkage, covariance.shrunk_covariance, covariance.sample_covariance, covariance.denoised_covariance)},
@@ -179,6 +180,7 @@ CASES = {
         (Group(dict.fromkeys(("weights", "held", "prices", "multipliers", "pledged", "volumes", "half_spreads", "vols"), (0,))),)),
     "walk_forward.walk_forward": Case(lambda returns: walk_forward.walk_forward(returns, window=30, every=10).returns, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
+    "sizing.size_batch": Case(None, {}, plain={"signals": "a table of signals, read by the names of its columns; symbols meet the facts by name"}),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }
 SHARE_OF_NAV = 0.1 * RETURNS

@@ -28,9 +28,9 @@ def stock_target(symbol):
     return Target(stock(symbol), 0.3)
 
 
-def halved(view, rules):
+def halved(view, known):
     "Half of the base size, whatever the confidence."
-    return (Step("half", rules.base_size, rules.base_size / 2),)
+    return known.times("half", known.rules.base_size / 2)
 
 
 def first_only(targets, expected_returns, cov, sectors, limits):
@@ -46,7 +46,7 @@ def test_words_that_nobody_has_defined_are_refused_with_those_that_are(folder):
 
 
 def test_a_method_and_an_objective_work_once_they_stand_in_their_tables(folder, monkeypatch):
-    monkeypatch.setitem(sizing.METHODS, "halved", halved)
+    monkeypatch.setitem(sizing.METHODS, "halved", (halved,))
     monkeypatch.setitem(objectives.OBJECTIVES, "first_only", first_only)
     made = read_folder(folder)
     rules = made.own_settings(made.broker()).sizing
@@ -59,11 +59,11 @@ def test_a_method_and_an_objective_work_once_they_stand_in_their_tables(folder, 
 
 
 def test_what_a_method_wishes_is_still_held_to_the_risk_of_a_position(monkeypatch):
-    monkeypatch.setitem(sizing.METHODS, "all", lambda view, rules: (Step("all", 1.0, 1.0),))
+    monkeypatch.setitem(sizing.METHODS, "all", (lambda view, known: Step("all", 1.0, 1.0),))
     rules = Sizing(method="all", max_position_risk=0.01, max_portfolio_risk=1.0)
     (target,), (decision,) = sizing.size_all([View(stock("KO"), 0.08, 0.7, 0.05, (("mine", 1.0),))], rules)
     assert target.weight == pytest.approx(0.2) and (decision.code, decision.before, decision.after) == ("POSITION_RISK", 1.0, target.weight)
-    with pytest.raises(InputError, match="sizing method 'none' is not known: use one of confidence, all"):
+    with pytest.raises(InputError, match="sizing method 'none' is not known: use one of confidence, .*, optimal_f, all"):
         sizing.size_all([View(stock("KO"), 0.08, 0.7, 0.05, (("mine", 1.0),))], Sizing(method="none"))
 
 

@@ -14,7 +14,8 @@ from otsport.core.intent import Step, Target, Verdict, View
 from otsport.core.settings import Limits, Sizing
 from otsport.core.constraints import coverable_calls, pledged_shares
 from otsport.portfolio.limits import apply_limits
-from otsport.portfolio.sizing import confidence_factor, size, size_all
+from otsport.portfolio.size_steps import confidence_factor
+from otsport.portfolio.sizing import size, size_all
 
 SYMBOLS = ("AAPL", "KO", "PEP", "XOM")
 SECTORS = {"AAPL": "Tech", "KO": "Staples", "PEP": "Staples", "XOM": "Energy"}

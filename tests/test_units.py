@@ -22,7 +22,8 @@ from otsport.core.contracts import option, stock
 from otsport.core.intent import Target, View
 from otsport.core.settings import Limits, Sizing
 from otsport.portfolio.objectives import optimize_targets
-from otsport.portfolio.sizing import confidence_factor, size
+from otsport.portfolio.size_steps import confidence_factor
+from otsport.portfolio.sizing import size
 
 WRONG = {  # what stands in another unit, from a sample that does not
     "vol": {"percent": lambda x: 100 * x}, "vols": {"percent": lambda x: 100 * x}, "tau": {"days": lambda x: 365 * x, "expired": lambda x: -x}, "rate": {"percent": lambda x: 100 * x},
@@ -39,6 +40,7 @@ FITTED = dict(vol=0.2, skewness=0.1, kurtosis=1.0, level=0.95)
 SAMPLES = {  # all arguments of functions whose sample in public_arrays does not hold those of a unit
     "combinations.probability_of_profit": LAW, "combinations.expected_profit": LAW, "combinations.outcome": dict(legs=CALENDAR, **LATER), "combinations.payoff": dict(legs=CALENDAR, spot=100.0, **LATER),
     "combinations.combination_greeks": dict(legs=LEGS, spot=100.0, tau=0.4, rate=0.03, div_yield=0.02, vols=0.2),
+    "option_sizing.combination_unit": dict(name="spread", legs=CALENDAR, spot=100.0, tau=0.4, margin=500.0, **LATER),
     "metrics.metrics": dict(returns=SERIES, rate=0.03), "metrics.rolling_metrics": dict(returns=SERIES, window=20, rate=0.03), "kelly.growth_rate": dict(returns=SERIES, share=0.5),
     "risk.historical_var": dict(pnl=SERIES, level=0.95), "risk.expected_shortfall": dict(pnl=SERIES, level=0.95), "risk.component_var": dict(pnl=FRAME, level=0.95), "risk.component_es": dict(pnl=FRAME, level=0.95),
     "risk.scenario_pnl": dict(quantities={stock(n): 1 for n in NAMES}, spots=dict.fromkeys(NAMES, 60.0), past_returns=pd.DataFrame(RETURNS, columns=NAMES), option_vols={}, as_of=NOW, rate=0.03,

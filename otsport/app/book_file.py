@@ -24,7 +24,7 @@ from ..core.settings import BrokerCode, BudgetLevel, BudgetRules, Sizing, TWS_PO
 from ..portfolio.budgets import ALLOCATIONS, LEVELS, REGIMES
 from ..portfolio.contributions import METRICS
 from ..portfolio.objectives import OBJECTIVES
-from ..portfolio.sizing import METHODS
+from ..portfolio.size_steps import ADJUSTMENTS, METHODS
 from ..portfolio.whole_lots import LOTS, Rebalance, Taxes
 
 # %% ../../nbs/app/91_book_file.ipynb #c005
@@ -116,18 +116,27 @@ class StrategyEntry(_Strict):
 def one_of(known: Iterable[str], word: str) -> str:
     "A word that names one of several."
     if word not in known:
-        raise ValueError(f"input should be {' or '.join(map(repr, known))}")
+        raise ValueError(f"{nearest(word, known)}input should be {' or '.join(map(repr, known))}")
     return word
 
 
 class SizingEntry(Sizing):
     "Sizing, as in `core.settings`."
     method: str = Field(default="confidence", description=" or ".join(METHODS))
+    adjust: tuple[str, ...] = Field(default=(), description=f"a list of some of {', '.join(ADJUSTMENTS)}, or []")
 
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
         return one_of(METHODS, method)
+
+    @field_validator("adjust")
+    @classmethod
+    def _adjustments(cls, adjust: tuple[str, ...]) -> tuple[str, ...]:
+        for word in adjust:
+            if word not in ADJUSTMENTS:
+                raise ValueError(f"there is no {word!r}: {nearest(word, ADJUSTMENTS)}input should be some of {', '.join(ADJUSTMENTS)}")
+        return adjust
 
 
 def _word_of(known: Iterable[str], word: str, what: str) -> str:

@@ -109,6 +109,7 @@ class Step:
     value: float  # the factor, or the bound that clipped
     weight: float  # the weight after this step, decimal of NAV
     code: str = ""  # reason code where the step clipped or refused
+    per: float = 1.0  # what the value is divided by: a weight is multiplied by value / per, or may be value / per at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -210,6 +211,23 @@ class Sizing(_Checked):
     min_confidence: float = Field(default=0.6, ge=0, lt=1)
     max_position_risk: float = Field(default=0.005, gt=0)  # loss at the stop, fraction of NAV
     max_portfolio_risk: float = Field(default=0.02, gt=0)  # sum of the losses at the stop, fraction of NAV
+    dollars: float = Field(default=20_000.0, gt=0, allow_inf_nan=False, description="dollars, for example 20000")  # fixed_dollar: of each position
+    kelly_fraction: float = Field(default=0.25, gt=0, le=1, description="a share from 0 to 1, for example 0.25")  # kelly: of the growth-optimal share
+    target_vol: float = Field(default=0.20, gt=0, le=5, description="an annual decimal, for example 0.20")  # volatility: a stock as wild as this gets the base size
+    confidence_multiplier: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="a multiple of the base size, for example 2.0")  # at most, whatever the confidence
+    adjust: tuple[str, ...] = ()  # of `portfolio.sizing.ADJUSTMENTS`: factors that multiply what the method gives
+    max_portfolio_vol: float = Field(default=0.15, gt=0, le=5, description="an annual decimal, for example 0.15")  # of the book; above it sizes shrink
+    max_concentration: float = Field(default=0.25, gt=0, le=1, description="a Herfindahl index from 0 to 1, for example 0.25")  # of the book; above it sizes shrink
+    regimes: dict[str, Annotated[float, Field(ge=0, le=2)]] = Field(  # factor in each regime of the market
+        default={"calm": 1.0, "normal": 1.0, "turbulent": 0.5}, description="factors from 0 to 2 as {calm: 1.0, normal: 1.0, turbulent: 0.5}")
+    within_limits: bool = Field(default=False, description="true or false")  # sizes keep to the cash and the limits before the objective sees them
+    unbounded_loss: Literal["refuse", "stress"] = Field(default="refuse", description="refuse or stress")  # options whose loss has no bound: none, or by a stress loss
+
+    @model_validator(mode="after")
+    def _once(self) -> "Sizing":
+        if self.method == "confidence" and "confidence" in self.adjust:
+            raise ValueError("the method is confidence, so its factor is in the size already: take confidence out of adjust, or choose another method")
+        return self
 
 
 class BudgetLevel(_Checked):
