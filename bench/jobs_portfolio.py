@@ -331,7 +331,7 @@ def _tail(n: int, floor: float) -> Job:
     from skfolio import RiskMeasure
     from skfolio.optimization import MeanRisk
 
-    from otsport.portfolio.scenarios import min_cvar, shortfall
+    from otsport.portfolio.empirical import min_cvar, shortfall
 
     returns, mu, _, bounds, sectors = _data(n)
     returns = returns.iloc[:SCENES]
@@ -363,7 +363,7 @@ def _grown(n: int, floor: float) -> Job:
     import numpy as np
     import riskfolio
 
-    from otsport.portfolio.scenarios import kelly_portfolio
+    from otsport.portfolio.empirical import kelly_portfolio
 
     returns, _, _, bounds, sectors = _data(n)
     returns = returns.iloc[:SCENES]

@@ -17,7 +17,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
 from otsport.core.settings import BudgetRules, Limits
-from otsport.portfolio import black_litterman, blends, bounds, budgets, contributions, objectives, optimize, risk_parity, scenarios, terms, walk_forward, whole_lots
+from otsport.portfolio import black_litterman, blends, bounds, budgets, contributions, empirical, objectives, optimize, risk_parity, terms, walk_forward, whole_lots
 
 ARRAYS = ("ArrayLike", "DataFrame", "Series")
 NAMES = ["KO", "AAPL", "BOLT"]
@@ -155,9 +155,9 @@ CASES = {
     "var.linear_var": Case(lambda **k: var.linear_var(**k, levels=(0.95,)), {"returns": RETURNS, "exposures": MU * 1e6}, (Group({"returns": (1,), "exposures": (0,)}),)),
     "var.incremental_var": _of_table(_frame(var.incremental_var), name="pnl", value=PNL),
     **{f"bounds.{f.__name__}": Case(lambda mu, _f=f: _f(mu, BOUNDS), {"mu": MU}, (Group({"mu": (0,)}, fixed=True),)) for f in (bounds.best_return, bounds.best_weights)},
-    **{f"scenarios.{f.__name__}": Case(lambda returns, _f=f, _k=k: _f(returns, BOUNDS, **_k), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),))
-       for f, k in ((scenarios.min_cvar, {"level": 0.75}), (scenarios.mean_cvar, {"level": 0.75, "risk_aversion": 1.0}), (scenarios.kelly_portfolio, {}))},
-    "scenarios.shortfall": Case(lambda **k: scenarios.shortfall(**k, level=0.75), {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
+    **{f"empirical.{f.__name__}": Case(lambda returns, _f=f, _k=k: _f(returns, BOUNDS, **_k), {"returns": RETURNS}, (Group({"returns": (1,)}, fixed=True),))
+       for f, k in ((empirical.min_cvar, {"level": 0.75}), (empirical.mean_cvar, {"level": 0.75, "risk_aversion": 1.0}), (empirical.kelly_portfolio, {}))},
+    "empirical.shortfall": Case(lambda **k: empirical.shortfall(**k, level=0.75), {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
     **{f"black_litterman.{f.__name__}": Case(f, {"cov": COV, "market_weights": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "market_weights": (0,)}),))
        for f in (black_litterman.equilibrium_returns, black_litterman.black_litterman)},
     **{f"optimize.{f.__name__}": Case(lambda _f=f, **k: _f(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR) for f in (optimize.min_variance, optimize.max_sharpe, optimize.frontier)},

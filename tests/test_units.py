@@ -21,6 +21,7 @@ from otsport.core.books import Lot, Position, PositionMark, Snapshot
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target, View
 from otsport.core.settings import Limits, Sizing
+from otsport.portfolio import optimize
 from otsport.portfolio.objectives import optimize_targets
 from otsport.portfolio.size_steps import confidence_factor
 from otsport.portfolio.sizing import size
@@ -55,7 +56,10 @@ SAMPLES = {  # all arguments of functions whose sample in public_arrays does not
     **{f"optimize.{name}": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, rate=0.02) for name in ("min_variance", "max_sharpe", "frontier")},
     "optimize.mean_variance": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, risk_aversion=5.0, rate=0.02), "optimize.max_return": dict(expected_returns=MU, cov=COV, bounds=BOUNDS, max_vol=0.2, rate=0.02),
     "optimize.checked": dict(expected_returns=MU, cov=COV, bounds=BOUNDS), "risk_parity.risk_parity": dict(cov=COV), "risk_parity.hierarchical_risk_parity": dict(cov=COV),
-    "optimize.max_diversification": dict(cov=COV, bounds=BOUNDS),
+    "optimize.max_diversification": dict(cov=COV, bounds=BOUNDS), "size_steps.vol_regime": dict(vol=0.2),
+    "walk_forward.walk_forward": dict(returns=pd.DataFrame(RETURNS, columns=NAMES), fit=optimize.min_variance, bounds=BOUNDS, window=30, every=10, rate=0.02),
+    **{f"empirical.{name}": dict(returns=RETURNS, bounds=BOUNDS, level=0.75, **more) for name, more in (("min_cvar", {}), ("mean_cvar", {"risk_aversion": 1.0}))},
+    "empirical.shortfall": dict(returns=SERIES, level=0.75),
     "objectives.optimize_targets": dict(targets=[Target(stock(n), 0.1) for n in NAMES], expected_returns=dict(zip(NAMES, MU)), cov=pd.DataFrame(COV, NAMES, NAMES), sectors=dict(zip(NAMES, "xyz")), limits=Limits(), rate=0.02),
 }
 ANY = "any unit: it gives that of the answer"
@@ -71,6 +75,8 @@ FREE = {  # (function, argument): why another unit cannot be told
     **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
         "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
+    **{(name, "vols"): "of a plan, from its covariance; `whole_lots.rebalance` names the unit" for name in ("whole_lots.drift_case", "lot_orders.plan_lot_orders")},
+    ("black_litterman.black_litterman", "tau"): "no time: a share of the covariance, above 1 an error", ("empirical.shortfall", "returns"): ANY,
     ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
 }
 

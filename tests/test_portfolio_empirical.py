@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.core.errors import DataError, InputError, SolverError
-from otsport.portfolio import scenarios
+from otsport.portfolio import empirical
 from otsport.portfolio.bounds import Bounds, Exposure
-from otsport.portfolio.scenarios import kelly_portfolio, mean_cvar, min_cvar, shortfall
+from otsport.portfolio.empirical import kelly_portfolio, mean_cvar, min_cvar, shortfall
 
 
 def scenes(seed: int, n: int = 8, periods: int = 200) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_no_allowed_weights_do_better(seed, kind):
         step = rng.dirichlet(np.ones(8)) - least.weights
         for answer, better in ((least, lambda w: -worst(-(x @ w), 0.9)), (fast, lambda w: np.log1p(x @ w).mean())):
             near = answer.weights + 1e-3 * (rng.dirichlet(np.ones(8)) * answer.net - answer.weights)
-            if scenarios._violation(b, near) <= 1e-12:
+            if empirical._violation(b, near) <= 1e-12:
                 assert better(near) <= better(answer.weights) + 1e-9
     assert np.isfinite(step).all()
 
@@ -89,7 +89,7 @@ def test_no_allowed_weights_do_better(seed, kind):
 def test_a_proof_does_not_believe_the_solver(monkeypatch):
     "A gap that is claimed for worse weights must be found."
     x, b = scenes(3), kinds(8)["long"]
-    honest = scenarios._rounds
+    honest = empirical._rounds
 
     class Liar:
         def __init__(self, solver):
@@ -101,7 +101,7 @@ def test_a_proof_does_not_believe_the_solver(monkeypatch):
             values[:8] = [1 / 8] * 8
             return type("Told", (), {"col_value": values, "row_dual": found.row_dual, "col_dual": found.col_dual})
 
-    monkeypatch.setattr(scenarios, "_rounds", lambda *given: (lambda s, at, k: (Liar(s), at, k))(*honest(*given)))
+    monkeypatch.setattr(empirical, "_rounds", lambda *given: (lambda s, at, k: (Liar(s), at, k))(*honest(*given)))
     assert min_cvar(x, b).gap > 1e-3
 
 
