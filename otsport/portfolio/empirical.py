@@ -13,18 +13,15 @@ from numpy.typing import ArrayLike
 
 from ..core.arrays import align, check_returns, floats, number, place, short
 from ..core.errors import DataError, InputError, SolverError
+from ..core.units import SESSIONS_PER_YEAR
 from .bounds import Bounds, best_return, clashes, constraint_matrix, rows, smallest_clash
 from .optimize import LEAST_PRICE, Optimum
 from .program import Program, Solution, solve
 
 # %% auto #0
-__all__ = ['SESSIONS', 'HIGHS', 'FIRST', 'BEYOND', 'LITTLE', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar',
-           'kelly_portfolio']
+__all__ = ['HIGHS', 'FIRST', 'BEYOND', 'LITTLE', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar', 'kelly_portfolio']
 
 # %% ../../nbs/portfolio/43_empirical.ipynb #b625a03f
-SESSIONS = 252  # in a year
-
-
 def _scenarios(returns: ArrayLike, b: Bounds, periods: float) -> np.ndarray:
     "Returns (T, n) as float64, contiguous, in the order of the names; the first thing that is wrong is an InputError."
     (given,) = align({"the returns": (returns, 1)}, b.index, "the bounds")
@@ -236,7 +233,7 @@ def min_cvar(
     returns: ArrayLike,  # (T, n) simple, decimals, one row a period; a frame is put in the order of the names
     bounds: Bounds,
     level: float = 0.95,  # 0.5 to 1; the tail is the rest
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     """The weights with the least conditional value at risk of these scenarios (Rockafellar and Uryasev 2000), exact.
 
@@ -250,7 +247,7 @@ def mean_cvar(
     bounds: Bounds,
     risk_aversion: float,  # above 0; what a unit of shortfall costs, in mean return of a period
     level: float = 0.95,
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     "The weights with the greatest mean return less the risk aversion times the conditional value at risk; prices are return a period."
     if not 0 < number(risk_aversion, "risk_aversion") < np.inf:
@@ -289,7 +286,7 @@ def kelly_portfolio(
     returns: ArrayLike,  # (T, n) simple, decimals, one row a period; a frame is put in the order of the names
     bounds: Bounds,
     fraction: float = 1.0,  # of the growth-optimal weights, 0 to 1; the rest stays in cash
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     """The weights that would have grown fastest over these scenarios (Kelly 1956), exact within every constraint.
 
