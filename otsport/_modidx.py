@@ -3770,6 +3770,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'otsport/portfolio/program.py'),
                                            'otsport.portfolio.program._general': ( 'portfolio/program.html#_general',
                                                                                    'otsport/portfolio/program.py'),
+                                           'otsport.portfolio.program._goal': ( 'portfolio/program.html#_goal',
+                                                                                'otsport/portfolio/program.py'),
                                            'otsport.portfolio.program._holds': ( 'portfolio/program.html#_holds',
                                                                                  'otsport/portfolio/program.py'),
                                            'otsport.portfolio.program._plain': ( 'portfolio/program.html#_plain',
