@@ -61,7 +61,7 @@ def sections(report) -> tuple:
     """The tables and figures of the report of one day."""
     return (
         report.headline, report.nav_chart, report.drawdown_chart, report.measures_table, report.months_table,
-        report.plan_table, report.rules_table, report.calls_table, report.orders_table, report.fills_table, report.slippage_chart,
+        report.plan_table, report.budgets_table, report.rules_table, report.calls_table, report.orders_table, report.fills_table, report.slippage_chart,
         report.positions_table, report.expiries_table, report.pnl_chart, report.weights_chart, report.exposure_chart,
         report.greeks_table, report.risk_chart, report.risk_table,
     )  # fmt: skip

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['LAYOUT', 'SHARE', 'Text', 'field_name', 'nearest', 'StrategyEntry', 'one_of', 'SizingEntry', 'LevelEntry',
            'BudgetEntry', 'LimitEntry', 'TaxEntry', 'RebalanceEntry', 'Schedule', 'BookFile', 'Profile', 'AccountsFile',
-           'check_layout', 'checked_file']
+           'budget_faults', 'check_layout', 'checked_file']
 
 # %% ../../nbs/app/91_book_file.ipynb #c002
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -122,7 +122,7 @@ def one_of(known: Iterable[str], word: str) -> str:
 
 class SizingEntry(Sizing):
     "Sizing, as in `core.settings`."
-    method: str = Field(default="confidence", description=" or ".join(METHODS))
+    method: str = "confidence"
     adjust: tuple[str, ...] = Field(default=(), description=f"a list of some of {', '.join(ADJUSTMENTS)}, or []")
 
     @field_validator("method")
@@ -139,29 +139,22 @@ class SizingEntry(Sizing):
         return adjust
 
 
-def _word_of(known: Iterable[str], word: str, what: str) -> str:
-    "A word that names one of several; another is refused with the nearest."
-    if word not in known:
-        raise ValueError(f"{nearest(word, known)}{what} are {', '.join(known)}")
-    return word
-
-
 class LevelEntry(BudgetLevel):
     "A level of the risk budgets."
-    over: str = Field(description=" or ".join(LEVELS))
-    allocation: str = Field(default="equal", description=" or ".join(ALLOCATIONS))
+    over: str
+    allocation: str = "equal"
     scores: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default={}, description="lines `NAME: number`")
     capacity: dict[str, Annotated[float, Field(gt=0)]] = Field(default={}, description="lines `NAME: dollars`")
 
     @field_validator("over")
     @classmethod
     def _known_level(cls, over: str) -> str:
-        return _word_of(LEVELS, over, "levels")
+        return one_of(LEVELS, over)
 
     @field_validator("allocation")
     @classmethod
     def _known_allocation(cls, allocation: str) -> str:
-        return _word_of(ALLOCATIONS, allocation, "allocations")
+        return one_of(ALLOCATIONS, allocation)
 
     @model_validator(mode="after")
     def _scored(self) -> Self:
@@ -177,19 +170,19 @@ class LevelEntry(BudgetLevel):
 class BudgetEntry(BudgetRules):
     "Risk budgets."
     total: float = Field(default=0.02, gt=0, le=1, description="a share of NAV from 0 to 1, for example 0.02")
-    metric: str = Field(default="var_95", description=" or ".join(METRICS))
+    metric: str = "var_95"
     levels: tuple[LevelEntry, ...] = Field(default=(LevelEntry(over="sector"),), description="a list of `- over: sector`, from the top")
     regimes: dict[str, Annotated[float, Field(gt=0, le=2)]] = Field(default={}, description="lines `crisis: 0.5`")
 
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
-        return _word_of(METRICS, metric, "metrics")
+        return one_of(METRICS, metric)
 
     @field_validator("regimes")
     @classmethod
     def _known_regimes(cls, regimes: dict[str, float]) -> dict[str, float]:
-        return {_word_of(REGIMES, word, "regimes"): scale for word, scale in regimes.items()}
+        return {one_of(REGIMES, word): scale for word, scale in regimes.items()}
 
     @field_validator("levels")
     @classmethod
@@ -273,7 +266,7 @@ class BookFile(_Strict):
     sectors: dict[str, str] = Field(default={}, description="lines `SYMBOL: sector`")
     strategies: tuple[StrategyEntry, ...] = Field(min_length=1, description="at least one `- use: NAME`")
     sizing: SizingEntry = SizingEntry()
-    objective: str = Field(default="max_sharpe", description=" or ".join(OBJECTIVES))
+    objective: str = "max_sharpe"
     objective_with: dict[str, Any] = Field(default={}, description="what the objective needs, for example {max_vol: 0.12}")
     limits: LimitEntry = LimitEntry()
     budgets: BudgetEntry | None = Field(default=None, description="risk budgets as {total: 0.02, metric: var_95}, or leave it out")
@@ -330,6 +323,35 @@ class AccountsFile(_Strict):
     "accounts.yaml."
     version: int = Field(description=f"{LAYOUT}")
     profiles: dict[str, Profile] = Field(min_length=1, description="at least one profile, as `otsport new FOLDER` writes it")
+
+# %% ../../nbs/app/91_book_file.ipynb #3f865a11
+def budget_faults(
+    text: Text,
+    book: BookFile,
+    traded: Sequence[str],  # symbols
+    strategies: Sequence[str],  # names
+) -> list[str]:
+    "Risk budgets of what is not there."
+    if book.budgets is None:
+        return []
+    found = []
+    sectors = sorted({book.sectors[s] for s in traded if s in book.sectors})
+    known = {"symbol": list(traded), "sector": sectors, "strategy": [*strategies, "hand"], "horizon": [*book.budgets.horizons.values(), "other"]}
+    for i, level in enumerate(book.budgets.levels):
+        names = sectors if level.allocation == "sector" else known[level.over]
+        if "sector" in (level.over, level.allocation) and (lacking := [s for s in traded if s not in book.sectors]):
+            found.append(text.fault(("budgets", "levels", i, "over"), level.over, f"this level needs the sector of {', '.join(lacking)}: write it under `sectors:`"))
+        if level.allocation == "sector" and level.over not in ("sector", "symbol"):
+            found.append(text.fault(("budgets", "levels", i, "allocation"), "sector", "it divides over sectors or symbols: use another allocation"))
+        found += [text.fault(("budgets", "levels", i, field, n), said[n], f"there is no {level.over} {n}: {nearest(n, names)}there are {', '.join(names)}")
+                  for field, said in (("scores", level.scores), ("capacity", level.capacity)) for n in said if n not in names]
+        if level.capacity and (lost := [n for n in level.scores if n not in level.capacity]):
+            found.append(text.fault(("budgets", "levels", i, "capacity"), None, f"{', '.join(lost)} has no capacity: write one for each, dollars"))
+        if level.scores and (lost := [n for n in names if n not in level.scores and n not in ("hand", "other")]):
+            found.append(text.fault(("budgets", "levels", i, "scores"), None, f"{', '.join(lost)} has no score: write one for each, 0 for no risk"))
+    found += [text.fault(("budgets", "horizons", n), h, f"there is no strategy {n}: {nearest(n, strategies)}there are {', '.join(strategies)}")
+              for n, h in book.budgets.horizons.items() if n not in strategies]
+    return found
 
 # %% ../../nbs/app/91_book_file.ipynb #c009
 def _model_at(model: type[BaseModel], place: tuple) -> type[BaseModel]:

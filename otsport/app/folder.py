@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, checked_file, nearest
+from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file, nearest
 from .gateway_process import gateways
 from ..core.calendars import next_session, session_close
 from ..core.errors import FolderError, InputError
@@ -262,9 +262,11 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _budget_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
+    if found := budget_faults(folder.text, folder.book, folder.history.symbols, [strategy_name(e) for e in folder.book.strategies]):
+        raise FolderError("; ".join(found))
     return folder
 
 
@@ -355,31 +357,6 @@ def _objective_faults(f: Folder) -> list[str]:
     given = f.book.objective_with
     return [f.text.fault(("objective_with", name) if name in given else ("objective",), given.get(name, f.book.objective), rule if name in given else f"{name}: {rule}, under objective_with")
             for name, rule in objective_faults(f.book.objective, given)]
-
-
-def _budget_faults(f: Folder) -> list[str]:
-    "Risk budgets of what is not there."
-    if f.book.budgets is None:
-        return []
-    traded, found = f.history.symbols, []
-    strategies = [strategy_name(e) for e in f.book.strategies]
-    sectors = sorted({f.book.sectors[s] for s in traded if s in f.book.sectors})
-    known = {"symbol": list(traded), "sector": sectors, "strategy": [*strategies, "hand"], "horizon": [*f.book.budgets.horizons.values(), "other"]}
-    for i, level in enumerate(f.book.budgets.levels):
-        names = sectors if level.allocation == "sector" else known[level.over]
-        if "sector" in (level.over, level.allocation) and (lacking := [s for s in traded if s not in f.book.sectors]):
-            found.append(f.text.fault(("budgets", "levels", i, "over"), level.over, f"this level needs the sector of {', '.join(lacking)}: write it under `sectors:`"))
-        if level.allocation == "sector" and level.over not in ("sector", "symbol"):
-            found.append(f.text.fault(("budgets", "levels", i, "allocation"), "sector", "it divides over sectors or symbols: use another allocation"))
-        found += [f.text.fault(("budgets", "levels", i, field, n), said[n], f"there is no {level.over} {n}: {nearest(n, names)}there are {', '.join(names)}")
-                  for field, said in (("scores", level.scores), ("capacity", level.capacity)) for n in said if n not in names]
-        if level.capacity and (lost := [n for n in level.scores if n not in level.capacity]):
-            found.append(f.text.fault(("budgets", "levels", i, "capacity"), None, f"{', '.join(lost)} has no capacity: write one for each, dollars"))
-        if level.scores and (lost := [n for n in names if n not in level.scores and n not in ("hand", "other")]):
-            found.append(f.text.fault(("budgets", "levels", i, "scores"), None, f"{', '.join(lost)} has no score: write one for each, 0 for no risk"))
-    found += [f.text.fault(("budgets", "horizons", n), h, f"there is no strategy {n}: {nearest(n, strategies)}there are {', '.join(strategies)}")
-              for n, h in f.book.budgets.horizons.items() if n not in strategies]
-    return found
 
 
 def _volume_faults(f: Folder) -> list[str]:

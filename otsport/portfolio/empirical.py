@@ -323,7 +323,7 @@ def _fastest(x: np.ndarray, b: Bounds) -> tuple[np.ndarray, int, float]:
     for step in range(1, STEPS):
         model, slope = _model(x, b, w, model if len(model.where) else None)
         way = model.weights - w
-        size = max(abs(grown), 1e-3 * float(np.abs(slope).max()))
+        size = max(abs(grown), 1e-2 * float(np.abs(slope).max()))
         if float(slope @ way) <= GROWTH_GAP * size:
             lacking = max(best_return(slope, b) - float(slope @ w), 0.0) / size
             if lacking <= 1e-8:
@@ -332,9 +332,9 @@ def _fastest(x: np.ndarray, b: Bounds) -> tuple[np.ndarray, int, float]:
         while (more := _growth(x @ (w + share * way))) < grown + 1e-4 * share * float(slope @ way) and share > 1e-12:
             share *= 0.5
         if share <= 1e-12:  # no rise that float64 can see
-            lacking = max(best_return(slope, b) - float(slope @ w), 0.0) / size
-            if lacking <= 1e-6:
-                return w, step, lacking
             break
         w, grown = w + share * way, more
+    lacking = max(best_return(slope, b) - float(slope @ w), 0.0) / size
+    if lacking <= 1e-6:  # what is left is rounding of the logarithms
+        return w, step, lacking
     raise SolverError(f"no optimum after {step} steps: the growth may lack {best_return(slope, b) - float(slope @ w):.2g} a period; look at the scale of the returns")
