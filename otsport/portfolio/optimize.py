@@ -22,8 +22,8 @@ from .bounds import Bounds, Exposure, best_return, best_weights, clashes, rows
 from .program import Program, Solution, solve
 
 # %% auto #0
-__all__ = ['LARGE', 'LEAST_PRICE', 'WIDE', 'checked', 'Optimum', 'min_variance', 'mean_variance', 'max_sharpe', 'max_return',
-           'max_diversification', 'Frontier', 'frontier']
+__all__ = ['LARGE', 'ROUNDING', 'LEAST_PRICE', 'WIDE', 'checked', 'Optimum', 'min_variance', 'mean_variance', 'max_sharpe',
+           'max_return', 'max_diversification', 'Frontier', 'frontier']
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #a46b2a14
 LARGE = 256  # assets
@@ -73,6 +73,9 @@ def checked(expected_returns: ArrayLike, cov: ArrayLike, bounds: Bounds) -> tupl
 
 
 # %% ../../nbs/portfolio/41_optimize.ipynb #7ffa0ae2
+ROUNDING = 1e-12  # a smaller gap is none: what is said does not change with the machine
+
+
 @dataclass(frozen=True, eq=False)
 class Optimum:
     "Weights and what they mean; annual decimals."
@@ -119,7 +122,7 @@ class Optimum:
         "One line."
         return (
             f"{self.objective}: Sharpe {self.sharpe:.2f}, excess return {self.expected_return:.2%}, vol {self.vol:.2%}, net {self.net:.1%}, "
-            f"{self.effective_bets:.1f} effective bets (lacks at most {self.gap:.0e}, {self.solver})"
+            f"{self.effective_bets:.1f} effective bets (lacks at most {max(self.gap, ROUNDING):.0e}, {self.solver})"
         )
 
     def __repr__(self) -> str:
