@@ -2560,6 +2560,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'otsport.desk.weights_if._multipliers': ( 'desk/weights_if.html#_multipliers',
                                                                                    'otsport/desk/weights_if.py'),
                                          'otsport.desk.weights_if._notes': ('desk/weights_if.html#_notes', 'otsport/desk/weights_if.py'),
+                                         'otsport.desk.weights_if._open': ('desk/weights_if.html#_open', 'otsport/desk/weights_if.py'),
                                          'otsport.desk.weights_if._own_objective': ( 'desk/weights_if.html#_own_objective',
                                                                                      'otsport/desk/weights_if.py'),
                                          'otsport.desk.weights_if.bound_prices': ( 'desk/weights_if.html#bound_prices',
