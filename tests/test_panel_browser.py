@@ -222,7 +222,7 @@ def test_a_bound_and_its_price_in_jupyterlab(lab, own, days, chromium, tmp_path)
         as_phone(page)
         assert unfit(page) == []
         save_shot(page, tmp_path / f"weights_stress_{SMALL}.png")
-        page.get_by_role("tab", name="Weights").click()
+        page.get_by_role("tab", name="Weights", exact=True).click()
         page.wait_for_timeout(1000)
         move(page, "position cap (%)", 15)
         expect(page.get_by_text("position cap 15.0%").locator("visible=true").first).to_be_visible()
