@@ -105,14 +105,13 @@ def _product(p, x, out):
 
 
 @kernel
-def _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch):
+def _next_lam(kind, target, earned, lam, p, c0, c1, x0, x1, scratch):
     """The lam at which these equations meet the target."""
-    n = len(x0)
-    earned0, earned1 = -dot(c1, x0), -dot(c1, x1)
+    earned0, earned1 = -dot(c1, x0) + earned, -dot(c1, x1)
     _product(p, x0, scratch)
-    least = dot(scratch, x0) + (2.0 * dot(c0, x0) if kind == VARIANCE else 0.0)
+    least = dot(scratch, x0) + 2.0 * dot(c0, x0)
     if kind == RATIO:
-        return least / earned0 if earned0 > 0.0 else 8.0 * lam
+        return (least + target) / earned0 if earned0 > 0.0 else 8.0 * lam
     if earned1 <= 1e-14 * (abs(earned0) + 1e-300):
         return lam * (4.0 if least < target else 0.25)
     cross = 2.0 * (dot(scratch, x1) + dot(c0, x1))
@@ -250,11 +249,11 @@ def _price(p, c0, c1, lam, a, x, nu, nu_at, g):
 
 
 @kernel
-def _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch):
+def _moved_lam(kind, target, earned, lam, bracket, p, c0, c1, x0, x1, scratch):
     """The next lam inside the bracket, which is narrowed; and 0 to go on, 1 where the last one was it, 2 where there is none."""
     if kind == FIXED:
         return lam, 1
-    new = _next_lam(kind, target, lam, p, c0, c1, x0, x1, scratch)
+    new = _next_lam(kind, target, earned, lam, p, c0, c1, x0, x1, scratch)
     if abs(new - lam) <= SAME * lam:
         return lam, 1
     if new > lam:
@@ -268,14 +267,15 @@ def _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch):
 
 
 @kernel
-def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side, active):
+def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, earned, lam, where, side, active):
     """Solve the program from a first guess of what binds, which is left as it ends; the guess need not be feasible.
 
     Parameters
     ----------
     p : (n, n) positive definite; c0, c1, lo, hi : (n,)
     a : (m, n); b : (m,); equal : (m,) bool; budget : inf for none
-    kind, target : what lam stands for; lam is the first guess of it
+    kind, target : what lam stands for, and the variance that is met; of a ratio, the variance where x is zero
+    earned : what is gained where x is zero; lam : the first guess
     where, side : (n,) int64 and float64; active : (m + 1,) bool, the last for the budget
 
     Returns
@@ -300,7 +300,7 @@ def pivot(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, where, side
         out, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
         count = out + into + _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
         if count == 0:
-            lam, done = _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch)
+            lam, done = _moved_lam(kind, target, earned, lam, bracket, p, c0, c1, x0, x1, scratch)
             if done:
                 return x, nu_at, lam, step, OK if done == 1 else NO_RATIO
             best, patience = n + m + 2, PATIENCE
@@ -356,7 +356,7 @@ def _step(x, goal, where, side, lo, hi, a, b, active, bent, budget):
 
 
 @kernel
-def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where, side, active):
+def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, earned, lam, x, where, side, active):
     """The same program from a feasible x, one exchange at a time and never uphill; parameters and answer as of `pivot`."""
     n, m = len(c0), len(b)
     bent = budget < np.inf
@@ -390,7 +390,7 @@ def descend(p, c0, c1, lo, hi, a, b, equal, budget, kind, target, lam, x, where,
         _, into = _broken(where, side, x, lo, hi, bent, g, kappa, size, wrong)
         rows = _rows_broken(a, b, equal, active, nu_at, x, bent, budget, size, over)
         if into + rows == 0:
-            lam, done = _moved_lam(kind, target, lam, bracket, p, c0, c1, x0, x1, scratch)
+            lam, done = _moved_lam(kind, target, earned, lam, bracket, p, c0, c1, x0, x1, scratch)
             if done:
                 return goal, nu_at, lam, step, OK if done == 1 else NO_RATIO
             continue

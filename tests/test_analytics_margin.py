@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otsport.analytics.combinations import Leg, outcome
-from otsport.analytics.margin import STAGES, margin, margin_of, naked_charge, share_charge
+from otsport.analytics.margin import margin, margin_of
+from otsport.analytics.margin_rules import STAGES, naked_charge, share_charge
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import Right, option, stock
 from otsport.core.errors import InputError

@@ -120,3 +120,43 @@ def test_without_a_first_leg_the_second_is_written_and_denied(held):
 def test_combinations_in_wait_are_those_whose_bought_legs_may_still_fill():
     assert list(legs_in_wait(book(orders=[bought("working", 2)]), LEGS)) == ["mine#1"]
     assert legs_in_wait(book(orders=[bought("filled", 3)]), LEGS) == legs_in_wait(book(orders=[bought("working", 2)]), LEGS[1:]) == {}
+
+
+CASH = D(2200)  # one spread binds 500 dollars and pays 41: four in all
+OTHER_NEAR, OTHER_WING = (option("MRK", "2023-01-20", k, "P") for k in (100, 95))
+OTHER = [Wish(OTHER_NEAR, D("1.20"), "near", "mine", side=Side.SELL, qty=D(3), combo="mine#2"), Wish(OTHER_WING, D("0.40"), "wing", "mine", side=Side.BUY, qty=D(3), combo="mine#2")]
+
+
+def bought_of(made, wing):
+    return sum(o.qty for o in made if o.contract == wing)
+
+
+def test_two_combinations_of_one_moment_share_the_cash_that_they_will_bind():
+    made, told = wish_orders(book(CASH), "mine", [*LEGS, *OTHER])
+    assert bought_of(made, WING) + bought_of(made, OTHER_WING) == 4 and [d.code for d in told] == ["CASH"]
+
+
+@pytest.mark.parametrize("state, filled, more", [("working", 0, 1), ("filled", 3, 1), ("cancelled", 1, 3), ("cancelled", 0, 3)])
+def test_cash_of_another_strategys_unsold_legs_is_not_free(state, filled, more):
+    "Three wings were written, or bought, and what they cover was not sold yet: its 500 dollars each stay."
+    wing = record("w", WING, Side.BUY, 3, "0.40", state, filled, group="mine#1")
+    cash = CASH if state == "working" else CASH - 41 * filled
+    other = [replace(w, strategy="other", combo="other#1") for w in OTHER]
+    made, _ = wish_orders(book(cash, [position(WING, filled)] if filled else [], [wing]), "other", other, [*LEGS, *other])
+    assert bought_of(made, OTHER_WING) == more
+    sold = record("s", NEAR, Side.SELL, 3, "1.20", group="mine#1")  # once sold, the book itself knows what is bound: nothing twice
+    if state == "filled":
+        again, _ = wish_orders(book(cash, [position(WING, 3)], [wing, sold]), "other", other, [*LEGS, *other])
+        assert bought_of(again, OTHER_WING) == more
+
+
+def test_shares_that_a_collar_will_need_cover_no_other_call():
+    call, put = option("KO", "2023-01-20", 65, "C"), option("KO", "2023-01-20", 55, "P")
+    collar = [Wish(put, D("0.50"), "floor", "mine", side=Side.BUY, qty=D(1), combo="mine#1"), Wish(call, D("0.60"), "cap", "mine", side=Side.SELL, qty=D(1), combo="mine#1")]
+    floor = record("p", put, Side.BUY, 1, "0.50", group="mine#1")
+    calls = [Wish(call, D("0.60"), "income", "other", side=Side.SELL, qty=D(2))]
+    shares = Position("DU1", "main", stock("KO"), (Lot(D(200), D(60), NOON),))
+    made, _ = wish_orders(book(positions=[shares], orders=[floor]), "other", calls, [*collar, *calls])
+    assert sum(o.qty for o in made) == 1
+    alone, _ = wish_orders(book(positions=[shares]), "other", calls, calls)
+    assert sum(o.qty for o in alone) == 2

@@ -119,9 +119,11 @@ def test_every_objective_of_the_book_stays_below_the_sizes_and_the_limits(tmp_pa
     names = ("KO", "PEP", "XOM", "AAPL")
     cov = pd.DataFrame(np.diag([0.02, 0.03, 0.06, 0.09]) + 0.01, names, names)
     caps, sectors = [Target(stock(n), 0.12) for n in names], dict(zip(names, ("staples", "staples", "energy", "technology")))
+    past = pd.DataFrame(np.random.default_rng(0).normal(4e-4, 0.01, (300, 4)), columns=names)
+    seen = objectives.Seen(lambda symbols: past[list(symbols)], {"KO": 0.9})
     rules = Limits(max_position_weight=0.11, max_sector_weight=0.2)
     mandate.settings.limits = rules
-    targets, earned, vol = weigh(caps, dict(zip(names, (0.04, 0.05, 0.1, 0.08))), cov, sectors, mandate)
+    targets, earned, vol = weigh(caps, dict(zip(names, (0.04, 0.05, 0.1, 0.08))), cov, sectors, mandate, seen)
     w = {t.contract.symbol: t.weight for t in targets}
     if word == "sizes":
         assert set(w.values()) == {0.12}

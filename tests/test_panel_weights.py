@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from otsport.core.calendars import session_close
 from otsport.core.contracts import stock
 from otsport.core.errors import InputError, SolverError
 from otsport.core.intent import Target, View
@@ -18,6 +19,7 @@ from otsport.desk.plan import Mandate, weigh
 from otsport.desk.weights_if import Choice, bounds_of, clash_words, outlook, weights_if
 from otsport.panels.what_if import weights_panel
 from otsport.portfolio.bounds import smallest_clash
+from otsport.portfolio.empirical import shortfall
 from otsport.portfolio.objectives import OBJECTIVES, capped_bounds, limit_bounds
 from panel_support import fill_store
 
@@ -60,7 +62,8 @@ def test_greatest_sharpe_by_another_solver(o):
 
 
 MOVED = {"position cap": "max_position", "least invested": "min_invested", "turnover": "max_turnover", "vol": "max_vol"}
-VALUE = {"max_sharpe": lambda f, c: f.sharpe, "max_return": lambda f, c: f.expected_return, "min_variance": lambda f, c: -f.vol, "mean_variance": lambda f, c: f.expected_return - c.risk_aversion / 2 * f.vol**2}
+VALUE = {"max_sharpe": lambda f, c: f.sharpe, "max_return": lambda f, c: f.expected_return, "min_variance": lambda f, c: -f.vol, "mean_variance": lambda f, c: f.expected_return - c.risk_aversion / 2 * f.vol**2,
+         "min_cvar": lambda f, c: -shortfall(PRICES.past(session_close(PRICES.last)).returns(f.bounds.names, 504) @ f.weights, level=0.95)}
 
 
 @pytest.mark.parametrize("turnover", [np.inf, 0.8])
@@ -105,8 +108,8 @@ def test_weights_are_those_of_the_trading_day(told, word):
     upper = {n: w for n, w in zip(told.names, bounds_of(told, choice).upper) if w}
     caps = [Target(stock(n), w) for n, w in upper.items()]
     expected, names = dict(zip(told.names, told.expected_returns)), list(upper)
-    wished, earned, vol = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate)
-    least = 0.0 if word in ("max_return", "mean_variance") else limit_bounds(caps, told.sectors, mandate.settings.limits).min_net
+    wished, earned, vol = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate, told.seen)
+    least = 0.0 if word in ("max_return", "mean_variance", "kelly") else limit_bounds(caps, told.sectors, mandate.settings.limits).min_net
     found = weights_if(told, replace(choice, min_invested=least))
     ours = dict(zip(told.names, found.optimum.weights))
     for target in wished:

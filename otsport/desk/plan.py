@@ -32,7 +32,7 @@ from ..data.plain import revive
 from ..portfolio.budgets import BudgetUse
 from ..portfolio.limits import apply_limits
 from ..portfolio.margin import margin_room
-from ..portfolio.objectives import OBJECTIVES
+from ..portfolio.objectives import LOOKS, OBJECTIVES, Seen
 from ..portfolio.rebalance import TradeRules, plan_orders
 from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.lot_orders import plan_lot_orders
@@ -207,10 +207,12 @@ def stopped(name: str, error: StrategyError) -> Decision:
 
 
 def weigh(
-    caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate
+    caps: Sequence[Target], expected: Mapping[str, float], cov: pd.DataFrame, sectors: Mapping[str, str], mandate: Mandate,
+    seen: Seen | None = None,  # for objectives that look at the returns themselves
 ) -> tuple[tuple[Target, ...], float, float]:  # targets, expected return and vol of them, annual, decimal of NAV
     "The weights that the objective asks for below the caps."
-    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits, **dict(mandate.objective_with))
+    given = dict(mandate.objective_with) | ({"seen": seen} if mandate.objective in LOOKS else {})
+    return OBJECTIVES[mandate.objective](caps, expected, cov, sectors, mandate.settings.limits, **given)
 
 
 def _stocks(positions: Mapping[str, Position]) -> dict[str, float]:
@@ -238,6 +240,7 @@ def without_failed(positions: Mapping[str, Position], failed: frozenset[str]) ->
     kept = {k: p for k, p in positions.items() if not (p.qty and not p.contract.is_option and p.strategy in failed)}
     why = "its strategy was stopped: what it holds stays as it is"
     return kept, tuple(Decision(k, Verdict.CLIPPED, "STRATEGY_STOPPED", why) for k in sorted(positions.keys() - kept.keys()))
+
 
 
 # %% ../../nbs/desk/76_plan.ipynb #f00d0002
@@ -307,7 +310,8 @@ def plan_stocks(
     caps, allotted = within_allocations(caps, views, dict(mandate.allocations))
     expected = {view.contract.symbol: view.expected_return for view in views}
     cov = covariance(past, [cap.contract.symbol for cap in caps])
-    wished, earned, vol = weigh(caps, expected, cov, sectors, mandate)
+    seen = Seen(lambda symbols: past.returns(list(symbols), COVARIANCE_SESSIONS), {v.contract.symbol: v.confidence for v in views})
+    wished, earned, vol = weigh(caps, expected, cov, sectors, mandate, seen)
     exposure = 0.0 if settings.limits.max_leverage is None else sum(abs((o.delta if o.delta == o.delta else 1.0) * o.qty * o.contract.multiplier * known.spots[o.contract.symbol]) for o in known.options) / float(nav)
     targets, limited = apply_limits(wished, settings.limits, sectors, positions, prices, nav, cov, exposure)
     tags = {v.contract.symbol: v.sources[0][0] for v in views}

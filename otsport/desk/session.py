@@ -224,7 +224,7 @@ async def write_wishes(desk: Desk, book: Book, wishes: tuple[Wish, ...]) -> Book
     for strategy, group in due(book, wishes).items():
         if not await quoted(desk, book, group):
             continue
-        orders, declined = wish_orders(book, strategy, group)
+        orders, declined = wish_orders(book, strategy, group, wishes)
         orders = await at_the_market(desk, orders)
         book = enqueue(desk.store, replace(book, written=book.written | {strategy}), orders, book.session, book.now)
         if told := [d for d in declined if d.code in ("UNSECURED", "CASH") or "#" in d.subject]:

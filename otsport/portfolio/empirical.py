@@ -13,18 +13,15 @@ from numpy.typing import ArrayLike
 
 from ..core.arrays import align, check_returns, floats, number, place, short
 from ..core.errors import DataError, InputError, SolverError
+from ..core.units import SESSIONS_PER_YEAR
 from .bounds import Bounds, best_return, clashes, constraint_matrix, rows, smallest_clash
 from .optimize import LEAST_PRICE, Optimum
 from .program import Program, Solution, solve
 
 # %% auto #0
-__all__ = ['SESSIONS', 'HIGHS', 'FIRST', 'BEYOND', 'LITTLE', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar',
-           'kelly_portfolio']
+__all__ = ['HIGHS', 'FIRST', 'BEYOND', 'LITTLE', 'GROWTH_GAP', 'STEPS', 'shortfall', 'min_cvar', 'mean_cvar', 'kelly_portfolio']
 
 # %% ../../nbs/portfolio/43_empirical.ipynb #b625a03f
-SESSIONS = 252  # in a year
-
-
 def _scenarios(returns: ArrayLike, b: Bounds, periods: float) -> np.ndarray:
     "Returns (T, n) as float64, contiguous, in the order of the names; the first thing that is wrong is an InputError."
     (given,) = align({"the returns": (returns, 1)}, b.index, "the bounds")
@@ -78,13 +75,19 @@ class _Limits:
     equal: np.ndarray
 
 
+def _labels(name: str, count: int) -> list[str]:
+    "Names of the rows of a constraint, as `rows` has them: of a sum of sizes, the last row alone is the bound; of an equation, the second is its least."
+    label = name.rpartition(" ")[0]
+    return [*[""] * (count - 1), label] if label in ("max_gross", "max_turnover") else [label, f"{label} (least)"][:count]
+
+
 def _limits(b: Bounds) -> _Limits:
     "Rows over the weights, and over their sizes where a constraint is on sizes."
     if b.max_gross == np.inf and b.max_turnover == np.inf:
         table = rows(b)
         return _Limits(table.names, table.matrix, table.bound, table.equal)
     places, matrix, bound = constraint_matrix(b)
-    kept = [(name, r) for name, at in places.items() if not name.endswith("er bounds") for r in at if np.isfinite(bound[r])]
+    kept = [(label, r) for name, at in places.items() if not name.endswith("er bounds") for label, r in zip(_labels(name, len(at)), at) if np.isfinite(bound[r])]
     at = [r for _, r in kept]
     return _Limits(tuple(name for name, _ in kept), matrix[at], bound[at], np.zeros(len(at), dtype=bool))
 
@@ -186,6 +189,8 @@ def _prices(solver, b: Bounds, limits: _Limits, w: np.ndarray, unit: float) -> d
     duals, reduced = -np.array(found.row_dual[: len(limits.bound)]), np.array(found.col_dual[: len(w)])
     prices: dict[str, float] = {}
     for name, price in zip(limits.names, duals):
+        if not name:
+            continue
         prices[name] = prices.get(name, 0.0) + (-price if name.startswith("min_") or "(least)" in name else price)
     prices |= {f"upper {b.names[i]}": -reduced[i] for i in np.flatnonzero((w >= b.upper - 1e-12) & (reduced < 0))}
     prices |= {f"lower {b.names[i]}": -reduced[i] for i in np.flatnonzero((w <= b.lower + 1e-12) & (reduced > 0) & (b.lower != 0))}
@@ -236,7 +241,7 @@ def min_cvar(
     returns: ArrayLike,  # (T, n) simple, decimals, one row a period; a frame is put in the order of the names
     bounds: Bounds,
     level: float = 0.95,  # 0.5 to 1; the tail is the rest
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     """The weights with the least conditional value at risk of these scenarios (Rockafellar and Uryasev 2000), exact.
 
@@ -250,7 +255,7 @@ def mean_cvar(
     bounds: Bounds,
     risk_aversion: float,  # above 0; what a unit of shortfall costs, in mean return of a period
     level: float = 0.95,
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     "The weights with the greatest mean return less the risk aversion times the conditional value at risk; prices are return a period."
     if not 0 < number(risk_aversion, "risk_aversion") < np.inf:
@@ -289,7 +294,7 @@ def kelly_portfolio(
     returns: ArrayLike,  # (T, n) simple, decimals, one row a period; a frame is put in the order of the names
     bounds: Bounds,
     fraction: float = 1.0,  # of the growth-optimal weights, 0 to 1; the rest stays in cash
-    periods: float = SESSIONS,  # rows in a year
+    periods: float = SESSIONS_PER_YEAR,  # rows in a year
 ) -> Optimum:
     """The weights that would have grown fastest over these scenarios (Kelly 1956), exact within every constraint.
 

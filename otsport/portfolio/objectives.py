@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,14 +17,17 @@ from ..core.constraints import weight_caps
 from ..core.errors import InputError
 from ..core.intent import Step, Target
 from ..core.settings import Limits
+from ..core.units import SESSIONS_PER_YEAR
+from .black_litterman import MarketView, black_litterman
 from .blends import min_correlation, mixed, within
 from .bounds import Bounds, Exposure, best_return
+from .empirical import kelly_portfolio, min_cvar
 from .optimize import Optimum, max_diversification, max_return, max_sharpe, mean_variance, min_variance
 from .risk_parity import hierarchical_risk_parity, risk_parity
 
 # %% auto #0
-__all__ = ['INVEST', 'Best', 'BESTS', 'Weighed', 'OBJECTIVES', 'NEEDS', 'capped_bounds', 'limit_bounds', 'optimize_targets',
-           'objective_faults', 'best_for']
+__all__ = ['INVEST', 'Best', 'BESTS', 'LOOKS', 'Weighed', 'OBJECTIVES', 'NEEDS', 'capped_bounds', 'limit_bounds',
+           'optimize_targets', 'Seen', 'objective_faults', 'best_for']
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #24feb291
 INVEST = 0.8  # share of the largest possible sum that is invested at least
@@ -121,6 +124,41 @@ BESTS: dict[str, Best] = {  # that need nothing else to be said, and so may be m
 }
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #6aa31e69
+@dataclass(frozen=True)
+class Seen:
+    "What a plan knows beside means and covariance."
+
+    returns: Callable[[Sequence[str]], pd.DataFrame]  # simple daily returns of these symbols, oldest first, decimals; asked for where needed
+    confidences: Mapping[str, float] = field(default_factory=dict)  # of the view on each symbol, 0 to 1
+
+
+def _measured(found: Optimum, expected_returns: np.ndarray, cov: pd.DataFrame) -> Optimum:
+    "The weights, measured as those of other objectives are."
+    w = found.weights
+    return replace(found, expected_return=float(expected_returns @ w), vol=float(w @ cov.to_numpy() @ w) ** 0.5)
+
+
+def _least_tail(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, seen: Seen) -> Optimum:
+    return _measured(min_cvar(seen.returns(bounds.names), bounds), expected_returns - rate, cov)
+
+
+def _fastest_growth(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, seen: Seen) -> Optimum:
+    past = seen.returns(bounds.names)
+    moved = past - past.mean() + expected_returns / SESSIONS_PER_YEAR
+    return _measured(kelly_portfolio(moved, bounds), expected_returns - rate, cov)
+
+
+def _by_views(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, seen: Seen) -> Optimum:
+    names = bounds.names
+    views = [MarketView(n, float(mu) - rate, seen.confidences[n]) for n, mu in zip(names, expected_returns) if n in seen.confidences]
+    posterior = black_litterman(cov, np.full(len(names), 1 / len(names)), views)
+    found = max_sharpe(posterior.expected_returns, pd.DataFrame(posterior.cov, cov.index, cov.columns), bounds)
+    return _measured(found, expected_returns - rate, cov)
+
+
+LOOKS: dict[str, Callable[..., Optimum]] = {"min_cvar": _least_tail, "kelly": _fastest_growth, "black_litterman": _by_views}  # that are given what was seen
+
+# %% ../../nbs/portfolio/44_objectives.ipynb #5b798d44
 def _below_vol(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, max_vol: float) -> Optimum:
     return max_return(expected_returns, cov, bounds, max_vol, rate)
 
@@ -181,6 +219,9 @@ OBJECTIVES: dict[str, Callable[..., Weighed]] = {  # by the word in book.yaml
     "hierarchical_risk_parity": _weighed(BESTS["hierarchical_risk_parity"], "hierarchical risk parity"),
     "min_correlation": _weighed(BESTS["min_correlation"], "min correlation"),
     "mixed": _weighed(_blend, "mixed"),
+    "min_cvar": _weighed(_least_tail, "min cvar"),
+    "kelly": _weighed(_fastest_growth, "kelly", invest=0.0),
+    "black_litterman": _weighed(_by_views, "black litterman"),
 }
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #95973deb
@@ -229,11 +270,15 @@ _GIVEN: dict[str, Callable[..., Optimum]] = {"max_return": _below_vol, "mean_var
 
 def best_for(
     word: str,  # of `OBJECTIVES`, but `sizes`, which asks no optimizer
+    seen: Seen | None = None,  # for those of `LOOKS`
     **given: object,  # what it needs by name, as under objective_with
 ) -> Best:
     "The optimizer's function of an objective; an `InputError` says what a word needs."
-    if (found := (BESTS | _GIVEN).get(word)) is None:
-        raise InputError(f"objective {word!r} asks no optimizer: use {', '.join(BESTS | _GIVEN)}")
+    if (found := (BESTS | _GIVEN | LOOKS).get(word)) is None:
+        raise InputError(f"objective {word!r} asks no optimizer: use {', '.join(BESTS | _GIVEN | LOOKS)}")
     if faults := objective_faults(word, given):
         raise InputError(f"objective {word}: {'; '.join(f'{name}: {rule}' for name, rule in faults)}")
-    return partial(found, **given) if given else found
+    if word in LOOKS and seen is None:
+        raise InputError(f"objective {word} looks at the returns themselves: give seen=")
+    named = given | ({"seen": seen} if word in LOOKS else {})
+    return partial(found, **named) if named else found

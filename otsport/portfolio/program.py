@@ -76,7 +76,7 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
     if budget < np.inf and b.max_gross + b.max_turnover == np.inf and start is None and _feasible(lo, hi, table, bound):
         where = np.where(lo >= 0, LOW, np.where(hi <= 0, HIGH, KINK))
         side, active = np.zeros(len(lo)), np.append(table.equal, False)
-        x, nu, lam, _, status = descend(*given, p.kind, p.target, p.lam or _first_lam(p), np.zeros(len(lo)), where, side, active)
+        x, nu, lam, _, status = descend(*given, p.kind, *_goal(p, zero), p.lam or _first_lam(p), np.zeros(len(lo)), where, side, active)
         return _proved(p, table, given, x + zero if shifted else x, nu, lam, status, "descent", where, side, active)
     if start is not None:
         where, side, active, lam = start.where.copy(), start.side.copy(), start.active.copy(), p.lam or start.lam
@@ -85,8 +85,14 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
         where, side, earned, variance = first_guess(p.risk, c0, p.gain, lo, hi, least, p.lam)
         active = np.append(table.equal, False)
         lam = p.lam or (variance / earned if earned > 0 and variance > 0 else _first_lam(p))
-    x, nu, lam, _, status = pivot(*given, p.kind, p.target, lam if p.kind != FIXED else p.lam, where, side, active)
+    x, nu, lam, _, status = pivot(*given, p.kind, *_goal(p, zero), lam if p.kind != FIXED else p.lam, where, side, active)
     return _proved(p, table, given, x + zero if shifted else x, nu, lam, status, "pivoting", where, side, active)
+
+
+def _goal(p: Program, zero: np.ndarray) -> tuple[float, float]:
+    "The variance to meet, and what is earned, both counted from where sizes are measured."
+    held = float(zero @ (p.risk @ zero) + 2 * p.slope @ zero)
+    return (p.target - held if p.kind == VARIANCE else held), float(p.gain @ zero)
 
 
 def _first_lam(p: Program) -> float:
@@ -143,8 +149,9 @@ def _descended(p: Program, table: Rows) -> Solution:
     x, _ = best_weights(lam * p.gain - p.slope, b)
     where = np.where(x <= b.lower + NEAR, LOW, np.where(x >= b.upper - NEAR, HIGH, FREE))
     side, active = np.sign(x), np.append(table.equal, False)
-    given = p.risk, p.slope, -p.gain, b.lower, b.upper, table.matrix, table.bound, table.equal, np.inf
-    found, nu, lam, _, status = descend(*given, p.kind, p.target, lam, x, where, side, active)
+    lo, hi = b.lower.copy(), b.upper.copy()  # as `_direct` has them: one compiled form
+    given = p.risk, p.slope, -p.gain, lo, hi, table.matrix, table.bound, table.equal, np.inf
+    found, nu, lam, _, status = descend(*given, p.kind, *_goal(p, np.zeros(len(x))), lam, x, where, side, active)
     return _proved(p, table, given, found, nu, lam, status, "descent", where, side, active)
 
 # %% ../../nbs/portfolio/39_program.ipynb #d09270da
