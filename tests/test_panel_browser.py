@@ -1,4 +1,5 @@
 """The panels as a user sees them: in JupyterLab, in a real browser, in a desk folder with prices of its own."""
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -8,7 +9,10 @@ from panel_support import OWN, own_folder
 from otsport.app.folder import read_folder
 from otsport.data.store import open_store
 from otsport.desk.day import read_days
+from otsport.desk.stress_test import stress_test
+from otsport.desk.weights_if import PRICED, outlook_of_day, weights_if
 from otsport.desk.what_if import day_risk, what_if
+from otsport.show.scenarios import scenario_sentence
 from otsport.show.text import dollars, signed
 
 DAY = """import otsport
@@ -18,6 +22,10 @@ panel"""
 RISK = """import otsport
 from otsport.panels.positions import positions_panel
 panel = positions_panel(otsport.open_book())
+panel"""
+WEIGHTS = """import otsport
+from otsport.panels.what_if import weights_panel
+panel = weights_panel(otsport.open_book())
 panel"""
 DEAF = RISK + "\npanel.controls.trade.unobserve_all()\npanel"  # negative control: a panel whose trade is ignored
 TRADE = "-2 AAPL 2023-02-17 200 C"
@@ -35,7 +43,7 @@ def days(own):
 def own(tmp_path_factory):
     """A desk folder with prices of its own, three finished days, and notebooks that show them."""
     folder = own_folder(tmp_path_factory.mktemp("desk") / "own")
-    for name, cell in (("day", DAY), ("risk", RISK), ("deaf", DEAF)):
+    for name, cell in (("day", DAY), ("risk", RISK), ("weights", WEIGHTS), ("deaf", DEAF)):
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
         notebook.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(cell)]
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -152,6 +160,78 @@ def test_panel_whose_trade_is_ignored_is_caught(lab, days, chromium):
         page.get_by_text(dollars(effect.before.tail.var[0])).first.wait_for(timeout=60_000)
         with pytest.raises(AssertionError):
             weigh(page, effect, seconds=3)
+
+
+def move(page, name, value):
+    """Type a number beside a slider."""
+    number = page.locator(".widget-slider").filter(has_text=name).locator("visible=true").locator(".widget-readout")
+    number.fill(str(value))
+    number.press("Enter")
+
+
+def see(page, answer, seconds=20):
+    """See the weights, the risk shares and the price of the position cap that `weights_if` gives."""
+    from playwright.sync_api import expect
+
+    of = lambda name: page.locator("tr").filter(has=page.locator("td:first-child").get_by_text(name, exact=True)).locator("visible=true").first
+    frame, price = answer.frame(), answer.prices.loc["position cap"]
+    for name in (*frame["weight"].nlargest(3).index, "KO"):
+        row = frame.loc[name]
+        expect(of(name).locator("td")).to_have_text([name, *(f"{row[x]:.1%}" for x in ("held", "weight", "risk share"))], timeout=seconds * 1000)
+    said = PRICED[answer.choice.objective][1].format(price["price"])
+    expect(of(f"position cap {price['at']:.1%}").locator("td")).to_have_text([f"position cap {price['at']:.1%}", said, price["names"]], timeout=seconds * 1000)
+    expect(page.get_by_text(answer.headline()).locator("visible=true").first).to_be_visible(timeout=seconds * 1000)
+
+
+def test_a_bound_and_its_price_in_jupyterlab(lab, own, days, chromium, tmp_path):
+    from playwright.sync_api import expect
+
+    folder, day = read_folder(own), days[-1]
+    o = outlook_of_day(day, folder.own_settings(folder.broker()))
+    before, after = weights_if(o, o.start), weights_if(o, replace(o.start, max_position=0.10))
+    assert after.prices.at["position cap", "price"] > 1.5 * before.prices.at["position cap", "price"] > 0
+    with open_browser(chromium, 1280, 1500) as page:
+        run_all(page, lab("weights.ipynb"))
+        page.get_by_text(before.headline()).first.wait_for(timeout=60_000)
+        see(page, before)
+        with pytest.raises(AssertionError):  # negative control: nothing has moved yet
+            see(page, after, seconds=0.5)
+        first = save_shot(page, tmp_path / "weights_first_1280.png")
+        move(page, "position cap (%)", 10)
+        see(page, after)
+        assert unfit(page) == []
+
+        move(page, "position cap (%)", 3)
+        clash = page.locator("[role=status]").locator("visible=true")
+        expect(clash).to_contain_text(f"cannot hold together: position cap 3.0% (60.0% in all); least invested {o.start.min_invested:.1%}: all else allows 60.0%")
+        expect(clash).to_contain_text(f"last answer, of another choice: {after.choice.words()}")
+        see_old = page.locator(".otsport-old").locator("visible=true")
+        assert see_old.evaluate("e => getComputedStyle(e).opacity") == "0.4" and unfit(page) == []
+        expect(see_old.get_by_text(after.prices.at["position cap", "names"], exact=True)).to_be_visible()
+        clashed = save_shot(page, tmp_path / "weights_clash_1280.png")
+
+        move(page, "least invested (%)", 50)
+        see(page, weights_if(o, replace(o.start, max_position=0.03, min_invested=0.5)))
+        expect(see_old).to_have_count(0)
+        page.get_by_role("tab", name="Stress").click()
+        worst = scenario_sentence(stress_test(day_risk(day), prices=folder.history.stock_table.frame).scenarios)
+        image = page.locator(".ot-wide img").locator("visible=true")
+        expect(image).to_have_attribute("alt", f"{worst}; the numbers stand below")
+        assert image.evaluate("i => i.complete && i.naturalWidth > 700") and unfit(page) == []
+        stressed = save_shot(page, tmp_path / "weights_stress_1280.png")
+        as_phone(page)
+        assert unfit(page) == []
+        save_shot(page, tmp_path / f"weights_stress_{SMALL}.png")
+        page.get_by_role("tab", name="Weights", exact=True).click()
+        page.wait_for_timeout(1000)
+        move(page, "position cap (%)", 15)
+        expect(page.get_by_text("position cap 15.0%").locator("visible=true").first).to_be_visible()
+        assert unfit(page) == []
+        small = save_shot(page, tmp_path / f"weights_{SMALL}.png")
+        assert notebook_errors(page) == []
+    assert not any(is_blank(png) for png in (first, clashed, stressed, small))
+    with open_store(own / "state" / "otsport.db") as store:
+        assert len(store.orders("main")) == sum(len(d.orders) for d in days)  # nothing was sent
 
 
 def test_what_does_not_fit_a_panel_is_caught(chromium):

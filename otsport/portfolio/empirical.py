@@ -75,13 +75,19 @@ class _Limits:
     equal: np.ndarray
 
 
+def _labels(name: str, count: int) -> list[str]:
+    "Names of the rows of a constraint, as `rows` has them: of a sum of sizes, the last row alone is the bound; of an equation, the second is its least."
+    label = name.rpartition(" ")[0]
+    return [*[""] * (count - 1), label] if label in ("max_gross", "max_turnover") else [label, f"{label} (least)"][:count]
+
+
 def _limits(b: Bounds) -> _Limits:
     "Rows over the weights, and over their sizes where a constraint is on sizes."
     if b.max_gross == np.inf and b.max_turnover == np.inf:
         table = rows(b)
         return _Limits(table.names, table.matrix, table.bound, table.equal)
     places, matrix, bound = constraint_matrix(b)
-    kept = [(name, r) for name, at in places.items() if not name.endswith("er bounds") for r in at if np.isfinite(bound[r])]
+    kept = [(label, r) for name, at in places.items() if not name.endswith("er bounds") for label, r in zip(_labels(name, len(at)), at) if np.isfinite(bound[r])]
     at = [r for _, r in kept]
     return _Limits(tuple(name for name, _ in kept), matrix[at], bound[at], np.zeros(len(at), dtype=bool))
 
@@ -183,6 +189,8 @@ def _prices(solver, b: Bounds, limits: _Limits, w: np.ndarray, unit: float) -> d
     duals, reduced = -np.array(found.row_dual[: len(limits.bound)]), np.array(found.col_dual[: len(w)])
     prices: dict[str, float] = {}
     for name, price in zip(limits.names, duals):
+        if not name:
+            continue
         prices[name] = prices.get(name, 0.0) + (-price if name.startswith("min_") or "(least)" in name else price)
     prices |= {f"upper {b.names[i]}": -reduced[i] for i in np.flatnonzero((w >= b.upper - 1e-12) & (reduced < 0))}
     prices |= {f"lower {b.names[i]}": -reduced[i] for i in np.flatnonzero((w <= b.lower + 1e-12) & (reduced > 0) & (b.lower != 0))}

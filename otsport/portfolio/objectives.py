@@ -26,11 +26,31 @@ from .optimize import Optimum, max_diversification, max_return, max_sharpe, mean
 from .risk_parity import hierarchical_risk_parity, risk_parity
 
 # %% auto #0
-__all__ = ['INVEST', 'Best', 'BESTS', 'LOOKS', 'Weighed', 'OBJECTIVES', 'NEEDS', 'limit_bounds', 'optimize_targets', 'Seen',
-           'objective_faults']
+__all__ = ['INVEST', 'Best', 'BESTS', 'LOOKS', 'Weighed', 'OBJECTIVES', 'NEEDS', 'capped_bounds', 'limit_bounds',
+           'optimize_targets', 'Seen', 'objective_faults', 'best_for']
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #24feb291
 INVEST = 0.8  # share of the largest possible sum that is invested at least
+
+
+def capped_bounds(
+    names: Sequence[str],  # symbols, each once
+    upper: Sequence[float],  # the most that each may weigh, decimals of NAV
+    sectors: Mapping[str, str],  # sector of each symbol
+    limits: Limits,
+    invest: float = INVEST,
+) -> Bounds:
+    "What single weights and limits allow."
+    names, most, whole, rows = tuple(names), dict(zip(names, upper, strict=True)), np.inf, []
+    for cap in weight_caps(names, limits, sectors):
+        if len(cap.symbols) == 1:
+            most[cap.symbols[0]] = min(most[cap.symbols[0]], cap.bound)
+        elif set(cap.symbols) == set(names):
+            whole = min(whole, cap.bound)
+        else:
+            rows.append(Exposure(cap.name, {n: float(n in cap.symbols) for n in names}, high=cap.bound))
+    bounds = Bounds(names, tuple(most[n] for n in names), max_net=min(whole, sum(most.values())), exposures=tuple(rows))
+    return replace(bounds, min_net=invest * best_return(np.ones(len(names)), bounds))
 
 
 def limit_bounds(
@@ -41,17 +61,8 @@ def limit_bounds(
 ) -> Bounds:  # in the order of the targets
     "What sizes and limits allow."
     targets = tuple(targets)
-    names = tuple(t.contract.symbol for t in targets)
-    upper, whole, rows = {t.contract.symbol: t.weight for t in targets}, np.inf, []
-    for cap in weight_caps(names, limits, sectors):
-        if len(cap.symbols) == 1:
-            upper[cap.symbols[0]] = min(upper[cap.symbols[0]], cap.bound)
-        elif set(cap.symbols) == set(names):
-            whole = min(whole, cap.bound)
-        else:
-            rows.append(Exposure(cap.name, {n: float(n in cap.symbols) for n in names}, high=cap.bound))
-    bounds = Bounds(names, tuple(upper[n] for n in names), max_net=min(whole, sum(upper.values())), exposures=tuple(rows))
-    return replace(bounds, min_net=invest * best_return(np.ones(len(names)), bounds))
+    return capped_bounds([t.contract.symbol for t in targets], [t.weight for t in targets], sectors, limits, invest)
+
 
 
 
@@ -252,3 +263,22 @@ def objective_faults(
     found = [(name, f"there is no such field here: {takes}") for name in given if name not in needs]
     found += [(name, f"the field is missing: {word} needs it, {rule(None)}") for name, rule in needs.items() if name not in given]
     return found + [(name, words) for name, rule in needs.items() if name in given and (words := rule(given[name]))]
+
+# %% ../../nbs/portfolio/44_objectives.ipynb #9be1f002
+_GIVEN: dict[str, Callable[..., Optimum]] = {"max_return": _below_vol, "mean_variance": _averse, "mixed": _blend}
+
+
+def best_for(
+    word: str,  # of `OBJECTIVES`, but `sizes`, which asks no optimizer
+    seen: Seen | None = None,  # for those of `LOOKS`
+    **given: object,  # what it needs by name, as under objective_with
+) -> Best:
+    "The optimizer's function of an objective; an `InputError` says what a word needs."
+    if (found := (BESTS | _GIVEN | LOOKS).get(word)) is None:
+        raise InputError(f"objective {word!r} asks no optimizer: use {', '.join(BESTS | _GIVEN | LOOKS)}")
+    if faults := objective_faults(word, given):
+        raise InputError(f"objective {word}: {'; '.join(f'{name}: {rule}' for name, rule in faults)}")
+    if word in LOOKS and seen is None:
+        raise InputError(f"objective {word} looks at the returns themselves: give seen=")
+    named = given | ({"seen": seen} if word in LOOKS else {})
+    return partial(found, **named) if named else found

@@ -29,10 +29,11 @@ body {background: #fff} .jp-Notebook {max-width: 1100px; margin: 0 auto; padding
 def picture_html(
     figure,  # of matplotlib, about four inches wide
     words: str,  # what it shows, for those who cannot see it
+    width: int = 400,  # pixels, where there is room
 ) -> str:
-    "A small figure as HTML, as wide as the window of a phone at most."
+    "A figure as HTML, no wider than its place."
     data = b64encode(png_bytes(figure, dpi=110)).decode()
-    return f'<img alt="{escape(words, quote=True)}" style="width:400px;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(words, quote=True)}" style="width:{width}px;max-width:100%;height:auto" src="data:image/png;base64,{data}">'
 
 
 def side_by_side(pictures: Sequence[str]) -> str:

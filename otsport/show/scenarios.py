@@ -64,7 +64,7 @@ def scenario_figure(found: ScenarioTable):
 
 def scenario_table(found: ScenarioTable) -> Table:
     "The same numbers as a colored table."
-    cells = _columns(found)
+    cells = _columns(found).rename(columns={"total": "in all"})  # a table calls a total the P&L of a day
     most = float(cells.abs().to_numpy().max())
     shown = pd.DataFrame({"scenario": cells.index, **{name: [_short(x) for x in cells[name]] for name in cells}})
     return table(shown, "P&L by scenario ($)", colors={name: [heat_color(x, most) for x in cells[name]] for name in cells})
