@@ -78,7 +78,8 @@ def report_day(path: Path, prices) -> tuple:
         days = read_days(store, prices, PORTFOLIO, 1)
         day = days[-1]
         for section in sections(report):
-            section(day)._repr_html_()
+            if (shown := section(day)) is not None:  # a book without budgets has no table of them
+                shown._repr_html_()
         report.vol_note(day, prices)
         report.check_day(day, store)
         numbers = report.summary(days)["numbers"]

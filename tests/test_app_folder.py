@@ -118,14 +118,14 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("universe: [AAPL", "universe: AAPL", "line"),
     ("schedule:", "budgets: {totl: 0.02}\nschedule:", "budgets.totl = 0.02: there is no such field here: did you mean total?"),
     ("schedule:", "budgets: {total: 2}\nschedule:", "budgets.total = 2: input should be less than or equal to 1: write a share of NAV from 0 to 1"),
-    ("schedule:", "budgets: {metric: var95}\nschedule:", "budgets.metric = 'var95': did you mean var_95? metrics are volatility, var_95"),
-    ("schedule:", "budgets: {levels: [{over: sectr}]}\nschedule:", "budgets.levels[1].over = 'sectr': did you mean sector? levels are strategy, sector, symbol, horizon"),
+    ("schedule:", "budgets: {metric: var95}\nschedule:", "budgets.metric = 'var95': did you mean var_95? input should be 'volatility' or 'var_95'"),
+    ("schedule:", "budgets: {levels: [{over: sectr}]}\nschedule:", "budgets.levels[1].over = 'sectr': did you mean sector? input should be 'strategy' or 'sector'"),
     ("schedule:", "budgets: {levels: [{over: sector, allocation: equl}]}\nschedule:", "budgets.levels[1].allocation = 'equl': did you mean equal?"),
     ("schedule:", "budgets: {levels: [{over: sector}, {over: sector}]}\nschedule:", "sector stands twice: give each level once"),
     ("schedule:", "budgets: {levels: [{over: strategy, allocation: custom, scores: {momentum: 0.5}}]}\nschedule:", "custom shares over strategy sum to 0.5: they sum to 1"),
     ("schedule:", "budgets: {levels: [{over: strategy, allocation: strategy, scores: {momentm: 1.2}}]}\nschedule:", "there is no strategy momentm: did you mean momentum?"),
     ("schedule:", "budgets: {levels: [{over: strategy, allocation: custom}]}\nschedule:", "allocation custom needs scores"),
-    ("schedule:", "budgets: {regimes: {crises: 0.5}}\nschedule:", "did you mean crisis? regimes are calm, normal, tense, crisis"),
+    ("schedule:", "budgets: {regimes: {crises: 0.5}}\nschedule:", "did you mean crisis? input should be 'calm' or 'normal'"),
 ]
 
 
