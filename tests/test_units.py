@@ -60,6 +60,7 @@ SAMPLES = {  # all arguments of functions whose sample in public_arrays does not
     "walk_forward.walk_forward": dict(returns=pd.DataFrame(RETURNS, columns=NAMES), fit=optimize.min_variance, bounds=BOUNDS, window=30, every=10, rate=0.02),
     **{f"empirical.{name}": dict(returns=RETURNS, bounds=BOUNDS, level=0.75, **more) for name, more in (("min_cvar", {}), ("mean_cvar", {"risk_aversion": 1.0}))},
     "empirical.shortfall": dict(returns=SERIES, level=0.75),
+    "objectives.capped_bounds": dict(names=NAMES, upper=[0.1] * 3, sectors=dict(zip(NAMES, "xyz")), limits=Limits()),
     "objectives.optimize_targets": dict(targets=[Target(stock(n), 0.1) for n in NAMES], expected_returns=dict(zip(NAMES, MU)), cov=pd.DataFrame(COV, NAMES, NAMES), sectors=dict(zip(NAMES, "xyz")), limits=Limits(), rate=0.02),
 }
 ANY = "any unit: it gives that of the answer"
@@ -77,6 +78,7 @@ FREE = {  # (function, argument): why another unit cannot be told
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
     **{(name, "vols"): "of a plan, from its covariance; `whole_lots.rebalance` names the unit" for name in ("whole_lots.drift_case", "lot_orders.plan_lot_orders")},
     ("black_litterman.black_litterman", "tau"): "no time: a share of the covariance, above 1 an error", ("empirical.shortfall", "returns"): ANY,
+    ("objectives.capped_bounds", "upper"): "the position cap holds it, as large as it may be",
     ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
 }
 
