@@ -354,7 +354,7 @@ def _tail(n: int, floor: float) -> Job:
         lambda: min_cvar(returns, bounds()),
         peers,
         _lacking(lambda w: shortfall(returns.to_numpy(), w)),
-        LOOSE,
+        LOOSE | {"skfolio": 1e-3},
         dict.fromkeys(peers, floor),
     )
 
