@@ -2522,6 +2522,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'otsport/desk/stress_test.py'),
                                           'otsport.desk.stress_test._betas': ( 'desk/stress_test.html#_betas',
                                                                                'otsport/desk/stress_test.py'),
+                                          'otsport.desk.stress_test._episode': ( 'desk/stress_test.html#_episode',
+                                                                                 'otsport/desk/stress_test.py'),
                                           'otsport.desk.stress_test._market': ( 'desk/stress_test.html#_market',
                                                                                 'otsport/desk/stress_test.py'),
                                           'otsport.desk.stress_test.stress_test': ( 'desk/stress_test.html#stress_test',

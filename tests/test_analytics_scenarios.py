@@ -113,3 +113,11 @@ def test_one_call_takes_what_risk_takes_and_shows_itself():
 def test_bad_input_names_the_culprit(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_episodes_go_by_name_and_an_unknown_one_is_told():
+
+    found = otsport.stress_test([(300, "KO")], 62.6, as_of="2022-12-28", rate=0.04, episodes=["2008"])
+    assert found.scenarios.frame().index[0] == "2008"
+    with pytest.raises(InputError, match="episode '1987' is not known: use 2000, 2008"):
+        otsport.stress_test([(300, "KO")], 62.6, as_of="2022-12-28", rate=0.04, episodes=["1987"])

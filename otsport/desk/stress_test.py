@@ -89,13 +89,23 @@ class StressTest:
         return "".join(parts) + "".join(f"<p>{in_html(n)}</p>" for n in (*self.notes, *s.notes))
 
 # %% ../../nbs/desk/88_stress_test.ipynb #c008
+def _episode(e: Episode | str) -> Episode:
+    "An episode, or that of EPISODES with this name."
+    if isinstance(e, Episode):
+        return e
+    known = {k.name: k for k in EPISODES}
+    if e not in known:
+        raise InputError(f"episode {e!r} is not known: use {', '.join(known)}, or an Episode(name, start, end, what) of your own")
+    return known[e]
+
+
 def stress_test(
     positions: object,  # what `risk` takes, or what it gave
     spot: object = None,  # dollars, as in `risk`
     *,
     prices: object = None,  # frame of closes, dates by symbol, or what read_prices gives; None: the bundled ones
     betas: object = None,  # to the index, by symbol, before those that prices give
-    episodes: Sequence[Episode] = EPISODES,
+    episodes: Sequence[Episode | str] = EPISODES,  # or their names
     more: Sequence[Scenario] = (),  # scenarios of your own
     days: float = 0.0,  # calendar days that pass in each scenario
     **given: object,  # as_of, vol, rate, div_yield, style, as in `risk`
@@ -110,7 +120,7 @@ def stress_test(
     found = positions if isinstance(positions, PositionRisk) else risk(positions, spot, **given)
     v = found.valued
     beta, lost = _betas(found, closes, index, betas)
-    cases = [episode_scenario(e, v.names, closes, index, vix, beta) for e in episodes]
+    cases = [episode_scenario(_episode(e), v.names, closes, index, vix, beta) for e in episodes]
     table_ = run_scenarios(v, [*cases, *shock_scenarios(beta), *more], days)
     past = closes.reindex(columns=v.names).pct_change(fill_method=None).loc[: pd.Timestamp(found.as_of.astimezone(NEW_YORK).date())].iloc[-504:].dropna()
     breaks = correlation_breaks(v, past) if len(v.names) > 1 and len(past) >= 60 else None
