@@ -116,7 +116,6 @@ def test_bad_input_names_the_culprit(call, error, words):
 
 
 def test_episodes_go_by_name_and_an_unknown_one_is_told():
-
     found = otsport.stress_test([(300, "KO")], 62.6, as_of="2022-12-28", rate=0.04, episodes=["2008"])
     assert found.scenarios.frame().index[0] == "2008"
     with pytest.raises(InputError, match="episode '1987' is not known: use 2000, 2008"):
