@@ -68,7 +68,7 @@ def broken(p: Program, w: np.ndarray) -> float:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_solution_is_as_good_as_any_and_within_every_constraint(seed):
     p, w = random_program(seed)
     if not usable(p, w):

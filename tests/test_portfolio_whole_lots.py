@@ -46,7 +46,7 @@ def weights_after(found, prices) -> pd.Series:
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_rounding_never_leaves_a_bound_and_cash_is_never_negative(seed):
     w, held, prices, cash, caps = a_book(seed)
     rules = some_rules(seed)

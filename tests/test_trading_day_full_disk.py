@@ -34,7 +34,7 @@ def sent_orders(home) -> int:
 
 
 @pytest.mark.parametrize("full, kilobytes, traded", [
-    ("schema", 100, False),  # the state folder: while the database is made
+    pytest.param("schema", 100, False, marks=pytest.mark.soak),  # the state folder: while the database is made; a disk that is full at once is below
     ("database", 440, True),  # the state folder without runs and journal: the database fills in the middle of the session
     ("gateway", 24, True),  # the gateway's journal fills in the middle of the session
     ("runs", 500, True),  # the report does not fit, the day is in the books

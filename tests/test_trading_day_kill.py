@@ -3,9 +3,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 from run_support import ROOT, environment, free_port
 
-KILLS, CONTROL_KILLS = 50, 8
+KILLS, SOAK_KILLS, CONTROL_KILLS = 25, 50, 8
 
 
 def killer(home, kills: int, *more: str, seconds=560) -> dict:
@@ -17,12 +18,13 @@ def killer(home, kills: int, *more: str, seconds=560) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_fifty_kills_lose_nothing_and_send_nothing_twice(tmp_path):
-    found = killer(tmp_path / "home", KILLS)
-    assert found["killed"] == KILLS and found["days_finished"] >= KILLS
+@pytest.mark.parametrize("kills", [KILLS, pytest.param(SOAK_KILLS, marks=pytest.mark.soak)])
+def test_kills_lose_nothing_and_send_nothing_twice(tmp_path, kills):
+    found = killer(tmp_path / "home", kills)
+    assert found["killed"] == kills and found["days_finished"] >= kills
     assert {k: found[k] for k in ("not_taken_up", "sent_twice", "fills_lost", "fills_invented", "fills_changed")} == dict.fromkeys(
         ("not_taken_up", "sent_twice", "fills_lost", "fills_invented", "fills_changed"), 0)
-    assert found["orders"] > 5 * KILLS and found["fills"] >= 5 * KILLS and found["audit_rows"] > 50 * KILLS
+    assert found["orders"] > 5 * kills and found["fills"] >= 5 * kills and found["audit_rows"] > 50 * kills
 
 
 def test_writer_without_an_outbox_is_found_out(tmp_path):
