@@ -160,7 +160,7 @@ def spin_off(
     if any((lot.qty > 0) != (at.qty > 0) for lot in into.lots):
         raise InputError(f"spin-off {ref}: {into.qty:f} {into.contract} are held on the other side: close them first")
     multiplier = at.contract.multiplier
-    costs = [_decimal(Fraction(lot_cost(lot, multiplier)) * Fraction(cost_share), CENT) for lot in at.lots]
+    costs = [_decimal(Fraction(lot_cost(lot, multiplier)) * Fraction(cost_share), SHARE) for lot in at.lots]
     came = _in(at, into, _decimal(Fraction(at.qty) * new / old, SHARE, ROUND_DOWN), costs, ts, ref)
     came = replace(came, transaction=replace(came.transaction, kind=TransactionKind.SPIN_OFF, other=None))
     left = [lot_cost(lot, multiplier) - cost for lot, cost in zip(at.lots, costs, strict=True)]

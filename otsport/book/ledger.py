@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
+from fractions import Fraction
 
 from ..core.errors import CheckFailed, InputError
 from ..core.books import INCOME, Booking, Leg, Lot, Position, Transaction, TransactionKind, lot_cost
@@ -52,7 +53,7 @@ def closing_order(
     if order is LotOrder.LIFO:
         return places[::-1]
     if order is LotOrder.HIGHEST_COST:
-        return sorted(places, key=lambda i: -lot_cost(lots[i], multiplier) / abs(lots[i].qty))
+        return sorted(places, key=lambda i: -Fraction(lot_cost(lots[i], multiplier)) / Fraction(abs(lots[i].qty)))
     return places
 
 # %% ../../nbs/book/70_ledger.ipynb #c011
