@@ -132,6 +132,7 @@ class TransactionKind(StrEnum):
     BUY = "buy"
     SELL = "sell"
     COMMISSION = "commission"
+    CORRECTION = "correction"  # an execution that the broker took back
     EXPIRY = "expiry"  # an option ended without value
     ASSIGNMENT = "assignment"  # an option became shares at its strike
     EXERCISE = "exercise"  # an option became shares at its strike because its holder, here, wished it
