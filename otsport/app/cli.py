@@ -18,6 +18,7 @@ import typer
 
 import otsport
 from .cli_data import data
+from .cli_import import import_file
 from .cli_desk import desk
 from .cli_run import pairs, run
 from .cli_tools import bench, db
@@ -31,6 +32,7 @@ app = typer.Typer(help="Options portfolio management on Interactive Brokers, fro
 app.command(add_help_option=False)(run)
 app.command()(bench)
 app.command()(schedule)
+app.command("import")(import_file)
 app.add_typer(db, name="db")
 app.add_typer(data, name="data")
 app.add_typer(desk, name="desk")

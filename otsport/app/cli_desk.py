@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['desk', 'Portfolio', 'Reason', 'Host', 'Port', 'ANSWER_SECONDS', 'amount', 'tell', 'book_time', 'halt', 'resume',
-           'acknowledge', 'settle', 'adjust', 'place', 'cancel', 'modify', 'close_day']
+           'acknowledge', 'settle', 'adjust', 'split', 'place', 'cancel', 'modify', 'close_day']
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c002
 import asyncio
@@ -172,6 +172,26 @@ def adjust(
     what = figures | {"contract": from_key(contract) if contract else None, "reference": reference}
     _with_book(portfolio, "adjust", contract or "cash", reason,
                lambda store, book, now: commands.adjust(store, book, _asked(reason), now, **what))
+
+# %% ../../nbs/app/98_cli_desk.ipynb #aa48489e
+@desk.command()
+def split(
+    symbol: Annotated[str, typer.Argument(help="The stock.")],
+    ratio: Annotated[str, typer.Argument(help="Shares after for shares before: 7:1.")],
+    day: Annotated[str, typer.Option(help="First session after the split, YYYY-MM-DD.")],
+    reason: Reason,
+    cash: Annotated[str, typer.Option(help="Dollars paid for the fraction of a share.")] = "0",
+    portfolio: Portfolio = "",
+) -> None:
+    "Book a split of a stock and of every option on it that is held."
+    from otsport.core.contracts import day_of
+    from otsport.desk import commands
+
+    new, colon, old = ratio.partition(":")
+    if not (colon and new.isdigit() and old.isdigit()):
+        raise InputError(f"ratio is {ratio!r}: give two whole numbers, shares after and before, for example 7:1")
+    _with_book(portfolio, "split", symbol, reason,
+               lambda store, book, now: commands.book_split(store, book, symbol, int(new), int(old), day_of(day), _asked(reason), now, amount(cash, "cash")))
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c012
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:

@@ -166,6 +166,7 @@ TRANSACTIONS = Table(
     Column("ts", Instant, nullable=False), Column("key", Text), Column("contract", Plain(Contract)),
     _amount("qty"), _amount("price"), Column("lots", Plain(tuple[Lot, ...])), Column("other", Plain(Contract)),
     UniqueConstraint("kind", "account", "ref"), _owner(), Index("transactions_by_portfolio", "portfolio"),
+    Index("transactions_by_kind", "portfolio", "kind"),
 )  # fmt: skip
 
 LEGS = Table(

@@ -13,9 +13,11 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("income", Amount, nullable=False, server_default="0"))
     for name in ("lots", "other"):
         op.add_column("transactions", sa.Column(name, sa.Text))
+    op.create_index("transactions_by_kind", "transactions", ["portfolio", "kind"])
 
 
 def downgrade() -> None:
+    op.drop_index("transactions_by_kind", "transactions")
     for name in ("other", "lots"):
         op.drop_column("transactions", name)
     for table in ("snapshots", "positions"):
