@@ -231,9 +231,9 @@ def transfer_out(ref: str, at: Position, qty: Decimal, value: Decimal, ts: datet
 
 def flow_of(moved: Transaction) -> Decimal:
     "Dollars that a transaction brings from outside (+) or takes there (-): cash, or units at their value of the day."
-    if moved.kind is TransactionKind.DEPOSIT:
-        return moved.cash
-    return moved.qty * moved.price * moved.contract.multiplier if moved.kind is TransactionKind.TRANSFER else Decimal(0)
+    if moved.kind not in (TransactionKind.DEPOSIT, TransactionKind.TRANSFER, TransactionKind.OPENING):
+        return Decimal(0)
+    return moved.cash if moved.contract is None else moved.qty * moved.price * moved.contract.multiplier
 
 # %% ../../nbs/book/70_ledger.ipynb #e8ab9f97
 def convert(

@@ -138,6 +138,7 @@ class TransactionKind(StrEnum):
     EXERCISE = "exercise"  # an option became shares at its strike because its holder, here, wished it
     CASH_SETTLEMENT = "cash settlement"  # an option ended against its value in cash
     TRANSFER = "transfer"  # units came from, or went to, another account
+    OPENING = "opening"  # units or cash that a book began with
     CONVERSION = "conversion"  # of one currency into another
     DIVIDEND = "dividend"
     IN_LIEU = "payment in lieu"  # of a dividend, by who borrowed the shares

@@ -173,6 +173,12 @@ class LedgerReads(Reads):
         where = (TRANSACTIONS.c.kind == kind, TRANSACTIONS.c.account == account, TRANSACTIONS.c.ref == ref)
         return bool(self._fetch(select(TRANSACTIONS.c.seq).where(*where)))
 
+    def began(self, portfolio: str) -> datetime | None:
+        "When a book began with units and cash that a statement listed; None where it began empty."
+        opening = select(func.max(TRANSACTIONS.c.ts)).where(TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == TransactionKind.OPENING)
+        found = self._fetch(opening.add_columns(func.count()))[0]
+        return next(iter(found.values()))
+
     def splits(self, portfolio: str) -> set[tuple[str, date]]:
         "Symbols and first sessions after the splits that are booked, those of their options too."
         kinds = (TransactionKind.SPLIT, TransactionKind.EXCHANGE)
