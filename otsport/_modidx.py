@@ -1240,6 +1240,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'otsport/book/statements.py'),
                                          'otsport.book.statements.Reading.read': ( 'book/statements.html#reading.read',
                                                                                    'otsport/book/statements.py'),
+                                         'otsport.book.statements.Reading.undelivered': ( 'book/statements.html#reading.undelivered',
+                                                                                          'otsport/book/statements.py'),
                                          'otsport.book.statements.Verdict': ('book/statements.html#verdict', 'otsport/book/statements.py'),
                                          'otsport.book.statements._action': ('book/statements.html#_action', 'otsport/book/statements.py'),
                                          'otsport.book.statements._bought_out': ( 'book/statements.html#_bought_out',

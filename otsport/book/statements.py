@@ -90,6 +90,13 @@ class Reading:
             self.positions, self._delivered = before
             return Outcome(_where(row), Verdict.NOT_UNDERSTOOD, str(error))
 
+    def undelivered(self) -> Iterator[Outcome]:
+        "Shares that ends of options brought, and that no row of the statement shows."
+        for (symbol, day), qty in self._delivered.items():
+            if qty:
+                yield Outcome(f"{symbol} {day}", Verdict.NOT_UNDERSTOOD, f"{qty:+f} {symbol} by exercise or assignment of {day} stand in no row of their own: "
+                              "compare the shares with the broker, tick trades of stocks in the Flex Query, and export again")
+
     def at(self, contract: Contract) -> Position:
         "The position in a contract, empty when there is none."
         return self.positions.get(contract.key, Position(self.account, self.portfolio, contract))
@@ -161,12 +168,16 @@ def _end(self: Reading, row: Trade) -> Outcome:
     at_expiry = day >= row.contract.expiry
     ref = own if at_expiry and abs(row.qty) == abs(at.qty) else row.ref
     what = f"{row.qty:+f} {row.contract} {'expired' if 'Ep' in row.notes else 'exercised' if 'Ex' in row.notes else 'assigned'}"
-    booked = [kind for kind in ENDS if self.known(kind, row.ref) or at_expiry and self.known(kind, own)]
+    ours = [kind for kind in ENDS if at_expiry and self.known(kind, own)]
     if "Ep" not in row.notes:
         self._delivered[row.contract.symbol, day] = self._delivered.get((row.contract.symbol, day), Decimal(0)) + shares_of(row.contract, -row.qty)
-    if booked:
-        if (booked[0] is TransactionKind.EXPIRY) != ("Ep" in row.notes):
-            raise DataError(f"{row.where}: {what}, while the book has {booked[0]}: book the difference with otsport desk adjust")
+    if any(self.known(kind, row.ref) for kind in ENDS):
+        return Outcome(row.where, Verdict.KNOWN, what)
+    if ours:
+        if (ours[0], own) in self._made:
+            raise DataError(f"{row.where}: {what}, while a row before ended all that was held: the row stands twice")
+        if (ours[0] is TransactionKind.EXPIRY) != ("Ep" in row.notes):
+            raise DataError(f"{row.where}: {what}, while the book has {ours[0]}: book the difference with otsport desk adjust")
         return Outcome(row.where, Verdict.KNOWN, what)
     if not at.qty or (row.qty > 0) == (at.qty > 0) or abs(row.qty) > abs(at.qty):
         raise DataError(f"{row.where}: {what}, while the book holds {at.qty:f} of it: import the statement before this one first")
@@ -283,7 +294,8 @@ def _split(at: Position, row: Action, ts: datetime, ref: str) -> Booking:
 
 def _exchanged(self: Reading, row: tuple[Action, ...], ts: datetime, ref: str) -> tuple[Booking, Booking]:
     "One contract for another, with cash where some was paid."
-    out, came = sorted(row, key=lambda a: a.qty * (self.at(a.contract).qty or -a.qty))
+    ends = [self.at(side.contract).qty == -side.qty for side in row]
+    out, came = row if ends[0] else row[::-1]
     at, cash = self.at(out.contract), out.cash + came.cash
     if at.qty != -out.qty:
         raise DataError(f"{out.where}: {out.qty:+f} {out.contract} end, while the book holds {at.qty:f}: import the statement before this one first")
@@ -328,7 +340,7 @@ def read_statement(
 ) -> tuple[list[Outcome], dict[str, Position]]:  # what came of each row, in the order to book; the positions after it
     "The bookings that a statement makes of a book."
     reading = Reading(statement.account, portfolio, positions, booked, began)
-    outcomes = [reading.read(row) for row in sides(in_order(statement.rows))]
+    outcomes = [reading.read(row) for row in sides(in_order(statement.rows))] + list(reading.undelivered())
     unread = [Outcome(u.where, Verdict.NOT_UNDERSTOOD, u.why) for u in statement.unread]
     return outcomes + unread, reading.positions
 
