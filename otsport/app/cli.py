@@ -18,8 +18,7 @@ import typer
 
 import otsport
 from .cli_data import data
-from .cli_import import import_file
-from .cli_desk import desk
+from .cli_desk import desk, import_file
 from .cli_run import pairs, run
 from .cli_tools import bench, db
 from .schedule import schedule
