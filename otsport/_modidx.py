@@ -893,6 +893,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'otsport.app.folder.read_folder': ('app/folder.html#read_folder', 'otsport/app/folder.py'),
                                     'otsport.app.folder.strategy_name': ('app/folder.html#strategy_name', 'otsport/app/folder.py'),
                                     'otsport.app.folder.this_folder': ('app/folder.html#this_folder', 'otsport/app/folder.py')},
+            'otsport.app.garbage': {'otsport.app.garbage.collect_seldom': ('app/garbage.html#collect_seldom', 'otsport/app/garbage.py')},
             'otsport.app.gateway_process': { 'otsport.app.gateway_process.GatewayProcess': ( 'app/gateway_process.html#gatewayprocess',
                                                                                              'otsport/app/gateway_process.py'),
                                              'otsport.app.gateway_process.GatewayProcess.__str__': ( 'app/gateway_process.html#gatewayprocess.__str__',

@@ -21,6 +21,7 @@ from .cli_data import data
 from .cli_desk import desk, import_file
 from .cli_run import pairs, run
 from .cli_tools import bench, db
+from .garbage import collect_seldom
 from .schedule import schedule
 from ..core.settings import desk_folder
 from ..core.errors import InputError, OtsportError, ParameterError, all_errors
@@ -144,6 +145,7 @@ def _options(version: Annotated[bool, typer.Option("--version", callback=_versio
 # %% ../../nbs/app/99_cli.ipynb #c024
 def main() -> None:
     "What the `otsport` command calls: one line on standard error and a distinct exit code for each kind of failure."
+    collect_seldom()
     try:
         if folder := desk_folder():
             os.environ["OTSPORT_FOLDER"] = str(folder)  # for every process that this one starts, wherever it stands
