@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['deposit', 'match_fifo', 'book_move', 'book_fill', 'book_commission', 'trial_balance', 'balances_after',
-           'positions_from']
+           'standing_trades', 'positions_from', 'book_correction']
 
 # %% ../../nbs/book/70_ledger.ipynb #c002
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -15,7 +15,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from ..core.errors import CheckFailed, InputError
 from ..core.books import Booking, Leg, Lot, Position, Transaction, TransactionKind
 from ..core.contracts import Contract
-from ..core.orders import Commission, Fill, Side
+from ..core.orders import Commission, Fill, Side, revision
 from ..core.units import utc
 
 # %% ../../nbs/book/70_ledger.ipynb #c005
@@ -112,8 +112,9 @@ def book_commission(
     portfolio: str,
     position: Position | None,  # after the fill
     ts: datetime,  # when it came, UTC
+    charged: Decimal = Decimal(0),  # dollars that are booked for the execution that this one corrects; only the rest is
 ) -> Booking:
-    "Book the broker's charge for one execution."
+    "Book the broker's charge for one execution; a rebate is negative."
     if commission.exec_id != fill.exec_id:
         raise InputError(f"commission {commission.exec_id} does not belong to fill {fill.exec_id}")
     if position is None:
@@ -121,8 +122,8 @@ def book_commission(
     if commission.currency != fill.contract.currency:
         raise InputError(f"commission {commission.exec_id} is in {commission.currency}, {fill.contract} in {fill.contract.currency}: convert it first")
     _check_place(f"commission {commission.exec_id}", fill.account, portfolio, fill.contract, position)
-    cost, currency = commission.amount, commission.currency
-    legs = (Leg("cash", -cost, currency), Leg("commissions", cost, currency))
+    cost, currency = commission.amount - charged, commission.currency
+    legs = (Leg("cash", -cost, currency), Leg("commissions", cost, currency)) if cost else ()
     entry = Transaction(TransactionKind.COMMISSION, fill.exec_id, utc(ts), fill.account, portfolio, legs, fill.contract)
     return Booking(entry, position, replace(position, commission=position.commission + cost))
 
@@ -169,6 +170,25 @@ def _open_lots(trades: list[Transaction]) -> tuple[Lot, ...]:
     return tuple(reversed(lots))
 
 
+def standing_trades(entries: Iterable[Transaction]) -> list[Transaction]:
+    "The trades of one contract as they stand: what was reversed is gone, and what was booked in its place stands in its place."
+    trades: list[Transaction | None] = []
+    vacated: dict[str, int] = {}  # place of a reversed execution, by its id without its revision
+    for entry in entries:
+        root = revision(entry.ref)[0]
+        if entry.kind is TransactionKind.REVERSAL:
+            vacated[root] = next(i for i, t in enumerate(trades) if t is not None and t.ref == entry.ref and t.kind in _TRADES)
+            trades[vacated[root]] = None
+        elif entry.kind in _TRADES and root in vacated:
+            trades[vacated.pop(root)] = entry
+        elif entry.kind is not TransactionKind.COMMISSION:
+            trades.append(entry)
+    return [t for t in trades if t is not None]
+
+
+_TRADES = (TransactionKind.BUY, TransactionKind.SELL)
+
+
 def positions_from(transactions: Iterable[Transaction]) -> dict[str, Position]:
     "Recompute the positions of one portfolio from all of its transactions, by contract key; strategy tags are not known here."
     entries: dict[str, list[Transaction]] = {}
@@ -180,8 +200,53 @@ def positions_from(transactions: Iterable[Transaction]) -> dict[str, Position]:
         raise InputError(f"transactions of several books were mixed: {books}")
     found = {}
     for key, group in sorted(entries.items()):
-        trades = [e for e in group if e.kind is not TransactionKind.COMMISSION]
+        trades = standing_trades(group)
         fees = -sum((e.cash for e in group if e.kind is TransactionKind.COMMISSION), Decimal(0))
         position = Position(*books[0], group[0].contract, _open_lots(trades), commission=fees)
         found[key] = replace(position, realized=sum((e.cash for e in trades), position.cost))
     return found
+
+# %% ../../nbs/book/70_ledger.ipynb #9f8200eb
+def _as_it_stands(at: Position, entries: Iterable[Transaction]) -> Position:
+    "The position that the standing trades leave; strategy and commission as they are."
+    trades = standing_trades(entries)
+    after = replace(at, lots=_open_lots(trades))
+    return replace(after, realized=sum((e.cash for e in trades), after.cost))
+
+
+def _rewritten(kind: TransactionKind, ref: str, ts: datetime, fill: Fill, sign: int, before: Position, after: Position) -> Transaction:
+    "The transaction that leads from one position to another; `sign` is -1 where the fill is taken out."
+    cash = (after.realized - before.realized) - (after.cost - before.cost)
+    sums = {"cash": cash, f"position:{fill.contract.key}": after.cost - before.cost, "realized": before.realized - after.realized}
+    legs = tuple(Leg(name, amount, fill.contract.currency) for name, amount in sums.items() if amount)
+    return Transaction(kind, ref, utc(ts), before.account, before.portfolio, legs, fill.contract, sign * fill.signed_qty, fill.price)
+
+
+def book_correction(
+    fill: Fill,  # as it is now; a quantity of 0 takes the execution out
+    wrong: Fill,  # as it is booked
+    position: Position,  # as it is
+    entries: Sequence[Transaction],  # all that is booked in the contract, in order
+    ts: datetime,  # when the correction came, UTC
+) -> tuple[Booking, ...]:  # the reversal, and the execution booked again
+    "Reverse an execution and book what replaces it, each in the old one's place."
+    if revision(fill.exec_id)[0] != revision(wrong.exec_id)[0] or (fill.contract, fill.account) != (wrong.contract, wrong.account):
+        raise InputError(f"execution {fill.exec_id} ({fill.contract}, {fill.account}) corrects no {wrong.exec_id} ({wrong.contract}, {wrong.account}): "
+                         "they differ in more than price, quantity and time")
+    if not (fill.qty.is_finite() and fill.price.is_finite() and fill.qty >= 0 and fill.price >= 0):
+        raise InputError(f"execution {fill.exec_id} is {fill.qty} at {fill.price}: a correction has finite numbers from 0 upward")
+    _check_place(f"execution {wrong.exec_id}", wrong.account, position.portfolio, wrong.contract, position)
+    out = Transaction(TransactionKind.REVERSAL, wrong.exec_id, utc(ts), position.account, position.portfolio, (), fill.contract)
+    try:
+        with localcontext(_EXACT):
+            without = _as_it_stands(position, [*entries, out])
+            reversal = Booking(_rewritten(TransactionKind.REVERSAL, wrong.exec_id, ts, wrong, -1, position, without), position, without)
+            if not fill.qty:
+                return (reversal,)
+            kind, qty = (TransactionKind.BUY if fill.side is Side.BUY else TransactionKind.SELL), fill.signed_qty
+            cash = (Leg("cash", -qty * fill.price * fill.contract.multiplier), Leg("position", qty * fill.price * fill.contract.multiplier))
+            again = Transaction(kind, fill.exec_id, fill.ts, position.account, position.portfolio, cash, fill.contract, qty, fill.price)
+            after = _as_it_stands(without, [*entries, out, again])
+            return reversal, Booking(_rewritten(kind, fill.exec_id, fill.ts, fill, 1, without, after), without, after)
+    except Inexact as error:
+        raise InputError(f"execution {fill.exec_id}: {qty} {fill.contract} at {fill.price} cannot be booked without rounding") from error

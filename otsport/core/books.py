@@ -126,6 +126,7 @@ class TransactionKind(StrEnum):
     COMMISSION = "commission"
     EXPIRY = "expiry"  # an option ended without value
     ASSIGNMENT = "assignment"  # an option became shares at its strike
+    REVERSAL = "reversal"  # an execution that the broker has corrected is taken out; `ref` is its id
 
 
 @dataclass(frozen=True, slots=True)

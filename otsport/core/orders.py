@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TRANSITIONS', 'Side', 'OrderType', 'OrderState', 'Order', 'OrderEvent', 'Fill', 'Commission', 'BrokerReport',
-           'OrderRecord', 'next_state', 'fold', 'missing_qty', 'is_correction']
+           'OrderRecord', 'next_state', 'revision', 'is_correction', 'earlier_ids', 'standing', 'charges_of', 'fold',
+           'missing_qty']
 
 # %% ../../nbs/core/06_orders.ipynb #c002
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -216,8 +217,8 @@ def _further(state: OrderState, wish: OrderState) -> OrderState:
     return wish if wish in TRANSITIONS[state] else state
 
 
-def _after_fill(record: OrderRecord, fill: Fill) -> OrderRecord:
-    filled = record.filled_qty + fill.qty
+def _after_fill(record: OrderRecord, fill: Fill, before: Fill | None) -> OrderRecord:
+    filled = record.filled_qty + fill.qty - (before.qty if before is not None else 0)
     reached = _S.FILLED if filled >= record.order.qty else _S.PARTIALLY_FILLED
     state = reached if reached is _S.FILLED else _further(record.state, reached)
     return replace(record, state=state, filled_qty=filled, perm_id=record.perm_id or fill.perm_id)
@@ -248,31 +249,66 @@ def _after_event(record: OrderRecord, event: OrderEvent) -> OrderRecord:
     return replace(record, state=state, perm_id=record.perm_id or event.perm_id, **said)
 
 # %% ../../nbs/core/06_orders.ipynb #c018
-def next_state(record: OrderRecord, message: OrderEvent | Fill) -> OrderRecord:
+def next_state(
+    record: OrderRecord,
+    message: OrderEvent | Fill,
+    before: Fill | None = None,  # the execution that a fill replaces, whose quantity counts no longer
+) -> OrderRecord:
     "The record after one message of the broker; equal to `record` when the message says nothing new."
     if message.order_ref != record.order.order_ref:
         raise InputError(f"a message of order {message.order_ref} was given to order {record.order.order_ref}")
-    return _after_fill(record, message) if isinstance(message, Fill) else _after_event(record, message)
+    return _after_fill(record, message, before) if isinstance(message, Fill) else _after_event(record, message)
 
 # %% ../../nbs/core/06_orders.ipynb #c030
+def revision(exec_id: str) -> tuple[str, int]:
+    "An execution id without the digits that count its corrections, and that count: ('a.b', 2) of a.b.02, ('plain', 0) of plain."
+    root, dot, last = exec_id.rpartition(".")
+    return (root, int(last)) if dot and last.isdigit() else (exec_id, 0)
+
+
+def is_correction(exec_id: str) -> bool:
+    "Whether the execution replaces an earlier one: its id ends in .02 or higher."
+    return revision(exec_id)[1] > 1
+
+
+def earlier_ids(exec_id: str) -> tuple[str, ...]:
+    "The ids that an execution may replace, oldest first: a.b.01 and a.b.02 of a.b.03."
+    root, count = revision(exec_id)
+    return tuple(f"{root}.{n:0{len(exec_id) - len(root) - 1}d}" for n in range(1, count))
+
+
+def standing(fills: Iterable[Fill]) -> dict[str, Fill]:
+    "The fills that no other one of them replaces, by execution id, in their order."
+    newest: dict[str, Fill] = {}
+    for fill in fills:
+        root, count = revision(fill.exec_id)
+        if root not in newest or count >= revision(newest[root].exec_id)[1]:
+            newest[root] = fill
+    return {fill.exec_id: fill for fill in newest.values()}
+
+
+def charges_of(fills: Iterable[Fill], commissions: Mapping[str, Commission]) -> dict[str, Commission]:
+    "What each fill was charged, by execution id: its own commission, else the newest of what it corrects; none where none came."
+    ids = {fill.exec_id: (fill.exec_id, *reversed(earlier_ids(fill.exec_id))) for fill in fills}
+    found = {exec_id: next((commissions[e] for e in each if e in commissions), None) for exec_id, each in ids.items()}
+    return {exec_id: charge for exec_id, charge in found.items() if charge is not None}
+
+# %% ../../nbs/core/06_orders.ipynb #701608a8
 def fold(record: OrderRecord, messages: Iterable[OrderEvent | Fill]) -> OrderRecord:
-    "The record after all messages; an execution id counts once."
-    seen: set[str] = set()
+    "The record after all messages; an execution counts once, as its newest correction says."
+    seen: dict[str, Fill] = {}
     for message in messages:
+        before = None
         if isinstance(message, Fill):
-            if message.exec_id in seen:
+            root, count = revision(message.exec_id)
+            before = seen.get(root)
+            if before is not None and count <= revision(before.exec_id)[1]:
                 continue
-            seen.add(message.exec_id)
-        record = next_state(record, message)
+            seen[root] = message
+        record = next_state(record, message, before)
     return record
 
 # %% ../../nbs/core/06_orders.ipynb #c033
 def missing_qty(record: OrderRecord) -> Decimal:
     "Quantity (unsigned) that the broker calls filled and whose executions have not come."
     return record.order.qty - record.filled_qty if record.state is _S.FILLED and record.filled_qty < record.order.qty else Decimal(0)
-
-# %% ../../nbs/core/06_orders.ipynb #c036
-def is_correction(exec_id: str) -> bool:
-    "Whether the execution replaces an earlier one: its id ends in .02 or higher."
-    last = exec_id.rpartition(".")[2]
-    return "." in exec_id and last.isdigit() and int(last) > 1

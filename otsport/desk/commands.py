@@ -22,7 +22,8 @@ from ..core.intent import Decision
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
 from ..data.store import Store
 from .book import Book, Desk
-from .outbox import absorb, commit_departure, enqueue, release
+from .booking import absorb
+from .outbox import commit_departure, enqueue, release
 from .past import close_past
 from .requests import CANCELLED_HERE, Asked, Command, answer, begin_cancel, carried, done, outcome, refused, tell
 from .session import PATIENCE, beat, circumstances

@@ -18,7 +18,7 @@ from ..core.intent import Decision, Request, Verdict
 from ..core.orders import OrderEvent, OrderState
 from ..data.store import FIRST_CLIENT_ID, Store, Unit
 from .book import Book, Desk
-from .outbox import absorb
+from .booking import absorb
 
 # %% ../../nbs/desk/81_requests.ipynb #c005
 @dataclass(frozen=True, slots=True)
