@@ -13,7 +13,7 @@ from datetime import datetime
 from ..core.books import AccountValues, Holding
 from ..core.contracts import Contract, OptionChain, Quote
 from ..core.errors import BrokerError
-from ..core.orders import BrokerReport, Commission, Fill, Order, OrderEvent
+from ..core.orders import BrokerReport, Message, Order, OrderEvent
 from ..core.settings import BrokerProfile
 from ..core.units import utc
 from .ib_ears import Market, Orders
@@ -110,7 +110,7 @@ class IBBroker:
         now, told = self._time(), await fresh_report(self._open(), account)
         return replace(told, orders=tuple(replace(event, ts=now) for event in told.orders))
 
-    def drain(self) -> list[OrderEvent | Fill | Commission]:
+    def drain(self) -> list[Message]:
         "What is new since the last call, in order of arrival, each thing once; statuses carry the time of the last heartbeat."
         if self._line is not None:
             self._line.check()

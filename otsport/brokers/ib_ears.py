@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['IB_REJECTED', 'EXEC_ID', 'EXEC_TIME', 'EXEC_ACCOUNT', 'NOT_LISTED', 'COMPETING', 'SOURCES', 'tap', 'Names', 'Said',
-           'Orders', 'hear_status_word', 'hear_open_order', 'hear_status', 'hear_completed', 'hear_execution',
-           'hear_commission', 'read_execution_time', 'hear_order_error', 'conclude', 'Ticks', 'Market', 'Link']
+           'Orders', 'hear_status_word', 'hear_open_order', 'maker_of', 'hear_foreign', 'hear_status', 'hear_completed',
+           'hear_execution', 'hear_commission', 'read_execution_time', 'hear_order_error', 'conclude', 'Ticks',
+           'Market', 'Link']
 
 # %% ../../nbs/brokers/52_ib_ears.ipynb #c002
 from collections.abc import Callable, Iterator
@@ -17,11 +18,11 @@ from typing import Any
 
 from ..core.contracts import NAN, Contract, Quote
 from ..core.errors import AccountNotServed, DataError
-from ..core.orders import Commission, Fill, OrderEvent, OrderState
+from ..core.orders import Commission, Fill, ForeignOrder, Message, OrderEvent, OrderState, Side, Unbookable
 from ..core.settings import BrokerProfile, CodeMeaning
 from otsport.brokers.ib_words import (
-    DELAYED, STATES, UNSET, cause_code, code_row, exact_number, instant, is_doubtful, order_state, remark, state_by_code, to_commission,
-    to_fill,
+    BOOKED, DELAYED, STATES, UNSET, cause_code, code_row, exact_number, from_ib, instant, is_doubtful, order_state, remark, state_by_code,
+    to_commission, to_fill,
 )
 
 # %% ../../nbs/brokers/52_ib_ears.ipynb #c005
@@ -96,10 +97,10 @@ class Orders:
 
     def __init__(self, profile: BrokerProfile):
         self.profile, self.names = profile, Names(profile.client_id)
-        self.heard: list[OrderEvent | Fill | Commission] = []
-        self.copies: list[list[OrderEvent | Fill | Commission]] = []  # reports that are being gathered
+        self.heard: list[Message] = []
+        self.copies: list[list[Message]] = []  # reports that are being gathered
         self.said: dict[str, Said] = {}  # order_ref -> what was handed out
-        self.booked: dict[str, Fill | Commission] = {}  # what was handed out of an execution, by kind and id
+        self.booked: dict[str, Message] = {}  # what was handed out of an execution or a foreign order, by kind and id
         self.skipped: set[str] = set()  # executions that concern nobody here
         self.acknowledged: set[str] = set()  # known to live at the broker
         self.refused: set[str] = set()  # a code of the table refused it
@@ -108,14 +109,14 @@ class Orders:
         self.listed: set[str] = set()  # the broker named it in its newest answer
         self.now: datetime | None = None  # the broker's time, UTC
 
-    def keep(self, message: OrderEvent | Fill | Commission) -> None:
+    def keep(self, message: Message) -> None:
         "Hold a message for every report that is being gathered, and for `drain` when it is new."
         for pile in self.copies:
             pile.append(message)
         if isinstance(message, OrderEvent):
             new = self.said.setdefault(message.order_ref, Said()).adds(message)
         else:
-            key = f"{type(message).__name__} {message.exec_id}"
+            key = f"{type(message).__name__} {next(getattr(message, n) for n in ('exec_id', 'order_ref', 'subject') if hasattr(message, n))}"
             new = self.booked.get(key) != message
             self.booked[key] = message
         if new:
@@ -138,9 +139,9 @@ class Orders:
         return ref in self.said and self.said[ref].state is not None and self.said[ref].state.done
 
     @contextmanager
-    def gathering(self) -> Iterator[list[OrderEvent | Fill | Commission]]:
+    def gathering(self) -> Iterator[list[Message]]:
         "A list of what is heard meanwhile; `listed` is what the broker names in it."
-        pile: list[OrderEvent | Fill | Commission] = []
+        pile: list[Message] = []
         self.copies.append(pile)
         self.listed = set()
         try:
@@ -175,7 +176,23 @@ def hear_open_order(orders: Orders, order_id: int, theirs: Any, order: Any, stat
     names.accounts[names.learn(ref, order.clientId, order_id, order.permId)] = order.account
     if not orders.foreign(order.account):
         orders.listed.add(ref)
+        if order.clientId != names.client_id or not order.orderRef:
+            hear_foreign(orders, ref, theirs, order)
         hear_status_word(orders, ref, state.status, order.permId)
+
+
+def maker_of(client_id: int, liquidation: int = 0) -> str:
+    "Who placed an order, in words: TWS itself has client id 0, and -1 where the broker acts."
+    if liquidation:
+        return "liquidated by the broker"
+    return f"by client id {client_id}" if client_id > 0 else "by hand in TWS"
+
+
+def hear_foreign(orders: Orders, ref: str, theirs: Any, order: Any) -> None:
+    "An open order of our account that did not come from here; a combination is followed by the executions of its legs."
+    if theirs.secType in BOOKED and order.action in ("BUY", "SELL"):
+        limit = exact_number(order.lmtPrice) if order.orderType == "LMT" and 0 < order.lmtPrice < UNSET else None
+        orders.keep(ForeignOrder(ref, order.account, from_ib(theirs), Side(order.action), exact_number(order.totalQuantity), maker_of(order.clientId), limit, order.permId))
 
 
 def hear_status(orders: Orders, order_id: int, status: str, filled: float, remaining: float, avg: float, perm_id: int, parent: int,
@@ -204,13 +221,22 @@ def hear_completed(orders: Orders, theirs: Any, order: Any, state: Any) -> None:
 
 # %% ../../nbs/brokers/52_ib_ears.ipynb #c018
 def hear_execution(orders: Orders, req_id: int, theirs: Any, execution: Any) -> None:
-    "execDetails: a fill; those of other accounts and of a combination as a whole are passed over."
+    "execDetails: a fill, with the order of another maker before it; those of other accounts and of a combination as a whole are passed over."
     if orders.foreign(execution.acctNumber) or theirs.secType == "BAG":
         orders.skipped.add(execution.execId)
         return
-    ref = execution.orderRef or orders.names.find(execution.clientId, execution.orderId, execution.permId)
+    known = orders.names.find(execution.clientId, execution.orderId, execution.permId)
+    ref = execution.orderRef or (known if execution.permId or known != "external:0" else f"external:{execution.execId}")
     orders.listed.add(ref)
-    orders.keep(to_fill(theirs, execution, ref))
+    try:
+        fill = to_fill(theirs, execution, ref)
+    except DataError as error:
+        orders.keep(Unbookable(execution.acctNumber, execution.execId, f"execution {execution.execId} in {theirs.symbol}: {error}"))
+        return
+    if execution.clientId != orders.names.client_id or not execution.orderRef and ref.startswith("external:"):
+        qty, maker = max(fill.qty, exact_number(execution.cumQty)), maker_of(execution.clientId, execution.liquidation)
+        orders.keep(ForeignOrder(ref, fill.account, fill.contract, fill.side, qty, maker, None, fill.perm_id))
+    orders.keep(fill)
 
 
 def hear_commission(orders: Orders, report: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from ..core.books import AccountValues, Holding
 from ..core.contracts import Contract, OptionChain, Quote
 from ..core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable, DataError
-from ..core.orders import BrokerReport, Commission, Fill, Order, OrderEvent
+from ..core.orders import BrokerReport, Commission, Fill, ForeignOrder, Message, Order, OrderEvent, Unbookable
 from ..core.settings import BrokerProfile
 from ..core.units import exact
 from .protocol import check_may_trade, check_served
@@ -353,7 +353,7 @@ async def positions(line: Line, account: str) -> tuple[Holding, ...]:
     return tuple(sorted(found, key=lambda h: h.contract.key))
 
 # %% ../../nbs/brokers/54_ib_line.ipynb #c016
-async def _ask_everything(line: Line, what: str) -> list[OrderEvent | Fill | Commission]:
+async def _ask_everything(line: Line, what: str) -> list[Message]:
     "What the broker says when it is asked for all orders and executions; the lock is held by the caller."
     def request(ib: Any) -> Awaitable[Any]:
         everything = line.lib.ExecutionFilter()
@@ -374,7 +374,9 @@ async def fresh_report(line: Line, account: str) -> BrokerReport:
     executed = {f.exec_id for f in fills}
     charges = tuple({m.exec_id: m for m in heard if isinstance(m, Commission) and m.exec_id in executed}.values())
     said = tuple(m for m in heard if isinstance(m, OrderEvent) and theirs.get(m.order_ref, account) == account)
-    return BrokerReport(said, fills, charges)
+    others = tuple({m.order_ref: m for m in reversed(heard) if isinstance(m, ForeignOrder) and m.account == account}.values())
+    unbookable = tuple(dict.fromkeys(m for m in heard if isinstance(m, Unbookable) and m.account == account))
+    return BrokerReport(said, fills, charges, others, unbookable)
 
 
 async def settle_doubts(line: Line) -> None:

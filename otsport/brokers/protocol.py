@@ -13,7 +13,7 @@ from typing import Protocol
 from ..core.books import AccountValues, Holding
 from ..core.contracts import Contract, OptionChain, Quote
 from ..core.errors import AccountNotServed
-from ..core.orders import BrokerReport, Commission, Fill, Order, OrderEvent
+from ..core.orders import BrokerReport, Message, Order
 from ..core.settings import BrokerProfile, account_mode
 
 # %% ../../nbs/brokers/50_protocol.ipynb #c005
@@ -88,5 +88,5 @@ class Broker(Protocol):
     async def report(self, account: str) -> BrokerReport:
         "All orders and executions of the broker's present session, asked for freshly."
 
-    def drain(self) -> list[OrderEvent | Fill | Commission]:
+    def drain(self) -> list[Message]:
         "What is new since the last call, in order of arrival, each thing once."

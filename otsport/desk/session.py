@@ -276,7 +276,7 @@ async def await_stragglers(desk: Desk, book: Book) -> Book:
         book = await beat(desk, book)
         report = await desk.broker.report(book.account)
         stated = {event.order_ref: event.filled_qty for event in report.orders if event.filled_qty is not None}
-        book = absorb(desk.store, book, [*report.fills, *report.commissions, *report.orders], book.now)
+        book = absorb(desk.store, book, report.messages, book.now)
     raise CheckFailed(f"account {book.account}, session {book.session}: after the close {'; '.join(open_ends)}: "
                       "ask the broker, then run again; "
                       "an order whose fate the broker does not tell is settled with otsport desk settle, "
