@@ -19,7 +19,7 @@ from otsport.core.errors import AccountNotServed, BrokerError, BrokerTimeout, Br
 from otsport.core.orders import Fill, OrderEvent, OrderState, OrderType, Side, is_correction
 from otsport.gateway.journal import received_orders
 from otsport.gateway.wire import decode, encode
-from otsport.brokers import ib_line, ib_words
+from otsport.brokers import ib_market, ib_orders, ib_words
 from otsport.brokers.ib import IBBroker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -310,7 +310,7 @@ def test_order_typed_by_hand_is_reported_as_external():
             await broker.heartbeat()
             theirs = ib_words.to_ib_order(ib_words.library(), world_of(other, server.port).order(1, Side.BUY, 50))
             theirs.orderRef = ""
-            [ko] = await ib_line.qualify(other._line, [KO])
+            [ko] = await ib_market.qualify(other._line, [KO])
             other._line.ib.client.placeOrder(other._line.ib.client.getReqId(), ko, theirs)
             await other.heartbeat()
             await broker.heartbeat()
@@ -836,7 +836,7 @@ def test_change_of_an_order_cannot_move_it_to_another_account():
             order = world.order(1, Side.BUY, 10, limit=Decimal("1.00"))
             await broker.place(order)
             await world.beat()
-            [theirs] = await ib_line.qualify(broker._line, [KO])
+            [theirs] = await ib_market.qualify(broker._line, [KO])
             moved = ib_words.to_ib_order(broker._line.lib, replace(order, account="DU2", qty=Decimal(20)))
             broker._line.client.placeOrder(broker._orders.names.own[order.order_ref], theirs, moved)
             await world.beat()
@@ -1075,7 +1075,7 @@ def test_order_that_the_socket_does_not_take_is_a_timeout_that_says_so():
             line.client.conn.transport = SimpleNamespace(get_write_buffer_size=lambda: 1, is_closing=lambda: False)
             try:
                 with pytest.raises(BrokerTimeout, match="order x could not be written within 0.2 s; it may or may not arrive"):
-                    await asyncio.wait_for(ib_line.flush(line, "order x"), 3)
+                    await asyncio.wait_for(ib_orders.flush(line, "order x"), 3)
             finally:
                 line.client.conn.transport = real
 
