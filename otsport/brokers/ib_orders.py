@@ -15,7 +15,7 @@ from ..core.books import AccountValues, Holding
 from ..core.errors import AccountNotServed, BrokerError, BrokerTimeout, BrokerUnreachable
 from ..core.orders import BrokerReport, Commission, Fill, ForeignOrder, Message, Order, OrderEvent, Unbookable
 from ..core.units import exact
-from .protocol import check_may_trade
+from .protocol import check_may_act, check_may_trade
 from .ib_ears import conclude
 from .ib_line import Line, ask, unreachable
 from .ib_market import qualify
@@ -106,7 +106,7 @@ async def send_order(line: Line, order: Order) -> None:
     "Hand an order to the line; without waiting when its contract is known."
     [theirs] = await qualify(line, [order.contract])
     ib, names, made = line.ready(), line.orders.names, to_ib_order(line.lib, order)
-    check_may_trade(line.profile, line.served, order.account)
+    check_may_trade(line.profile, line.served, order.account, line.connection, line.grants)
     if line.link.down:
         raise BrokerUnreachable(f"the broker has lost its own line ({line.link.down}): order {order.order_ref} was not sent; "
                                 "wait for code 1102, then ask for a report")
@@ -126,7 +126,7 @@ async def send_cancel(line: Line, order_ref: str) -> None:
         raise BrokerError(f"no working order {order_ref} of client id {line.profile.client_id} is known in this session: ask for a report, "
                           "and cancel with the client id that placed it")
     ib = line.ready()
-    check_may_trade(line.profile, line.served, names.accounts.get(order_ref, ""))
+    check_may_act(line.profile, line.served, names.accounts.get(order_ref, ""))
     ib.client.cancelOrder(names.own[order_ref], "")
     await flush(line, f"cancel of {order_ref}")
 
