@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARE', 'deposit', 'LotOrder', 'closing_order', 'lot_share', 'match_lots', 'book_move', 'legs_of', 'book_fill',
            'book_commission', 'book_income', 'transfer_in', 'transfer_out', 'flow_of', 'convert', 'trial_balance',
-           'balances_after', 'positions_from']
+           'balances_after', 'standing_trades', 'positions_from', 'book_reversal', 'book_again', 'book_correction']
 
 # %% ../../nbs/book/70_ledger.ipynb #c002
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from fractions import Fraction
 from ..core.errors import CheckFailed, InputError
 from ..core.books import INCOME, Booking, Leg, Lot, Position, Transaction, TransactionKind, lot_cost
 from ..core.contracts import Contract
-from ..core.orders import Commission, Fill, Side
+from ..core.orders import Commission, Fill, Side, revision
 from ..core.units import utc
 
 # %% ../../nbs/book/70_ledger.ipynb #c005
@@ -160,8 +160,9 @@ def book_commission(
     portfolio: str,
     position: Position | None,  # after the fill
     ts: datetime,  # when it came, UTC
+    charged: Decimal = Decimal(0),  # dollars that are booked for the execution that this one corrects; only the rest is
 ) -> Booking:
-    "Book the broker's charge for one execution."
+    "Book the broker's charge for one execution; a rebate is negative."
     if commission.exec_id != fill.exec_id:
         raise InputError(f"commission {commission.exec_id} does not belong to fill {fill.exec_id}")
     if position is None:
@@ -169,8 +170,8 @@ def book_commission(
     if commission.currency != fill.contract.currency:
         raise InputError(f"commission {commission.exec_id} is in {commission.currency}, {fill.contract} in {fill.contract.currency}: convert it first")
     _check_place(f"commission {commission.exec_id}", fill.account, portfolio, fill.contract, position)
-    cost, currency = commission.amount, commission.currency
-    legs = (Leg("cash", -cost, currency), Leg("commissions", cost, currency))
+    cost, currency = commission.amount - charged, commission.currency
+    legs = (Leg("cash", -cost, currency), Leg("commissions", cost, currency)) if cost else ()
     entry = Transaction(TransactionKind.COMMISSION, fill.exec_id, utc(ts), fill.account, portfolio, legs, fill.contract)
     return Booking(entry, position, replace(position, commission=position.commission + cost))
 
@@ -293,6 +294,25 @@ def _newest_units(trades: Sequence[Transaction]) -> tuple[Lot, ...]:
     return tuple(reversed(lots))
 
 
+def standing_trades(entries: Iterable[Transaction]) -> list[Transaction]:
+    "The trades of one contract as they stand: what was reversed is gone, and what was booked in its place stands in its place."
+    trades: list[Transaction | None] = []
+    vacated: dict[str, int] = {}  # place of a reversed execution, by its id without its revision
+    for entry in entries:
+        root = revision(entry.ref)[0]
+        if entry.kind is TransactionKind.REVERSAL:
+            vacated[root] = next(i for i, t in enumerate(trades) if t is not None and t.ref == entry.ref and t.kind in _TRADES)
+            trades[vacated[root]] = None
+        elif entry.kind in _TRADES and root in vacated:
+            trades[vacated.pop(root)] = entry
+        elif entry.kind is not TransactionKind.COMMISSION and entry.kind not in INCOME:
+            trades.append(entry)
+    return [t for t in trades if t is not None]
+
+
+_TRADES = (TransactionKind.BUY, TransactionKind.SELL)
+
+
 def _open_lots(moves: Sequence[Transaction], multiplier: int) -> tuple[Lot, ...]:
     "The lots after all moves: from the last one that tells them on, where there is one."
     told = [n for n, move in enumerate(moves) if move.lots is not None]
@@ -309,11 +329,15 @@ def _recomputed(entries: Sequence[Transaction]) -> Position:
     def total(*names: str) -> Decimal:
         return sum((leg.amount for e in entries for leg in e.legs if leg.account in names), Decimal(0))
 
-    first, moves = entries[0], [e for e in entries if e.kind is not TransactionKind.COMMISSION and e.kind not in INCOME]
+    first, moves = entries[0], standing_trades(entries)
     lots, fees = _open_lots(moves, first.contract.multiplier), total("commissions")
     position = Position(first.account, first.portfolio, first.contract, lots, commission=fees, income=-total(*set(INCOME.values())))
-    paid = sum((leg.amount for e in moves for leg in e.legs if leg.account in ("cash", "exchanged", "capital")), Decimal(0))
-    return replace(position, realized=paid + position.cost)
+    return replace(position, realized=_received(moves) + position.cost)
+
+
+def _received(moves: Iterable[Transaction]) -> Decimal:
+    "Dollars that came for the units that moved: cash, and cost that came from or went to other accounts and contracts."
+    return sum((leg.amount for e in moves for leg in e.legs if leg.account in ("cash", "exchanged", "capital")), Decimal(0))
 
 
 def positions_from(transactions: Iterable[Transaction]) -> dict[str, Position]:
@@ -326,3 +350,68 @@ def positions_from(transactions: Iterable[Transaction]) -> dict[str, Position]:
     if len(books) > 1:
         raise InputError(f"transactions of several books were mixed: {books}")
     return {key: _recomputed(group) for key, group in sorted(entries.items())}
+
+# %% ../../nbs/book/70_ledger.ipynb #3e7f0afa
+def _as_it_stands(at: Position, entries: Iterable[Transaction]) -> Position:
+    "The position that the standing trades leave; strategy and commission as they are."
+    trades = standing_trades(entries)
+    after = replace(at, lots=_open_lots(trades, at.contract.multiplier))
+    return replace(after, realized=_received(trades) + after.cost)
+
+
+def _rewritten(entry: Transaction, before: Position, after: Position) -> Transaction:
+    "The transaction with the legs that lead from one position to another."
+    cash = (after.realized - before.realized) - (after.cost - before.cost)
+    sums = {"cash": cash, f"position:{entry.contract.key}": after.cost - before.cost, "realized": before.realized - after.realized}
+    return replace(entry, legs=legs_of(sums, entry.contract.currency))
+
+
+def book_reversal(
+    wrong: Transaction,  # the execution as it is booked
+    position: Position,  # as it is
+    entries: Sequence[Transaction],  # all that is booked in the contract, in order
+    ts: datetime,  # when the broker took it back, UTC
+) -> Booking:
+    "Take an execution out, in its place."
+    _check_place(f"execution {wrong.ref}", wrong.account, position.portfolio, wrong.contract, position)
+    since = entries[next((i for i, e in enumerate(entries) if (e.kind, e.ref) == (wrong.kind, wrong.ref)), len(entries)):]
+    if told := next((e for e in since if e.lots is not None), None):
+        raise InputError(f"execution {wrong.ref} of {wrong.contract} cannot be taken out: {told.kind} {told.ref} was booked since; book the difference with otsport desk adjust")
+    out = Transaction(TransactionKind.REVERSAL, wrong.ref, utc(ts), position.account, position.portfolio, (), wrong.contract)
+    without = _as_it_stands(position, [*entries, out])
+    return Booking(_rewritten(replace(out, qty=-wrong.qty, price=wrong.price), position, without), position, without)
+
+
+def book_again(
+    fill: Fill,  # in place of one that was taken out
+    position: Position,  # without it
+    entries: Sequence[Transaction],  # all that is booked in the contract, in order, the reversal included
+) -> Booking:
+    "Book an execution in the place of the one that it corrects."
+    try:
+        with localcontext(_EXACT):
+            kind, qty = (TransactionKind.BUY if fill.side is Side.BUY else TransactionKind.SELL), fill.signed_qty
+            cash = -qty * fill.price * fill.contract.multiplier
+            again = Transaction(kind, fill.exec_id, utc(fill.ts), position.account, position.portfolio, legs_of({"cash": cash, "position": -cash}), fill.contract, qty, fill.price)
+            after = _as_it_stands(position, [*entries, again])
+            return Booking(_rewritten(again, position, after), position, after)
+    except Inexact as error:
+        raise InputError(f"execution {fill.exec_id}: {qty} {fill.contract} at {fill.price} cannot be booked without rounding") from error
+
+
+def book_correction(
+    fill: Fill,  # as it is now; a quantity of 0 takes the execution out
+    wrong: Fill,  # as it is booked
+    position: Position,  # as it is
+    entries: Sequence[Transaction],  # all that is booked in the contract, in order
+    ts: datetime,  # when the correction came, UTC
+) -> tuple[Booking, ...]:  # the reversal, and the execution booked again
+    "Reverse an execution and book what replaces it, each in the old one's place."
+    if revision(fill.exec_id)[0] != revision(wrong.exec_id)[0] or (fill.contract, fill.account) != (wrong.contract, wrong.account):
+        raise InputError(f"execution {fill.exec_id} ({fill.contract}, {fill.account}) corrects no {wrong.exec_id} ({wrong.contract}, {wrong.account}): "
+                         "they differ in more than price, quantity and time")
+    if not (fill.qty.is_finite() and fill.price.is_finite() and fill.qty >= 0 and fill.price >= 0):
+        raise InputError(f"execution {fill.exec_id} is {fill.qty} at {fill.price}: a correction has finite numbers from 0 upward")
+    booked = next(e for e in entries if e.ref == wrong.exec_id and e.kind in _TRADES)
+    reversal = book_reversal(booked, position, entries, ts)
+    return (reversal, book_again(fill, reversal.after, [*entries, reversal.transaction])) if fill.qty else (reversal,)

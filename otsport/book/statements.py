@@ -4,23 +4,26 @@
 
 # %% auto #0
 __all__ = ['END_WORDS', 'ENDS', 'SPLITS', 'EXCHANGES', 'ENDED', 'BOOKS', 'Verdict', 'Outcome', 'moment', 'happened', 'in_order',
-           'Reading', 'taken_back', 'sides', 'read_statement', 'end_of', 'control_differences', 'opening_bookings']
+           'Reading', 'sides', 'read_statement', 'end_of', 'control_differences', 'opening_bookings']
 
 # %% ../../nbs/book/77_statements.ipynb #516badd0
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 from .corporate_actions import exchange, spin_off, split
-from .ledger import SHARE, book_income, book_move, convert, deposit, legs_of, transfer_in, transfer_out
+from otsport.book.ledger import (
+    SHARE, book_again, book_income, book_move, book_reversal, convert, deposit, legs_of, transfer_in, transfer_out,
+)
 from .lifecycle import exercise, shares_of
 from .statement_rows import Action, CashMove, Conversion, Held, Row, Statement, Trade, Transferred
 from ..core.books import Booking, Lot, Position, Transaction, TransactionKind
 from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, stock
 from ..core.errors import DataError, OtsportError
+from ..core.orders import Fill, Side, revision
 from ..core.units import CENT, utc
 
 # %% ../../nbs/book/77_statements.ipynb #8587c7a2
@@ -73,10 +76,12 @@ class Reading:
     "The rows of one statement becoming bookings of one portfolio."
 
     def __init__(self, account: str, portfolio: str, positions: Mapping[str, Position], booked: Callable[[TransactionKind, str], bool],
-                 began: datetime | None = None):
+                 stored: Callable[[str], Sequence[Transaction]], rows: Iterable[Row] = (), began: datetime | None = None):
         self.account, self.portfolio, self._booked, self._began = account, portfolio, booked, began
         self.positions = dict(positions)  # as they are after the rows read so far
-        self._made: set[tuple[TransactionKind, str]] = set()
+        self._made: dict[tuple[TransactionKind, str], Transaction] = {}
+        self._entries = stored  # transactions of a contract, by its key, as stored
+        self.numbers = {row.number: row.ref for row in rows if isinstance(row, Trade) and row.number and not row.cancels}
         self._delivered: dict[tuple[str, date], Decimal] = {}  # shares that ends of options brought, not yet seen as rows
 
     def read(self, row: Row | tuple[Action, ...]) -> Outcome:
@@ -101,6 +106,10 @@ class Reading:
         "The position in a contract, empty when there is none."
         return self.positions.get(contract.key, Position(self.account, self.portfolio, contract))
 
+    def entries(self, key: str) -> list[Transaction]:
+        "All that is booked in a contract, with what the rows read so far made."
+        return [*self._entries(key), *(t for t in self._made.values() if t.contract is not None and t.contract.key == key)]
+
     def known(self, kind: TransactionKind, ref: str) -> bool:
         "Whether the transaction is booked, in the store or by a row before."
         return (kind, ref) in self._made or self._booked(kind, ref)
@@ -113,7 +122,7 @@ class Reading:
                 key = booking.after.contract.key
                 booking = replace(booking, before=self.positions.get(key))
                 self.positions[key] = booking.after
-            self._made.add((booking.transaction.kind, booking.transaction.ref))
+            self._made[booking.transaction.kind, booking.transaction.ref] = booking.transaction
             kept.append(booking)
         return Outcome(row.where, Verdict.BOOKED, what, tuple(kept))
 
@@ -134,29 +143,60 @@ def _rounded(row: Trade, at: Position, moved: Decimal) -> tuple[Booking, ...]:
     return (book_income(TransactionKind.ROUNDING, row.ref, at.account, at.portfolio, lacking, row.ts, at.contract.currency, at),) if lacking else ()
 
 
-def taken_back(row: Trade, at: Position) -> Booking:
-    "An execution that the broker took back: it closes first the lots that were opened at its price."
-    mine = sorted(at.lots, key=lambda lot: (lot.price != row.price, -lot.opened.timestamp()))
-    moved = book_move(TransactionKind.CORRECTION, row.ref, replace(at, lots=tuple(mine)), row.qty, row.price, row.ts)
-    lots = tuple(sorted(moved.after.lots, key=lambda lot: lot.opened))
-    return Booking(replace(moved.transaction, lots=lots), at, replace(moved.after, lots=lots))
+def _original(self: Reading, row: Trade) -> Transaction:
+    "The booked execution that a row takes back: by the number of the trade, else the only one of that day and price."
+    entries = self.entries(row.contract.key)
+    gone = {e.ref for e in entries if e.kind is TransactionKind.REVERSAL}
+    ref = self.numbers.get(row.cancels)
+    found = [e for e in entries if e.kind in (TransactionKind.BUY, TransactionKind.SELL) and e.ref not in gone
+             and (e.ref == ref if ref else (e.qty, e.price, e.ts.date()) == (-row.qty, row.price, row.ts.date()))]
+    if len(found) != 1:
+        raise DataError(f"{row.where} takes back {-row.qty:+f} {row.contract} at {row.price:f} (trade {row.cancels}), of which the book has {len(found)}: "
+                        "import the statement before this one first, or book it with otsport desk adjust")
+    return found[0]
+
+
+def _taken_back(self: Reading, row: Trade) -> Outcome:
+    "An execution that the broker took back; what it is replaced by is a row of its own."
+    what = f"taken back: {-row.qty:+f} {row.contract} at {row.price.normalize():f}"
+    ref = self.numbers.get(row.cancels)
+    if (TransactionKind.REVERSAL, ref) in self._made:
+        raise DataError(f"{row.where}: {what}, while a row before took it back: the row stands twice")
+    if ref and self.known(TransactionKind.REVERSAL, ref):
+        return Outcome(row.where, Verdict.KNOWN, what)
+    wrong = _original(self, row)
+    bookings = [book_reversal(wrong, self.at(row.contract), self.entries(row.contract.key), row.ts)]
+    bookings += [_charged(replace(row, ref=f"{wrong.ref} reversed"), bookings[0].after)] if row.commission else []
+    return self._done(row, what, *bookings)
+
+
+def _moved(self: Reading, row: Trade, kind: TransactionKind, at: Position) -> Booking:
+    "The booking of an execution; one that replaces another is booked in its place."
+    entries = self.entries(row.contract.key)
+    root = revision(row.ref)[0]
+    if not any(e.kind is TransactionKind.REVERSAL and revision(e.ref)[0] == root for e in entries):
+        return book_move(kind, row.ref, at, row.qty, row.price, row.ts)
+    side = Side.BUY if row.qty > 0 else Side.SELL
+    return book_again(Fill(row.ref, "", self.account, row.contract, side, abs(row.qty), row.price, row.ts), at, entries)
 
 
 def _trade(self: Reading, row: Trade) -> Outcome:
-    if row.notes & END_WORDS and not row.cancels:
+    if row.cancels:
+        return _taken_back(self, row)
+    if row.notes & END_WORDS:
         return _end(self, row)
-    kind = TransactionKind.CORRECTION if row.cancels else TransactionKind.BUY if row.qty > 0 else TransactionKind.SELL
+    kind = TransactionKind.BUY if row.qty > 0 else TransactionKind.SELL
     at, what = self.at(row.contract), f"{row.qty:+f} {row.contract} at {row.price.normalize():f}"
     if self.known(kind, row.ref):
         if not row.commission or self.known(TransactionKind.COMMISSION, row.ref):
             return Outcome(row.where, Verdict.KNOWN, what)
         return self._done(row, f"commission {row.commission:f} of {what}", _charged(row, at))
-    if not row.cancels and row.price < 0:
+    if row.price < 0:
         raise DataError(f"{row.where}: a price of {row.price} is below 0")
-    bookings = [taken_back(row, at) if row.cancels else book_move(kind, row.ref, at, row.qty, row.price, row.ts)]
+    bookings = [_moved(self, row, kind, at)]
     bookings += [_charged(row, bookings[-1].after)] if row.commission else []
     bookings += _rounded(row, bookings[-1].after, sum(leg.amount for b in bookings for leg in b.transaction.legs if leg.account == "cash"))
-    return self._done(row, f"taken back: {what}" if row.cancels else what, *bookings)
+    return self._done(row, what, *bookings)
 
 # %% ../../nbs/book/77_statements.ipynb #d792920d
 def _end(self: Reading, row: Trade) -> Outcome:
@@ -336,10 +376,11 @@ def read_statement(
     portfolio: str,
     positions: Mapping[str, Position],  # of the portfolio, as stored, by contract key
     booked: Callable[[TransactionKind, str], bool],  # whether a transaction of a kind and a reference is stored
+    entries: Callable[[str], Sequence[Transaction]] = lambda key: (),  # what is stored of a contract, by its key, in order
     began: datetime | None = None,  # when the book began with an opening; what happened before is the broker's past
 ) -> tuple[list[Outcome], dict[str, Position]]:  # what came of each row, in the order to book; the positions after it
     "The bookings that a statement makes of a book."
-    reading = Reading(statement.account, portfolio, positions, booked, began)
+    reading = Reading(statement.account, portfolio, positions, booked, entries, statement.rows, began)
     outcomes = [reading.read(row) for row in sides(in_order(statement.rows))] + list(reading.undelivered())
     unread = [Outcome(u.where, Verdict.NOT_UNDERSTOOD, u.why) for u in statement.unread]
     return outcomes + unread, reading.positions

@@ -132,9 +132,9 @@ class TransactionKind(StrEnum):
     BUY = "buy"
     SELL = "sell"
     COMMISSION = "commission"
-    CORRECTION = "correction"  # an execution that the broker took back
     EXPIRY = "expiry"  # an option ended without value
     ASSIGNMENT = "assignment"  # an option became shares at its strike
+    REVERSAL = "reversal"  # an execution that the broker has corrected is taken out; `ref` is its id
     EXERCISE = "exercise"  # an option became shares at its strike because its holder, here, wished it
     CASH_SETTLEMENT = "cash settlement"  # an option ended against its value in cash
     TRANSFER = "transfer"  # units came from, or went to, another account

@@ -23,7 +23,8 @@ from ..core.intent import Decision
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
 from ..data.store import Store
 from .book import Book, Desk
-from .outbox import absorb, commit_departure, enqueue, release
+from .booking import absorb
+from .outbox import commit_departure, enqueue, release
 from .past import close_past
 from .requests import CANCELLED_HERE, Asked, Command, answer, begin_cancel, carried, done, outcome, refused, tell
 from .session import PATIENCE, beat, circumstances
@@ -286,5 +287,5 @@ async def _modify(desk: Desk, book: Book, ref: str, asked: Asked, wanted: Order 
 async def _all_fills(desk: Desk, book: Book, ref: str) -> tuple[Book, Decimal]:
     "The book with every execution that the broker knows, and the quantity of an order that it calls filled."
     report = await desk.broker.report(book.account)
-    book = absorb(desk.store, book, [*report.fills, *report.commissions, *report.orders], book.now)
+    book = absorb(desk.store, book, report.messages, book.now)
     return book, max((event.filled_qty or Decimal(0) for event in report.orders if event.order_ref == ref), default=Decimal(0))

@@ -111,7 +111,7 @@ def _imported(store: Store, statement: Statement, portfolio: str, asked: Asked, 
     with in_hand(store, portfolio, command, now), store.unit(now) as unit:
         known = store.positions(portfolio)
         outcomes, positions = read_statement(statement, portfolio, known, lambda kind, ref: store.is_booked(kind, statement.account, ref),
-                                             store.began(portfolio))
+                                             lambda key: store.entries(portfolio, key), store.began(portfolio))
         bookings = [b for o in outcomes for b in o.bookings]
         _book(unit, bookings)
         later = [t for t in (*store.transactions(portfolio), *(b.transaction for b in bookings)) if t.ts > end_of(statement)]
