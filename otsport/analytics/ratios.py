@@ -64,10 +64,26 @@ class TrackRecord:
         return np.sqrt(self.squares.mean(axis=1)) <= self.least
 
     @cached_property
+    def value(self) -> np.ndarray:
+        "What 1 has become after each return."
+        return np.cumprod(1 + self.rows, axis=1)
+
+    @cached_property
     def depths(self) -> np.ndarray:
         "Distance from the running peak after each return, 0 or negative."
-        value = np.cumprod(1 + self.rows, axis=1)
-        return value / np.maximum(np.maximum.accumulate(value, axis=1), 1.0) - 1
+        peak = np.maximum.accumulate(self.value, axis=1)
+        return np.divide(self.value, np.maximum(peak, 1.0, out=peak), out=peak) - 1
+
+    @cached_property
+    def short(self) -> np.ndarray:
+        "Mean square of what fell short of the rate, over all returns."
+        below = np.minimum(self.excess, 0.0)
+        return np.square(below, out=below).mean(axis=1)
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        "Sum of the returns below zero, positive."
+        return 0.0 - np.minimum(self.rows, 0.0).sum(axis=1)
 
     @cached_property
     def ordered(self) -> np.ndarray:
@@ -83,7 +99,7 @@ def over(top: np.ndarray, bottom: np.ndarray, least: float = 0.0) -> np.ndarray:
 # %% ../../nbs/analytics/22_ratios.ipynb #8866311e
 def total_return(record: TrackRecord) -> np.ndarray:  # decimal, whole record
     "Compounded return."
-    return np.prod(1 + record.rows, axis=1) - 1
+    return record.value[:, -1] - 1
 
 
 def yearly(total: np.ndarray, count: int | np.ndarray, periods: float) -> np.ndarray:
@@ -160,8 +176,7 @@ def sharpe(record: TrackRecord) -> np.ndarray:  # a year
 
 def downside(record: TrackRecord) -> np.ndarray:  # decimal a period
     "Root mean square of what fell short of the rate, over all returns."
-    short = np.minimum(record.excess, 0.0)
-    return np.sqrt((short * short).mean(axis=1))
+    return np.sqrt(record.short)
 
 
 def sortino(record: TrackRecord) -> np.ndarray:  # a year
@@ -181,7 +196,7 @@ def gains(record: TrackRecord) -> np.ndarray:
 
 def losses(record: TrackRecord) -> np.ndarray:
     "Sum of the returns below zero, positive."
-    return 0.0 - np.minimum(record.rows, 0.0).sum(axis=1)
+    return record.losses
 
 
 def win_rate(record: TrackRecord) -> np.ndarray:  # decimal

@@ -156,12 +156,13 @@ def adjusted_sortino(record: TrackRecord) -> np.ndarray:  # a year
 
 def stability(record: TrackRecord) -> np.ndarray:  # 0 to 1; NaN: a return of -1, or a value that does not move
     "R squared of the logarithm of value on time."
-    whole = record.rows > -1
-    logs = np.log1p(np.where(whole, record.rows, 0.0)).cumsum(axis=1)
-    logs -= logs.mean(axis=1, keepdims=True)
-    time = np.arange(record.n) - (record.n - 1) / 2
-    square = over((logs @ time) ** 2, (time @ time) * (logs * logs).sum(axis=1), record.least**2)
-    return np.where(whole.all(axis=1), square, np.nan)
+    whole = record.value[:, -1] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(record.value)
+        logs -= logs.mean(axis=1, keepdims=True)
+        time = np.arange(record.n) - (record.n - 1) / 2
+        square = over((logs @ time) ** 2, (time @ time) * np.einsum("ij,ij->i", logs, logs), record.least**2)
+    return np.where(whole, square, np.nan)
 
 
 def kelly(record: TrackRecord) -> np.ndarray:  # share of wealth
