@@ -55,9 +55,9 @@ def _define(name: str, heading: str, unit: str, formula: str, source: str, of: F
 # %% ../../nbs/analytics/40_definitions.ipynb #d6df4993
 _EARNED = (
     _define("total_return", "Total return", PERCENT, "∏(1 + r) - 1", "", ratios.total_return, "eqR"),
-    _define("annual_return", "Annual return (geometric)", YEAR, "∏(1 + r)^(P/n) - 1", "", ratios.annual_return, "eqR"),
+    _define("annual_return", "Annual return", YEAR, "∏(1 + r)^(P/n) - 1", "", ratios.annual_return, "eqR"),
     _define("mean_return", "Annual mean return", YEAR, "P · mean(r)", "", relatives.mean_return, "R"),
-    _define("expected_return", "Mean return of a period (geometric)", PERIOD, "∏(1 + r)^(1/n) - 1", "", relatives.expected_return, "qR"),
+    _define("expected_return", "Geometric mean return", PERIOD, "∏(1 + r)^(1/n) - 1", "", relatives.expected_return, "qR"),
     _define("vol", "Volatility", YEAR, "√P · s(r)", "", ratios.vol, "eqR"),
     _define("downside_vol", "Downside volatility", YEAR, "√P · √mean(min(r - f, 0)²)", "Sortino and van der Meer (1991)", relatives.downside_vol, "e",
             R=(others.downside_of_a_period, "of one period, without √P")),

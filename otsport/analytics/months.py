@@ -51,15 +51,15 @@ def compounded(
 # %% ../../nbs/analytics/42_months.ipynb #a01ad520
 def monthly_table(
     returns: pd.Series,  # simple returns by date, oldest first
-) -> pd.DataFrame:  # a row a year; Jan to Dec and year; NaN: no return in that month
+) -> pd.DataFrame:  # a row a year; Jan to Dec and total; NaN: no return in that month
     "Returns by calendar month and year of one series of simple returns, decimals."
     if np.ndim(returns) != 1:
         raise InputError(f"returns have shape {np.shape(returns)}: give one series")
     months, years = compounded(returns, "month"), compounded(returns, "year")
-    table = pd.DataFrame(np.nan, pd.Index(years.index.year, name="year"), [*month_abbr[1:], "year"])
+    table = pd.DataFrame(np.nan, pd.Index(years.index.year, name="year"), [*month_abbr[1:], "total"])
     for period, value in months.items():
         table.loc[period.year, month_abbr[period.month]] = value
-    table["year"] = years.to_numpy()
+    table["total"] = years.to_numpy()
     return table
 
 # %% ../../nbs/analytics/42_months.ipynb #7c7f6872

@@ -138,6 +138,7 @@ def rolling_chart(
     title: str,  # that the last value and the range are added to
     write: Callable[[float], str] = lambda v: f"{v:.1f}",
     level: float | None = None,  # a line to compare with
+    tick: Callable[[float], str] | None = None,  # how numbers of the axis are written; None: as those of the title
 ) -> Chart:
     "A rolling measure of a series, its mean dashed, and that of its benchmark."
     values, days = frame.to_numpy(dtype=float), day_number(frame.index)
@@ -145,7 +146,7 @@ def rolling_chart(
 
     def draw(width: int, phone: bool) -> Pane:
         pane = Pane(width, 150, (days[0], days[-1]), span_of(values, 0.05, *([] if level is None else [level])))
-        pane.grid(write, nice_ticks(*pane.ys, 4))
+        pane.grid(tick or write, nice_ticks(*pane.ys, 4))
         pane.days(frame.index)
         if level is not None:
             pane.rule(pane.left, float(pane.y(level)), width - pane.right, float(pane.y(level)), "#999")
