@@ -80,7 +80,7 @@ def _benchmark(benchmark: object, days: pd.DatetimeIndex, daily: bool) -> pd.Ser
     if isinstance(benchmark, pd.DataFrame) and benchmark.shape[1] == 1:
         return benchmark.iloc[:, 0]
     if not isinstance(benchmark, str) or benchmark != BUNDLED:
-        raise InputError(f"benchmark is {benchmark if isinstance(benchmark, str) else type(benchmark).__name__!r}: give a Series of its returns on the same dates, or {BUNDLED!r}, the bundled index")
+        raise InputError(f"benchmark is {repr(benchmark) if isinstance(benchmark, str) else 'a ' + type(benchmark).__name__}: give a Series of its returns on the same dates, or {BUNDLED!r}, the bundled index")
     level = sample("sp500_index_daily")["SP500"]
     known = days.isin(level.index) if daily else (days >= level.index[0]) & (days <= level.index[-1])
     if not known.all() or days[0] <= level.index[0]:
