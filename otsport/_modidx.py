@@ -944,6 +944,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                'otsport/analytics/rolling_against.py'),
                                                    'otsport.analytics.rolling_against._means': ( 'analytics/rolling_against.html#_means',
                                                                                                  'otsport/analytics/rolling_against.py'),
+                                                   'otsport.analytics.rolling_against._spread': ( 'analytics/rolling_against.html#_spread',
+                                                                                                  'otsport/analytics/rolling_against.py'),
                                                    'otsport.analytics.rolling_against._sums': ( 'analytics/rolling_against.html#_sums',
                                                                                                 'otsport/analytics/rolling_against.py'),
                                                    'otsport.analytics.rolling_against._windows': ( 'analytics/rolling_against.html#_windows',

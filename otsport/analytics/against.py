@@ -41,8 +41,8 @@ def alpha(record: TrackRecord) -> np.ndarray:  # decimal a year
 def correlation(record: TrackRecord) -> np.ndarray:
     "Correlation with the benchmark; NaN where one of the two does not move."
     moves = record.benchmark - record.benchmark.mean()
-    found = over(record.centered @ moves, np.sqrt((moves @ moves) * record.squares.sum(axis=1)), record.n * record.least**2)
-    return np.where(record.flat, np.nan, np.clip(found, -1.0, 1.0))
+    found = over(record.centered @ moves, np.sqrt((moves @ moves) * record.squares.sum(axis=1)))
+    return np.where(record.flat | (moves @ moves <= record.n * record.least**2), np.nan, np.clip(found, -1.0, 1.0))
 
 
 def r_squared(record: TrackRecord) -> np.ndarray:

@@ -71,11 +71,12 @@ def trailing_returns(
     returns: pd.Series | pd.DataFrame,  # simple returns by date, oldest first
 ) -> pd.Series | pd.DataFrame:  # a row a span; NaN: the record does not reach so far back
     "What was earned over the spans that end with the last return; simple returns as decimals, spans above a year as a rate a year."
-    x, last, first = _dated(returns), returns.index[-1], returns.index[0]
+    x, days = _dated(returns), returns.index.tz_localize(None)
+    first, last = days[0], days[-1]
     rows = {}
     for name, months in SPANS.items():
-        since = last - pd.DateOffset(months=months) if months else last.to_period("M" if "month" in name else "Y").start_time.tz_localize(last.tz) - pd.Timedelta(days=1)
-        inside = returns.index > since
+        since = last - pd.DateOffset(months=months) if months else last.to_period("M" if "month" in name else "Y").start_time - pd.Timedelta(1)
+        inside = days > since
         known = not months or (first - since).days <= SLACK_DAYS
         total = np.prod(1 + x[inside], axis=0)
         rows[name] = (total ** (12 / max(months, 12)) if known else total * np.nan) - 1

@@ -5,13 +5,14 @@
 # %% ../../nbs/analytics/49_record_facts.ipynb #9d4edd44
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .drawdown_table import drawdown_table
-from .metrics import drawdowns, rolling_metrics
+from .metrics import ShortHistory, drawdowns, rolling_metrics
 from .months import compounded, distribution, monthly_table, trailing_returns
 from .performance import Performance, performance
 from .rolling_against import rolling_against
@@ -84,7 +85,9 @@ def _rolled(pair: pd.DataFrame, window: int, rate: float, periods: float) -> dic
     "Measures by window of both, and of the series against its benchmark."
     if window > len(pair):
         return {}
-    alone = rolling_metrics(pair, window, rate, periods)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortHistory)  # a window is what it is asked for; its length stands over the figure
+        alone = rolling_metrics(pair, window, rate, periods)
     found = {name: alone.frame(name) for name in ROLLED_ALONE}
     if pair.shape[1] > 1:
         against = rolling_against(pair.iloc[:, :1], pair.iloc[:, 1], window, rate, periods)

@@ -18,7 +18,7 @@ from ..core.errors import InputError
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
-__all__ = ['ROLLED', 'RollingAgainst', 'rolling_against']
+__all__ = ['ROLLED', 'LOST_DIGITS', 'RollingAgainst', 'rolling_against']
 
 # %% ../../nbs/analytics/47_rolling_against.ipynb #e9e41791
 ROLLED = ("beta", "alpha", "correlation", "tracking_error", "information_ratio")
@@ -34,17 +34,26 @@ def _means(x: np.ndarray, w: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(x, w).mean(axis=1)
 
 
+LOST_DIGITS = 1e-14  # of a sum of squares: what is left of it by subtraction is rounding below that
+
+
+def _spread(x: np.ndarray, w: int, least: float) -> np.ndarray:
+    "Sum of squared deviations from the mean of each window; 0 where it is rounding."
+    raw = _sums(x, x, w)
+    found = raw - w * _means(x, w) ** 2
+    return np.where(found > np.maximum(w * least**2, LOST_DIGITS * raw), found, 0.0)
+
+
 def _windows(row: np.ndarray, benchmark: np.ndarray, w: int, rate: float, periods: float, least: float) -> list[np.ndarray]:
     "The measures of `ROLLED` of one series, by window."
     active = row - benchmark
     x, y, d = row - row.mean(), benchmark - benchmark.mean(), active - active.mean()
-    mx, my, md = _means(x, w), _means(y, w), _means(d, w)
-    (xx, yy, dd), xy = (np.maximum(_sums(z, z, w) - w * m * m, 0.0) for z, m in ((x, mx), (y, my), (d, md))), _sums(x, y, w) - w * mx * my
-    floor, moves = w * least**2, xx > w * least**2
-    slope, spread = over(xy, yy, floor), np.where(dd > floor, np.sqrt(dd / (w - 1)), 0.0)
-    correlation = np.where(moves, np.clip(over(xy, np.sqrt(xx * yy), floor), -1, 1), np.nan)
+    mx, my = _means(x, w), _means(y, w)
+    (xx, yy, dd), xy = (_spread(z, w, least) for z in (x, y, d)), _sums(x, y, w) - w * mx * my
+    slope, deviation = over(xy, yy), np.sqrt(dd / (w - 1))
+    correlation = np.where(xx > 0, np.clip(over(xy, np.sqrt(xx * yy)), -1, 1), np.nan)
     alpha = mx + row.mean() - rate - slope * (my + benchmark.mean() - rate)
-    return [slope, periods * alpha, correlation, spread * periods**0.5, over((md + active.mean()) * periods**0.5, spread, least)]
+    return [slope, periods * alpha, correlation, deviation * periods**0.5, over((_means(d, w) + active.mean()) * periods**0.5, deviation)]
 
 
 @dataclass(frozen=True, slots=True)
