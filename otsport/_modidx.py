@@ -2057,6 +2057,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'otsport.core.books.Position.qty': ('core/books.html#position.qty', 'otsport/core/books.py'),
                                     'otsport.core.books.PositionMark': ('core/books.html#positionmark', 'otsport/core/books.py'),
                                     'otsport.core.books.Snapshot': ('core/books.html#snapshot', 'otsport/core/books.py'),
+                                    'otsport.core.books.Snapshot.account_pnl': ( 'core/books.html#snapshot.account_pnl',
+                                                                                 'otsport/core/books.py'),
                                     'otsport.core.books.Snapshot.exposure': ('core/books.html#snapshot.exposure', 'otsport/core/books.py'),
                                     'otsport.core.books.Snapshot.spots': ('core/books.html#snapshot.spots', 'otsport/core/books.py'),
                                     'otsport.core.books.Transaction': ('core/books.html#transaction', 'otsport/core/books.py'),
