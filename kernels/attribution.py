@@ -11,6 +11,8 @@ Where V is no rounding these are (W - fV)(b - b_p), (W - fV) b and fV (r - b); w
 p allocation sums to sum W b - W_p b_p, so that levels telescope to C - D at the root. Brinson, Hood and Beebower (1986); Brinson and Fachler (1985); Bacon
 (2008), chapters 5 and 8. Twin: `tests/attribution_naive.py`.
 """
+import numpy as np
+
 from ._jit import kernel
 
 NOTHING = 1e-12  # of the gross weight in a node: a net weight that is no more than its rounding
@@ -72,7 +74,7 @@ def allocate(parent, sums, above_return, above_ratio, above_known, hood, out):
     (T, m) bool, whether V is more than rounding
     """
     W, V, D, gross = sums[0], sums[2], sums[3], sums[5]
-    known = abs(V) > NOTHING * gross
+    known = np.abs(V) > NOTHING * gross
     for t in range(W.shape[0]):
         for j in range(parent.size):
             p = parent[j]
