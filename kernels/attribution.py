@@ -1,13 +1,13 @@
 """Brinson effects of a tree of segments, level by level, and the linked effects of Frongello's recursion.
 
 Arrays are (T, n), periods by segments, C-contiguous. A node has portfolio weight W, portfolio contribution C (sum of weight times return), benchmark
-weight V and benchmark contribution D. Its benchmark return is b = D / V, that of its parent p where V is no more than rounding of the benchmark's gross
-weight there. With f = W_p / V_p (1 below the root, 0 where V_p is rounding) the benchmark weight of a child is f V, and
+weight V and benchmark contribution D. Its benchmark return is b = D / V, that of its parent p where V is next to nothing (NOTHING) of the benchmark's gross
+weight there. With f = W_p / V_p (1 below the root, 0 where V_p is next to nothing) the benchmark weight of a child is f V, and
 
-    allocation   Fachler  A = W (b - b_p) - f (D - V b_p)        BHB  A = W b - f D    (W (b - b_p) where V_p is rounding)
-    two-effect selection  C - W b,  of it interaction  (W - f V)(C / W - b), 0 where W is rounding
+    allocation   Fachler  A = W (b - b_p) - f (D - V b_p)        BHB  A = W b - f D    (W (b - b_p) where V_p is next to nothing)
+    two-effect selection  C - W b,  of it interaction  (W - f V)(C / W - b), 0 where W is next to nothing
 
-Where V is no rounding these are (W - fV)(b - b_p), (W - fV) b and fV (r - b); written with contributions they close for every weight: over the children of
+Elsewhere these are (W - fV)(b - b_p), (W - fV) b and fV (r - b); written with contributions they close for every weight: over the children of
 p allocation sums to sum W b - W_p b_p, so that levels telescope to C - D at the root. Brinson, Hood and Beebower (1986); Brinson and Fachler (1985); Bacon
 (2008), chapters 5 and 8. Twin: `tests/attribution_naive.py`.
 """
@@ -15,7 +15,16 @@ import numpy as np
 
 from ._jit import kernel
 
-NOTHING = 1e-12  # of the gross weight in a node: a net weight that is no more than its rounding
+NOTHING = 1e-3  # of the gross weight in a node: a smaller net weight, as of a pair, has no return worth the name
+
+
+@kernel(reassoc=True)
+def _total(row):
+    """Sum of a row."""
+    total = 0.0
+    for x in row:
+        total += x
+    return total
 
 
 @kernel
@@ -29,6 +38,10 @@ def gather(group, wide, narrow):
     narrow : (T, m) float64, written
     """
     narrow[:] = 0.0
+    if narrow.shape[1] == 1:
+        for t in range(wide.shape[0]):
+            narrow[t, 0] = _total(wide[t])
+        return
     for t in range(wide.shape[0]):
         for i in range(group.size):
             narrow[t, group[i]] += wide[t, i]
@@ -65,13 +78,13 @@ def allocate(parent, sums, above_return, above_ratio, above_known, hood, out):
     parent : (m,) int64, node of the level above
     sums : (6, T, m) float64, from `gather_rows`
     above_return, above_ratio : (T, k) float64, b_p and f of the level above
-    above_known : (T, k) bool, whether V_p is more than rounding
+    above_known : (T, k) bool, whether V_p is more than next to nothing
     hood : bool, BHB rather than Fachler
     out : (5, T, m) float64, written: allocation, active weight W - fV, spread b - b_p (BHB: b), b, and W / V
 
     Returns
     -------
-    (T, m) bool, whether V is more than rounding
+    (T, m) bool, whether V is more than next to nothing
     """
     W, V, D, gross = sums[0], sums[2], sums[3], sums[5]
     known = np.abs(V) > NOTHING * gross

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ..core.arrays import shown
-from ..core.errors import CheckFailed, InputError, TooFew
+from ..core.errors import CheckFailed, InputError, LostAll, TooFew
 from ..kernels import attribution as kernels
 from .linking import LINKINGS, coefficients, compounded, link
 from .position_table import PositionTable, position_table
 
 # %% auto #0
-__all__ = ['METHODS', 'POLICIES', 'CLOSES', 'MOST_SEGMENTS', 'Level', 'Block', 'percent_text', 'Attribution', 'linked_block',
-           'level_number', 'segment_frame', 'linking_spread', 'headline', 'effects_frame', 'attribution_text',
-           'attribute', 'notional_totals']
+__all__ = ['METHODS', 'POLICIES', 'CLOSES', 'MOST_SEGMENTS', 'PART', 'Level', 'Shares', 'Block', 'effect_blocks', 'percent_text',
+           'Attribution', 'linked_sums', 'segment_names', 'linked_cells', 'level_number', 'segment_frame',
+           'linking_spread', 'headline', 'effects_frame', 'attribution_text', 'attribute', 'notional_totals']
 
 # %% ../../nbs/book/75_attribution.ipynb #d323b203
 METHODS = {"brinson-fachler": "allocation (w - v)(b - B), selection v (r - b), interaction (w - v)(r - b)",
@@ -32,37 +32,48 @@ CLOSES = 1e-10  # residual that is rounding, of the larger of 1 and the excess
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Level:
-    "The segments of one level: sums over their rows, and their allocation among their siblings, period by period."
+    "The segments of one level, and the rows of the table in each."
     name: str  # strategy, sector or symbol
-    segments: pd.Index  # (m,) by name; of a deeper level a MultiIndex from the top down
+    code: np.ndarray  # (n,) number of each row's segment
+    first: np.ndarray  # (m,) a row of each segment
     parent: np.ndarray  # (m,) number of the segment above
-    sums: np.ndarray  # (6, T, m): w, w r, v, v b and the gross weights of both
-    allocation: np.ndarray  # (T, m)
-    active: np.ndarray  # (T, m) w - v', decimals
-    spread: np.ndarray  # (T, m) b less that of the parent (BHB: b)
-    bench_return: np.ndarray  # (T, m)
 
 
-def _levels(table: PositionTable, by: tuple[str, ...], held: np.ndarray, bench_held: np.ndarray, hood: bool) -> tuple[Level, ...]:
-    "The levels of the tree, from the top down."
-    periods = len(table.periods)
-    codes = [table.codes(by[: k + 1]) for k in range(len(by))]
-    deepest = np.empty((6, periods, len(codes[-1][1])))
-    kernels.gather_rows(codes[-1][0], table.weight, held, table.bench_weight, bench_held, deepest)
-    first = np.unique(codes[-1][0], return_index=True)[1]  # a row of each deepest segment
-    above = bench_held.sum(axis=1)[:, None], np.ones((periods, 1)), np.ones((periods, 1), dtype=bool)
-    parent, found = np.zeros(len(codes[0][1]), dtype=np.int64), []
-    for k, (code, names) in enumerate(codes):
-        sums = deepest if k == len(by) - 1 else np.empty((6, periods, len(names)))
-        if sums is not deepest:
-            kernels.gather(code[first], deepest.reshape(6 * periods, -1), sums.reshape(6 * periods, -1))
-        if k:
-            parent = codes[k - 1][0][np.unique(code, return_index=True)[1]]
-        out = np.empty((5, periods, len(names)))
-        known = kernels.allocate(parent, sums, *above, hood, out)
-        found.append(Level(by[k], names.get_level_values(0) if not k else names, parent, sums, *out[:4]))
-        above = out[3], out[4], known
+def _tree(table: PositionTable, by: tuple[str, ...]) -> tuple[Level, ...]:
+    "The levels from the top down."
+    found: list[Level] = []
+    for k in range(len(by)):
+        code, first = table.codes(by[: k + 1])
+        found.append(Level(by[k], code, first, found[-1].code[first] if k else np.zeros(len(first), dtype=np.int64)))
     return tuple(found)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shares:
+    "What the segments of a level had and earned in some periods, (T, m) each."
+    sums: np.ndarray  # (6, T, m): w, w r, v, v b and the gross weights of both
+    allocation: np.ndarray
+    active: np.ndarray  # w - v'
+    spread: np.ndarray  # b less that of the parent (BHB: b)
+    bench_return: np.ndarray  # b
+
+
+def _shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: bool) -> list[Shares]:
+    "The allocation of each level, from (T, n) weights and contributions: w, w r, v, v b."
+    periods = len(inputs[0])
+    deepest = np.empty((6, periods, len(tree[-1].first)))
+    kernels.gather_rows(tree[-1].code, *inputs, deepest)
+    above = inputs[3].sum(axis=1)[:, None], np.ones((periods, 1)), np.ones((periods, 1), dtype=bool)
+    found = []
+    for level in tree:
+        sums = deepest if level is tree[-1] else np.empty((6, periods, len(level.first)))
+        if sums is not deepest:
+            kernels.gather(level.code[tree[-1].first], deepest.reshape(6 * periods, -1), sums.reshape(6 * periods, -1))
+        out = np.empty((5, periods, len(level.first)))
+        known = kernels.allocate(level.parent, sums, *above, hood, out)
+        found.append(Shares(sums, *out[:4]))
+        above = out[3], out[4], known
+    return found
 
 # %% ../../nbs/book/75_attribution.ipynb #df3929d8
 @dataclass(frozen=True, eq=False)
@@ -73,45 +84,48 @@ class Block:
     single: np.ndarray  # (T, m) effects of each period on its own, decimals
 
 
-def _shared(level: Level, selection: np.ndarray, interaction: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _shared(allocation: np.ndarray, selection: np.ndarray, interaction: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     "Allocation of the lowest level, selection and interaction after the policy; None: there is no interaction of its own."
     if policy == "separate":
-        return level.allocation, selection, interaction
+        return allocation, selection, interaction
     share = {"selection": 0.0, "allocation": 1.0}.get(policy)
     if share is None:
-        a, s = np.abs(level.allocation), np.abs(selection)
+        a, s = np.abs(allocation), np.abs(selection)
         share = np.where(a + s > 0, a / np.where(a + s > 0, a + s, 1.0), 0.5)
-    return level.allocation + share * interaction, selection + (1 - share) * interaction, None
+    return allocation + share * interaction, selection + (1 - share) * interaction, None
 
 
-def _name(effect: str, level: Level, levels: tuple[Level, ...]) -> str:
-    "An effect that stands at several levels has the level in its name."
-    return f"{effect}: {level.name}" if len(levels) > 1 else effect
+def _allocations(tree: tuple[Level, ...], shares: list[Shares], lowest: np.ndarray, timing: bool) -> list[Block]:
+    "Allocation of each level, or what mean active weights would have earned and what came from changing them."
+    blocks = []
+    for k, (level, s) in enumerate(zip(tree, shares)):
+        allocation, at = lowest if k == len(tree) - 1 else s.allocation, f": {level.name}" if len(tree) > 1 else ""
+        if timing:
+            static = s.active.mean(axis=0) * s.spread
+            blocks += [Block("static allocation" + at, k, static), Block("timing" + at, k, allocation - static)]
+        else:
+            blocks.append(Block("allocation" + at, k, allocation))
+    return blocks
 
 
-def _timed(block: np.ndarray, level: Level, levels: tuple[Level, ...], k: int) -> list[Block]:
-    "Allocation as what mean active weights would have earned, and what came from changing them."
-    static = level.active.mean(axis=0) * level.spread
-    return [Block(_name("static allocation", level, levels), k, static), Block(_name("timing", level, levels), k, block - static)]
-
-
-def _blocks(table: PositionTable, levels: tuple[Level, ...], by: tuple[str, ...], policy: str, timing: bool) -> list[Block]:
-    "The arithmetic effects of each period, in the order in which geometric ones compound."
-    deepest, last = levels[-1], len(levels) - 1
+def effect_blocks(table: PositionTable, tree: tuple[Level, ...], method: str, policy: str, timing: bool, part: slice = slice(None)) -> list[Block]:
+    "The effects of some periods, each on its own, in the order in which geometric ones compound."
+    weight, held, bench_weight, bench_held = (x[part] for x in (table.weight, table.held, table.bench_weight, table.bench_held))
+    currency = None if table.currency is None else table.currency[part]
+    inputs = (weight, held, bench_weight, bench_held) if currency is None else (weight, held - weight * currency, bench_weight, bench_held - bench_weight * currency)
+    shares = _shares(tree, inputs, method == "bhb")
+    deepest, last = shares[-1], len(tree) - 1
     out = np.empty((2, *deepest.active.shape))
     kernels.select(deepest.sums, deepest.active, deepest.bench_return, out)
-    lowest, selection, interaction = _shared(deepest, *out, policy)
-    blocks = []
-    for k, level in enumerate(levels):
-        allocation = lowest if k == last else level.allocation
-        blocks += _timed(allocation, level, levels, k) if timing else [Block(_name("allocation", level, levels), k, allocation)]
-    code, gathered = table.codes(by)[0], lambda wide: _gathered(code, wide, deepest.active.shape)
-    if table.currency is not None:
-        mean = (table.bench_weight * table.currency).sum(axis=1)[:, None]
-        blocks.append(Block("currency", last, gathered((table.weight - table.bench_weight) * (table.currency - mean))))
-    blocks.append(Block("selection", last, selection))
-    blocks += [Block("interaction", last, interaction)] if interaction is not None else []
-    return blocks + ([Block("trading", last, gathered(table.trading))] if table.trading.any() else [])
+    lowest, selection, interaction = _shared(deepest.allocation, *out, policy)
+    blocks = _allocations(tree, shares, lowest, timing)
+    if currency is not None:
+        mean = (bench_weight * currency).sum(axis=1)[:, None]
+        blocks.append(Block("currency", last, _gathered(tree[-1].code, (weight - bench_weight) * (currency - mean), deepest.active.shape)))
+    blocks += [Block("selection", last, selection)] + ([Block("interaction", last, interaction)] if interaction is not None else [])
+    if table.traded:
+        blocks.append(Block("trading", last, _gathered(tree[-1].code, table.trading[part], deepest.active.shape)))
+    return _geometric(blocks, bench_held.sum(axis=1)) if method == "geometric" else blocks
 
 
 def _gathered(code: np.ndarray, wide: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -143,15 +157,18 @@ class Attribution:
     linking: str
     interaction: str
     timing: bool
-    levels: tuple[Level, ...]
-    blocks: tuple[Block, ...]
+    tree: tuple[Level, ...]
+    names: tuple[str, ...]  # of the effects
+    at: tuple[int, ...]  # number of the level of each effect
+    totals: tuple[np.ndarray, ...]  # (m,) of each effect: linked, by segment, decimals
+    single: np.ndarray  # (T, effects): sums over the segments, each period on its own
 
-    @cached_property
+    @property
     def portfolio(self) -> np.ndarray:
         "(T,) returns."
         return self.table.portfolio.to_numpy()
 
-    @cached_property
+    @property
     def benchmark(self) -> np.ndarray:
         "(T,) returns."
         return self.table.benchmark.to_numpy()
@@ -162,20 +179,16 @@ class Attribution:
         whole, against = compounded(self.portfolio), compounded(self.benchmark)
         return (1 + whole) / (1 + against) - 1 if self.method == "geometric" else whole - against
 
-    @cached_property
-    def linked(self) -> tuple[np.ndarray, ...]:
-        "(T, m) of each block: its effects as they stand in the whole."
-        return tuple(linked_block(self, block, self.linking) for block in self.blocks)
-
-    @cached_property
+    @property
     def effects(self) -> pd.Series:
         "Effects of the whole, decimals."
-        return pd.Series({b.effect: float(x.sum()) for b, x in zip(self.blocks, self.linked)}, name="effect")
+        return pd.Series([float(x.sum()) for x in self.totals], list(self.names), name="effect")
 
     @property
     def residual(self) -> float:
-        "What the effects leave of the excess; a `CheckFailed` is raised before one that is more than rounding is shown."
-        return self.excess - float((1 + self.effects).prod() - 1 if self.method == "geometric" else self.effects.sum())
+        "What the effects leave of the excess; more than rounding is never returned by `attribute`."
+        total = [float(x.sum()) for x in self.totals]
+        return self.excess - (float(np.prod(1 + np.array(total)) - 1) if self.method == "geometric" else sum(total))
 
     def segments(self, level: str | None = None) -> pd.DataFrame:
         "Linked effects by segment of a level (None: the lowest), with mean weights; deeper effects are summed into it."
@@ -183,8 +196,12 @@ class Attribution:
 
     def by_period(self, single: bool = False) -> pd.DataFrame:
         "Effects by period: as they stand in the whole, or each period on its own."
-        blocks = [b.single for b in self.blocks] if single else self.linked
-        return pd.DataFrame({b.effect: x.sum(axis=1) for b, x in zip(self.blocks, blocks)}, index=self.table.periods)
+        return pd.DataFrame(self.single if single else linked_sums(self), self.table.periods, list(self.names))
+
+    @cached_property
+    def cells(self) -> dict[str, pd.DataFrame]:
+        "By effect, periods by segments: effects as they stand in the whole."
+        return linked_cells(self)
 
     def spread(self) -> pd.DataFrame:
         "The same effects under each linking: what the choice of the method is worth."
@@ -197,27 +214,40 @@ class Attribution:
         return attribution_text(self, True)
 
 # %% ../../nbs/book/75_attribution.ipynb #99625acd
-def linked_block(a: Attribution, block: Block, linking: str) -> np.ndarray:  # (T, m)
-    "The effects of a block as they stand in the whole; geometric ones as they stand in the compounded total of their effect."
+def _against_nothing(single: np.ndarray, linking: str, effect: str) -> np.ndarray:
+    "Geometric effects of the segments, (T, m), as they stand in the compounded total of their effect."
+    total = single.sum(axis=1)
+    if linking in ("carino", "menchero") and (total <= -1).any():
+        t = int(np.argmax(total <= -1))
+        raise LostAll(f"the geometric effect {effect!r} is {total[t]:g} in period {t} of {len(total)}, the whole fund or more: linking {linking!r} takes its logarithm; take 'grap' or 'frongello', or an arithmetic method")
+    return link(single, total, np.zeros(len(single)), linking)
+
+
+def linked_sums(a: Attribution) -> np.ndarray:  # (T, effects)
+    "Sums over the segments as they stand in the whole; of geometric effects in the compounded total of each."
     if a.method == "geometric":
-        return link(block.single, block.single.sum(axis=1), np.zeros(len(a.portfolio)), linking)
-    return link(block.single, a.portfolio, a.benchmark, linking)
+        return np.column_stack([_against_nothing(a.single[:, [e]], a.linking, name) for e, name in enumerate(a.names)])
+    return link(a.single, a.portfolio, a.benchmark, a.linking)
+
+
+def segment_names(a: Attribution, k: int) -> pd.Index:
+    "The segments of the k-th level by name; of a deeper one a MultiIndex from the top down."
+    rows, by = a.table.rows[a.tree[k].first], list(a.by[: k + 1])
+    return rows.get_level_values(by[0]) if not k else pd.MultiIndex.from_arrays([rows.get_level_values(x) for x in by], names=by)
+
+
+def linked_cells(a: Attribution) -> dict[str, pd.DataFrame]:
+    "By effect: periods down, segments across, as they stand in the whole."
+    blocks = effect_blocks(a.table, a.tree, a.method, a.interaction, a.timing)
+    cells = [_against_nothing(b.single, a.linking, b.effect) if a.method == "geometric" else link(b.single, a.portfolio, a.benchmark, a.linking) for b in blocks]
+    return {b.effect: pd.DataFrame(x, a.table.periods, segment_names(a, b.level)) for b, x in zip(blocks, cells)}
 
 
 def level_number(a: Attribution, level: str | None) -> int:
     "Number of a level by its name; None: the lowest."
-    names = [x.name for x in a.levels]
-    if level is not None and level not in names:
-        raise InputError(f"the attribution has no level {level!r}, it is by {', '.join(names)}: ask attribute(by=...) for it")
-    return len(names) - 1 if level is None else names.index(level)
-
-
-def _ancestors(a: Attribution, deep: int, high: int) -> np.ndarray:
-    "Number of the segment of a higher level that each segment of a deeper one belongs to."
-    at = np.arange(len(a.levels[deep].segments))
-    for k in range(deep, high, -1):
-        at = a.levels[k].parent[at]
-    return at
+    if level is not None and level not in a.by:
+        raise InputError(f"the attribution has no level {level!r}, it is by {', '.join(a.by)}: ask attribute(by=...) for it")
+    return len(a.by) - 1 if level is None else a.by.index(level)
 
 
 def segment_frame(a: Attribution, level: str | None = None) -> pd.DataFrame:
@@ -226,25 +256,19 @@ def segment_frame(a: Attribution, level: str | None = None) -> pd.DataFrame:
     In a tree the allocation of the levels above a segment is their decision and stands in their frame: the total of a level and of all levels above is the excess.
     """
     k = level_number(a, level)
-    found = pd.DataFrame({"weight": a.levels[k].sums[0].mean(axis=0), "bench_weight": a.levels[k].sums[2].mean(axis=0)}, index=a.levels[k].segments)
-    for block, x in zip(a.blocks, a.linked):
-        if block.level >= k:
-            found[block.effect] = np.bincount(_ancestors(a, block.level, k), x.sum(axis=0), len(found))
-    effects = found.iloc[:, 2:]
-    return found.assign(total=effects.sum(axis=1))
+    code, count = a.tree[k].code, len(a.tree[k].first)
+    found = {"weight": np.bincount(code, a.table.weight.mean(axis=0), count), "bench_weight": np.bincount(code, a.table.bench_weight.mean(axis=0), count)}
+    effects = {name: np.bincount(code[a.tree[at].first], total, count) for name, at, total in zip(a.names, a.at, a.totals) if at >= k}
+    return pd.DataFrame(found | effects | {"total": sum(effects.values())}, segment_names(a, k))
 
 
 def linking_spread(a: Attribution) -> pd.DataFrame:
     "Effects of the whole by linking method, with the width of each; a method that has no answer is left out. Geometric effects compound: there is nothing to choose."
     if a.method == "geometric":
         return a.effects.to_frame("compounded").T
-    rows = {}
-    for linking in LINKINGS[:3]:  # frongello's totals are those of grap
-        if linking in ("carino", "menchero") and min(a.portfolio.min(), a.benchmark.min()) <= -1:
-            continue
-        c = np.asarray(coefficients(a.portfolio, a.benchmark, linking))
-        rows[linking] = {b.effect: float(c @ b.single.sum(axis=1)) for b in a.blocks}
-    found = pd.DataFrame(rows).T.rename(index={"grap": "grap, frongello"})
+    lost = min(a.portfolio.min(), a.benchmark.min()) <= -1
+    rows = {x: np.asarray(coefficients(a.portfolio, a.benchmark, x)) @ a.single for x in LINKINGS[:3] if not (lost and x in ("carino", "menchero"))}
+    found = pd.DataFrame(rows, list(a.names)).T.rename(index={"grap": "grap, frongello"})  # frongello's totals are those of grap
     return pd.concat([found, (found.max() - found.min()).to_frame("width").T])
 
 # %% ../../nbs/book/75_attribution.ipynb #7c855c78
@@ -296,6 +320,30 @@ def _checked(by: str | tuple[str, ...], method: str, linking: str, interaction: 
     return by, interaction
 
 
+PART = 16_384  # cells of the table that are worked on at once: they stay in the cache
+
+
+def _in_parts(table: PositionTable, tree: tuple[Level, ...], method: str, linking: str, policy: str, timing: bool) -> tuple:
+    "Names, levels, linked totals by segment and sums by period of the effects, some periods at a time."
+    c = np.asarray(coefficients(table.portfolio.to_numpy(), table.benchmark.to_numpy(), linking))
+    step, found = max(1, PART // len(table.rows)), []
+    for start in range(0, len(c), step):
+        part = slice(start, start + step)
+        blocks = effect_blocks(table, tree, method, policy, timing, part)
+        sums = np.column_stack([b.single.sum(axis=1) for b in blocks])
+        found.append(([c[part] @ b.single for b in blocks], sums))
+    totals = tuple(np.sum(parts, axis=0) for parts in zip(*(x[0] for x in found)))
+    return tuple(b.effect for b in blocks), tuple(b.level for b in blocks), totals, np.concatenate([x[1] for x in found])
+
+
+def _at_once(table: PositionTable, tree: tuple[Level, ...], method: str, linking: str, policy: str, timing: bool) -> tuple:
+    "The same where mean weights or compounded effects need all periods."
+    blocks = effect_blocks(table, tree, method, policy, timing)
+    r, b = table.portfolio.to_numpy(), table.benchmark.to_numpy()
+    totals = tuple((_against_nothing(x.single, linking, x.effect) if method == "geometric" else link(x.single, r, b, linking)).sum(axis=0) for x in blocks)
+    return tuple(x.effect for x in blocks), tuple(x.level for x in blocks), totals, np.column_stack([x.single.sum(axis=1) for x in blocks])
+
+
 def attribute(
     table: PositionTable | pd.DataFrame,  # or rows, as `position_table` takes them
     by: str | tuple[str, ...] = "sector",  # a level, or several from the top down: a tree
@@ -312,13 +360,10 @@ def attribute(
     table = table if isinstance(table, PositionTable) else position_table(table)
     by, interaction = _checked(by, method, linking, interaction, timing, len(table.periods))
     table.need_benchmark()
-    held, bench_held = table.held, table.bench_held
-    if table.currency is not None:
-        held, bench_held = held - table.weight * table.currency, bench_held - table.bench_weight * table.currency
-    levels = _levels(table, by, held, bench_held, method == "bhb")
-    blocks = _blocks(table, levels, by, interaction, timing)
-    blocks = _geometric(blocks, table.benchmark.to_numpy()) if method == "geometric" else blocks
-    found = Attribution(table, by, method, linking, interaction, timing, levels, tuple(blocks))
+    tree = _tree(table, by)
+    whole = method == "geometric" or timing  # what needs all periods at once
+    names, at, totals, single = (_at_once if whole else _in_parts)(table, tree, method, linking, interaction, timing)
+    found = Attribution(table, by, method, linking, interaction, timing, tree, names, at, totals, single)
     if not abs(found.residual) <= CLOSES * max(1.0, abs(found.excess)):
         raise CheckFailed(f"the effects leave {found.residual:.3g} of an excess of {found.excess:.6g}: nothing is shown, please report the table")
     return found
@@ -326,11 +371,10 @@ def attribute(
 # %% ../../nbs/book/75_attribution.ipynb #52c453d3
 def notional_totals(a: Attribution) -> pd.Series:
     "Allocation, selection and interaction of the whole by compounding notional funds, decimals; of one level with interaction separate."
-    names = [b.effect for b in a.blocks]
-    if names[:3] != ["allocation", "selection", "interaction"]:
+    names = a.names
+    if names[:3] != ("allocation", "selection", "interaction"):
         raise InputError(f"notional funds need allocation, selection and interaction, this attribution has {', '.join(names)}: ask for one level, arithmetic, with interaction separate and without timing")
-    single = [b.single.sum(axis=1) for b in a.blocks]
     against = compounded(a.benchmark)
-    allocation, selection = (compounded(a.benchmark + x) - against for x in single[:2])
-    rest = {b.effect: float(linked_block(a, b, a.linking).sum()) for b in a.blocks[3:]}
+    allocation, selection = (compounded(a.benchmark + a.single[:, e]) - against for e in (0, 1))
+    rest = dict(a.effects.iloc[3:])
     return pd.Series({"allocation": allocation, "selection": selection, "interaction": a.excess - allocation - selection - sum(rest.values())} | rest, name="notional")

@@ -59,7 +59,7 @@ def _menchero(r: np.ndarray, b: np.ndarray) -> np.ndarray:
     common = np.exp(log_b * (1 - 1 / periods)) * _exp_slope(gap, periods) / periods
     d = np.where(np.abs(d) > 1e-14, d, 0.0)
     spread = (d * d).sum()
-    return common + (d * ((np.exp(log_b) * np.expm1(gap) - common * d.sum()) / spread) if spread > 0 else 0.0)
+    return common + d * ((np.exp(log_b) * np.expm1(gap) - common * d.sum()) / spread if spread > 0 else 0.0)
 
 
 def growth_before(returns: np.ndarray) -> np.ndarray:
@@ -110,6 +110,8 @@ def link(
 ) -> np.ndarray:  # (T, m)
     "Effects of each period as they stand in the whole, decimals; they sum to the difference of the compounded returns."
     factors = np.asarray(coefficients(portfolio, benchmark, linking))
+    if len(factors) != len(effects):
+        raise InputError(f"effects of {len(effects)} periods and returns of {len(factors)}: give both for the same")
     if linking != "frongello":
         return effects * factors[:, None]
     r, b = _series(portfolio, benchmark)

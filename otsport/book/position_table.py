@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -42,9 +43,16 @@ def check_sums(weight: np.ndarray, periods: pd.Index, what: str) -> None:
     raise WeightsDoNotSum(f"{what} weights of {_label(periods[t])} sum to {sums[t]:.10g}{more}, not to 1: add the row that is missing, or cash=0.0, which holds the rest as cash that earns nothing")
 
 
+def _median_size(x: np.ndarray) -> float:
+    "Median size of what is not 0, of some thousand numbers spread over the array; 0 where all are 0."
+    some = np.abs(x.ravel()[:: max(1, x.size // 2048)])
+    some = some if some.any() else np.abs(x)
+    return float(np.median(some[some > 0])) if some.any() else 0.0
+
+
 def check_units(one: np.ndarray, other: np.ndarray, names: tuple[str, str]) -> None:
     "A `MixedUnits` where one of two arrays of returns is percent and the other decimal, by their median sizes."
-    sizes = [float(np.median(np.abs(x[x != 0]))) if np.any(x != 0) else 0.0 for x in (one, other)]
+    sizes = [_median_size(x) for x in (one, other)]
     low, high = np.argsort(sizes)
     if sizes[low] > 0 and sizes[high] > 0.2 and sizes[high] > PERCENT * sizes[low]:
         raise MixedUnits(f"{names[high]} have a median size of {sizes[high]:.3g}, {names[low]} of {sizes[low]:.3g}: percent beside decimals, divide by 100")
@@ -62,12 +70,17 @@ class PositionTable:
     trading: np.ndarray  # (T, n) P&L of the trades of the period, of the NAV it began with
     currency: np.ndarray | None = None  # (T, n) return of the row's currency, decimal, that its returns hold; None: one currency
 
-    @property
+    @cached_property
+    def traded(self) -> bool:
+        "Whether any trade earned something."
+        return bool(self.trading.any())
+
+    @cached_property
     def portfolio(self) -> pd.Series:
         "Return of the portfolio by period, trades included."
         return pd.Series(self.held.sum(axis=1) + self.trading.sum(axis=1), self.periods, name="portfolio")
 
-    @property
+    @cached_property
     def benchmark(self) -> pd.Series:
         "Return of the benchmark by period."
         return pd.Series(self.bench_held.sum(axis=1), self.periods, name="benchmark")
@@ -78,13 +91,19 @@ class PositionTable:
             raise NoBenchmark("the table has no benchmark: give bench_weight and bench_ret (wide_table: bench_weights), or ask for contributions, which need none")
         check_sums(self.bench_weight, self.periods, "benchmark")
 
-    def codes(self, by: tuple[str, ...]) -> tuple[np.ndarray, pd.MultiIndex]:
-        "Number of each row's segment, (n,), and the segments by name, in the order in which they first stand there."
+    def codes(self, by: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        "Number of each row's segment, (n,), in the order in which the segments first stand there, and the first row of each, (m,)."
         if unknown := [level for level in by if level not in LEVELS]:
             raise InputError(f"there is no level {unknown[0]!r}: give {', '.join(LEVELS)}, or several from the top down, ('strategy', 'sector')")
-        keys = pd.MultiIndex.from_arrays([self.rows.get_level_values(level) for level in by], names=by)
-        code, found = pd.factorize(keys)
-        return code.astype(np.int64), found.set_names(list(by))
+        combined = np.zeros(len(self.rows), dtype=np.int64)
+        for level in by:
+            k = LEVELS.index(level)
+            combined = combined * len(self.rows.levels[k]) + self.rows.codes[k]
+        _, first, code = np.unique(combined, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[order] = np.arange(len(first))
+        return rank[code], first[order]
 
     def frame(self) -> pd.DataFrame:
         "One row a row of the table: mean weights, sums of contributions and trades."
@@ -155,13 +174,18 @@ def _named_rows(frame: pd.DataFrame) -> tuple[np.ndarray, pd.MultiIndex]:
     return i, pd.MultiIndex.from_arrays([np.asarray(n, dtype=object)[k] for n, k in zip(names, at)], names=LEVELS)
 
 
+def _held(ret: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    "Returns of what has a weight, 0 elsewhere."
+    return ret if weight.all() else np.where(weight != 0, ret, 0.0)
+
+
 def _checked_returns(ret: np.ndarray, weight: np.ndarray, bench_ret: np.ndarray, bench_weight: np.ndarray) -> None:
     "Percent, prices and returns below -1 are refused among what has a weight."
-    used, bench_used = np.where(weight != 0, ret, 0.0), np.where(bench_weight != 0, bench_ret, 0.0)
+    used, bench_used = _held(ret, weight), _held(bench_ret, bench_weight)
     check_units(used, bench_used, ("returns", "benchmark returns"))
-    for x, what in ((used, "return"), (bench_used, "benchmark return")):
+    for x, what in ((used, "return"), (bench_used, "benchmark return")) if bench_ret is not ret else ((used, "return"),):
         check_returns(x, None, what)
-    warn_percent(used[weight != 0] if (weight != 0).any() else used)
+    warn_percent(used)
 
 
 def position_table(
@@ -213,14 +237,25 @@ def bacon_rows() -> pd.DataFrame:
     return pd.DataFrame({"date": np.repeat(quarters, 3), "sector": countries * 4, "symbol": countries * 4} | {k: np.ravel(v) for k, v in columns.items()})
 
 # %% ../../nbs/book/73_position_table.ipynb #147faa62
-def _names(rows: pd.Index, groups: Mapping[str, str] | pd.Series | None, what: str, default: str) -> list[str]:
-    "The group of each symbol."
+def _grouped(symbols: list[str], groups: Mapping[str, str] | pd.Series | None, what: str) -> tuple[np.ndarray, list[str]]:
+    "Number of each symbol's group, and the groups; one without a name where none are given."
     if groups is None:
-        return [default] * len(rows)
-    known = dict(groups)
-    if lacking := [s for s in rows if s not in known]:
+        return np.zeros(len(symbols), dtype=np.int64), [""]
+    known = groups.to_dict() if isinstance(groups, pd.Series) else groups
+    if lacking := [s for s in symbols if s not in known]:
         raise InputError(f"{lacking[0]} has no {what}: give one for each symbol")
-    return [str(known[s]) for s in rows]
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(str(known[s]), len(number)) for s in symbols], dtype=np.int64), list(number)
+
+
+def _wide_rows(names: pd.Index, sectors: object, strategies: object) -> pd.MultiIndex:
+    "The rows of wide tables."
+    symbols = names.tolist()
+    if len(set(symbols)) < len(symbols):
+        raise InputError(f"{names[names.duplicated()][0]} stands twice in the columns: give each symbol once, or rows (position_table) where two strategies hold it")
+    groups = [_grouped(symbols, g, what) for g, what in ((strategies, "strategy"), (sectors, "sector"))]
+    levels = [pd.Index(found, dtype=object) for _, found in groups] + [names if names.inferred_type == "string" else names.map(str)]
+    return pd.MultiIndex(levels, [code for code, _ in groups] + [np.arange(len(symbols))], names=list(LEVELS), verify_integrity=False)
 
 
 def _wide(given: dict[str, object], periods: pd.Index, names: pd.Index) -> dict[str, np.ndarray]:
@@ -228,7 +263,7 @@ def _wide(given: dict[str, object], periods: pd.Index, names: pd.Index) -> dict[
     spread = {k: pd.DataFrame(np.broadcast_to(align({k: (v, 0)}, names, "returns")[0], (len(periods), len(names))), periods, names) if isinstance(v, pd.Series) else v for k, v in given.items()}
     by_name = dict(zip(spread, align({k: (v, 1) for k, v in spread.items()}, names, "returns")))
     by_period = dict(zip(spread, align({k: (v, 0) for k, v in by_name.items()}, periods, "returns")))
-    found = {k: np.ascontiguousarray(floats(v, k)) for k, v in by_period.items()}
+    found = {k: np.require(floats(v, k), requirements=["C"] if k.endswith("ret") else ["C", "W"]) for k, v in by_period.items()}
     if wrong := [k for k, v in found.items() if v.shape != (len(periods), len(names))]:
         raise InputError(f"{wrong[0]} has shape {found[wrong[0]].shape}, returns {(len(periods), len(names))}: give tables of one shape, periods down, symbols across")
     return found
@@ -257,8 +292,6 @@ def wide_table(
     zero = np.zeros(returns.shape)
     bench_weight, bench_ret = x.get("bench_weight", zero), x.get("bench_ret", x["ret"])
     _checked_returns(x["ret"], x["weight"], bench_ret, bench_weight)
-    names = returns.columns
-    rows = pd.MultiIndex.from_arrays([_names(names, strategies, "strategy", ""), _names(names, sectors, "sector", ""), names.map(str)], names=LEVELS)
-    table = PositionTable(returns.index, rows, x["weight"], _contributions(x["weight"], x["ret"], returns, "return"), bench_weight,
+    table = PositionTable(returns.index, _wide_rows(returns.columns, sectors, strategies), x["weight"], _contributions(x["weight"], x["ret"], returns, "return"), bench_weight,
                           _contributions(bench_weight, bench_ret, returns, "benchmark return"), x.get("trading", zero), x.get("currency"))
     return _completed(table, cash, reported)
