@@ -311,25 +311,49 @@ def delta_weights(book: pd.DataFrame, nav: float, style: str = "european") -> pd
     return pd.Series(b.scale * delta * b.spot / nav, book.index, name="weight")
 
 # %% ../../nbs/book/79_explained.ipynb #60fe6449
+def _instants(b: Book, S: np.ndarray, v: np.ndarray, times: np.ndarray) -> _State:
+    "Inputs of the options at each instant, (T, options)."
+    option = b.sign != 0
+    spread = lambda x: np.broadcast_to(x[option], (len(times), option.sum()))
+    return _State(S[:, option], np.maximum(b.tau[option] - times[:, None] / DAYS_PER_YEAR, 0.0), spread(b.rate), spread(b.div_yield), v[:, option])
+
+
+def _checked_path(n: int, spots: ArrayLike, vols: ArrayLike, days: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Spots and vols, (T, n), and days, (T,), of instants in order."
+    S, v, times = floats(spots, "spots"), floats(vols, "vols"), floats(days, "days")
+    S = np.repeat(S[:, None], n, axis=1) if S.ndim == 1 else S
+    if S.shape != v.shape or S.shape != (len(times), n) or len(times) < 2 or not (np.diff(times) >= 0).all():
+        raise InputError(f"spots {S.shape}, vols {v.shape} and days {times.shape} for {n} positions: give rows of one instant each, at least two, in order of time")
+    check_finite(S, spots, "spot", "of each instant")
+    return S, v, times
+
+
 def explain_path(
     book: pd.DataFrame,  # positions as they are held throughout, with the inputs of the first instant
     spots: ArrayLike,  # (T,) or (T, n) dollars at each instant, the first included
-    vols: ArrayLike,  # (T, n) annual decimals
+    vols: ArrayLike,  # (T, n) annual decimals; of shares any
     days: ArrayLike,  # (T,) calendar days since the first instant
     pnl: ArrayLike | None = None,  # (T, n) booked since the first instant, dollars; None: by full revaluation
     style: str = "european",
     steps: int = 1,  # of an interval
 ) -> pd.DataFrame:  # (T, columns) dollars since the first instant: EXPLAINS, residual, pnl
     "The book's P&L explained from instant to instant, summed; the columns of each row sum to its P&L."
-    n, times = len(book), floats(days, "days")
-    S, v = floats(spots, "spots"), floats(vols, "vols")
-    S = np.repeat(S[:, None], n, axis=1) if S.ndim == 1 else S
-    if S.shape != v.shape or S.shape != (len(times), n) or len(times) < 2 or (np.diff(times) < 0).any():
-        raise InputError(f"spots {S.shape}, vols {v.shape} and days {times.shape} for {n} positions: give rows of one instant each, at least two, in order of time")
-    total, tau = np.zeros((len(times), len(EXPLAINS) + 2)), floats(book["tau"], "tau")
-    booked = None if pnl is None else floats(pnl, "pnl")
-    for t in range(len(times) - 1):
-        at = book.assign(spot=S[t], vol=v[t], tau=np.maximum(tau - times[t] / DAYS_PER_YEAR, 0.0))
-        step = explain_pnl(at, S[t + 1], v[t + 1], times[t + 1] - times[t], pnl=None if booked is None else booked[t + 1] - booked[t], style=style, steps=steps)
-        total[t + 1] = total[t] + step.total.to_numpy()
-    return pd.DataFrame(total, getattr(days, "index", None), [*EXPLAINS, "residual", "pnl"])
+    b = _book_of(book)
+    S, v, times = _checked_path(len(b.spot), spots, vols, days)
+    at, option = _instants(b, S, v, times), b.sign != 0
+    check_finite(at.vol, None, "vol", "of each option at each instant")
+    flat = lambda part: _State(*(x[part].ravel() for x in at.columns()))
+    repeated = [np.tile(x[option], len(times) - 1) for x in (b.strike, b.sign)]
+    parts = _greek_parts(flat(slice(None, -1)), flat(slice(1, None)), *repeated, [INPUTS], steps, style).reshape(len(EXPLAINS), len(times) - 1, -1)
+    by_greek = np.zeros((len(times), len(EXPLAINS)))
+    by_greek[1:] = np.cumsum(parts @ b.scale[option], axis=1).T
+    by_greek[:, 0] += (S - S[0])[:, ~option] @ b.scale[~option]
+    if pnl is None:
+        every = [np.tile(x[option], len(times)) for x in (b.strike, b.sign)]
+        value = _values(flat(slice(None)), *every, style).reshape(len(times), -1)
+        booked = (value - value[0]) @ b.scale[option] + (S - S[0])[:, ~option] @ b.scale[~option]
+    else:
+        booked = floats(pnl, "pnl").reshape(len(times), -1).sum(axis=1)
+        check_finite(booked, None, "pnl", "of each position at each instant")
+    found = pd.DataFrame(by_greek, getattr(days, "index", None), list(EXPLAINS))
+    return found.assign(residual=booked - by_greek.sum(axis=1), pnl=booked)
