@@ -116,7 +116,7 @@ def test_all_of_it_closes_in_long_histories(seed, periods, rows, vol):
 @given(seed=st.integers(0, 2**32 - 1), hood=st.booleans(), by=st.sampled_from(TREES))
 def test_effects_are_those_of_the_naive_twin(seed, hood, by):
     table = random_table(seed, 3, 8)
-    blocks = {b.effect: b.single for b in module.effect_blocks(table, module._tree(table, by), "bhb" if hood else "brinson-fachler", "separate", False)}
+    blocks = {b.effect: b.single for b in module.effect_blocks(table, module.tree_of(table, by), "bhb" if hood else "brinson-fachler", "separate", False)}
     a = attribute(table, by)
     key = lambda k: [name if isinstance(name, tuple) else (name,) for name in segment_names(a, k)]
     for t in range(3):

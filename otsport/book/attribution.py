@@ -18,9 +18,10 @@ from .linking import LINKINGS, coefficients, compounded, link
 from .position_table import PositionTable, position_table
 
 # %% auto #0
-__all__ = ['METHODS', 'POLICIES', 'CLOSES', 'MOST_SEGMENTS', 'PART', 'Level', 'Shares', 'Block', 'effect_blocks', 'percent_text',
-           'Attribution', 'linked_sums', 'segment_names', 'linked_cells', 'level_number', 'segment_frame',
-           'linking_spread', 'headline', 'effects_frame', 'attribution_text', 'attribute', 'notional_totals']
+__all__ = ['METHODS', 'POLICIES', 'CLOSES', 'MOST_SEGMENTS', 'PART', 'Level', 'tree_of', 'Shares', 'level_shares', 'Block',
+           'effect_blocks', 'percent_text', 'Attribution', 'linked_sums', 'segment_names', 'linked_cells',
+           'level_number', 'segment_frame', 'linking_spread', 'headline', 'effects_frame', 'attribution_text',
+           'attribute', 'notional_totals']
 
 # %% ../../nbs/book/75_attribution.ipynb #d323b203
 METHODS = {"brinson-fachler": "allocation (w - v)(b - B), selection v (r - b), interaction (w - v)(r - b)",
@@ -39,7 +40,7 @@ class Level:
     parent: np.ndarray  # (m,) number of the segment above
 
 
-def _tree(table: PositionTable, by: tuple[str, ...]) -> tuple[Level, ...]:
+def tree_of(table: PositionTable, by: tuple[str, ...]) -> tuple[Level, ...]:
     "The levels from the top down."
     found: list[Level] = []
     for k in range(len(by)):
@@ -58,7 +59,7 @@ class Shares:
     bench_return: np.ndarray  # b
 
 
-def _shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: bool) -> list[Shares]:
+def level_shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: bool) -> list[Shares]:
     "The allocation of each level, from (T, n) weights and contributions: w, w r, v, v b."
     periods = len(inputs[0])
     deepest = np.empty((6, periods, len(tree[-1].first)))
@@ -113,7 +114,7 @@ def effect_blocks(table: PositionTable, tree: tuple[Level, ...], method: str, po
     weight, held, bench_weight, bench_held = (x[part] for x in (table.weight, table.held, table.bench_weight, table.bench_held))
     currency = None if table.currency is None else table.currency[part]
     inputs = (weight, held, bench_weight, bench_held) if currency is None else (weight, held - weight * currency, bench_weight, bench_held - bench_weight * currency)
-    shares = _shares(tree, inputs, method == "bhb")
+    shares = level_shares(tree, inputs, method == "bhb")
     deepest, last = shares[-1], len(tree) - 1
     out = np.empty((2, *deepest.active.shape))
     kernels.select(deepest.sums, deepest.active, deepest.bench_return, out)
@@ -360,7 +361,7 @@ def attribute(
     table = table if isinstance(table, PositionTable) else position_table(table)
     by, interaction = _checked(by, method, linking, interaction, timing, len(table.periods))
     table.need_benchmark()
-    tree = _tree(table, by)
+    tree = tree_of(table, by)
     whole = method == "geometric" or timing  # what needs all periods at once
     names, at, totals, single = (_at_once if whole else _in_parts)(table, tree, method, linking, interaction, timing)
     found = Attribution(table, by, method, linking, interaction, timing, tree, names, at, totals, single)
