@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Table, func, or_, select
 
 from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction, TransactionKind
+from ..core.calendars import NEW_YORK, is_session, next_session, session_open
 from ..core.errors import StoreError
 from ..core.intent import Request
 from ..core.orders import Commission, Fill, OrderRecord, OrderState
@@ -132,6 +133,12 @@ class Reads:
         return dict(self._fetch(select(*numbers))[0])
 
 # %% ../../nbs/data/09_reads.ipynb #c006
+def _opens_after(instant: datetime) -> date:
+    "The first session that opens at an instant or after it."
+    day = instant.astimezone(NEW_YORK).date()
+    return day if is_session(day) and instant <= session_open(day) else next_session(day)
+
+
 class LedgerReads(Reads):
     "What the store can be asked about the book."
 
@@ -160,6 +167,23 @@ class LedgerReads(Reads):
             legs.setdefault(row["seq"], []).append(made(Leg, row))
         rows = self._rows(TRANSACTIONS, *where, order_by=TRANSACTIONS.c.seq)
         return [made(Transaction, row, legs=tuple(legs.get(row["seq"], ()))) for row in rows]
+
+    def is_booked(self, kind: TransactionKind, account: str, ref: str) -> bool:
+        "Whether a transaction of a kind and a reference is in the store."
+        where = (TRANSACTIONS.c.kind == kind, TRANSACTIONS.c.account == account, TRANSACTIONS.c.ref == ref)
+        return bool(self._fetch(select(TRANSACTIONS.c.seq).where(*where)))
+
+    def began(self, portfolio: str) -> datetime | None:
+        "When a book began with units and cash that a statement listed; None where it began empty."
+        opening = select(func.max(TRANSACTIONS.c.ts)).where(TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == TransactionKind.OPENING)
+        found = self._fetch(opening.add_columns(func.count()))[0]
+        return next(iter(found.values()))
+
+    def splits(self, portfolio: str) -> set[tuple[str, date]]:
+        "Symbols and first sessions after the splits that are booked, those of their options too."
+        kinds = (TransactionKind.SPLIT, TransactionKind.EXCHANGE)
+        rows = self._rows(TRANSACTIONS, TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind.in_(kinds), order_by=TRANSACTIONS.c.seq)
+        return {(row["contract"].symbol, _opens_after(row["ts"])) for row in rows}
 
     def first_deposit(self, portfolio: str) -> Decimal:
         "Dollars that the portfolio began with; 0 before it has any."
@@ -200,6 +224,11 @@ class LedgerReads(Reads):
     def cash(self, portfolio: str, currency: str = "USD") -> Decimal:
         "Cash of the portfolio in one currency."
         return self.balances(portfolio, currency).get("cash", Decimal(0))
+
+    def cash_by_currency(self, portfolio: str) -> dict[str, Decimal]:
+        "Cash of the portfolio in each currency that it has or had."
+        rows = self._rows(BALANCES, BALANCES.c.portfolio == portfolio, BALANCES.c.name == "cash", order_by=BALANCES.c.currency)
+        return {row["currency"]: row["amount"] for row in rows}
 
     def snapshots(self, portfolio: str) -> list[Snapshot]:
         "All snapshots with their positions, oldest first; `nav_series` is lighter."

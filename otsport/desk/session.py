@@ -332,7 +332,7 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
-    check_splits(desk.history, desk.load(session).positions, session)
+    check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio))
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:
