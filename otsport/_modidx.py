@@ -1871,6 +1871,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'otsport/book/position_table.py'),
                                              'otsport.book.position_table.PositionTable.benchmark': ( 'book/position_table.html#positiontable.benchmark',
                                                                                                       'otsport/book/position_table.py'),
+                                             'otsport.book.position_table.PositionTable.benchmarked': ( 'book/position_table.html#positiontable.benchmarked',
+                                                                                                        'otsport/book/position_table.py'),
                                              'otsport.book.position_table.PositionTable.codes': ( 'book/position_table.html#positiontable.codes',
                                                                                                   'otsport/book/position_table.py'),
                                              'otsport.book.position_table.PositionTable.frame': ( 'book/position_table.html#positiontable.frame',

@@ -76,9 +76,17 @@ class PositionTable:
         return bool(self.trading.any())
 
     @cached_property
+    def benchmarked(self) -> bool:
+        "Whether there is a benchmark, whose weights are checked."
+        if found := bool(self.bench_weight.any()):
+            check_sums(self.bench_weight, self.periods, "benchmark")
+        return found
+
+    @cached_property
     def portfolio(self) -> pd.Series:
         "Return of the portfolio by period, trades included."
-        return pd.Series(self.held.sum(axis=1) + self.trading.sum(axis=1), self.periods, name="portfolio")
+        total = self.held.sum(axis=1)
+        return pd.Series(total + self.trading.sum(axis=1) if self.traded else total, self.periods, name="portfolio")
 
     @cached_property
     def benchmark(self) -> pd.Series:
@@ -86,10 +94,9 @@ class PositionTable:
         return pd.Series(self.bench_held.sum(axis=1), self.periods, name="benchmark")
 
     def need_benchmark(self) -> None:
-        "A `NoBenchmark` where a period has none."
-        if not self.bench_weight.any():
+        "A `NoBenchmark` where the table has none, a `WeightsDoNotSum` where it does not add up."
+        if not self.benchmarked:
             raise NoBenchmark("the table has no benchmark: give bench_weight and bench_ret (wide_table: bench_weights), or ask for contributions, which need none")
-        check_sums(self.bench_weight, self.periods, "benchmark")
 
     def codes(self, by: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         "Number of each row's segment, (n,), in the order in which the segments first stand there, and the first row of each, (m,)."
@@ -154,7 +161,7 @@ def _completed(table: PositionTable, cash: object, reported: object) -> Position
     if has_benchmark:
         if (none := ~table.bench_weight.any(axis=1)).any():
             raise NoBenchmark(f"{_label(table.periods[np.argmax(none)])} has no benchmark weights: give them for each period, or leave the period out")
-        check_sums(table.bench_weight, table.periods, "benchmark")
+        table.need_benchmark()
     if reported is not None:
         (reported,) = align({"reported": (reported, 0)}, table.periods, "the periods")
         beyond = floats(reported, "reported") - table.portfolio.to_numpy()
@@ -289,7 +296,7 @@ def wide_table(
     x = _wide({k: v for k, v in given.items() if v is not None}, returns.index, returns.columns)
     for name in x.keys() - {"ret", "bench_ret"}:
         check_finite(x[name], returns, name, "0 where there is none")
-    zero = np.zeros(returns.shape)
+    zero = np.broadcast_to(0.0, returns.shape)  # takes no memory
     bench_weight, bench_ret = x.get("bench_weight", zero), x.get("bench_ret", x["ret"])
     _checked_returns(x["ret"], x["weight"], bench_ret, bench_weight)
     table = PositionTable(returns.index, _wide_rows(returns.columns, sectors, strategies), x["weight"], _contributions(x["weight"], x["ret"], returns, "return"), bench_weight,
