@@ -291,6 +291,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'otsport.analytics.flows.AccountReturn._shown': ( 'analytics/flows.html#accountreturn._shown',
                                                                                            'otsport/analytics/flows.py'),
                                          'otsport.analytics.flows._nav': ('analytics/flows.html#_nav', 'otsport/analytics/flows.py'),
+                                         'otsport.analytics.flows._or_why': ('analytics/flows.html#_or_why', 'otsport/analytics/flows.py'),
                                          'otsport.analytics.flows._values': ('analytics/flows.html#_values', 'otsport/analytics/flows.py'),
                                          'otsport.analytics.flows.account_return': ( 'analytics/flows.html#account_return',
                                                                                      'otsport/analytics/flows.py'),
