@@ -106,6 +106,8 @@ class Part:
     def arm(self, grant: Grant) -> None:
         "Let live orders of this account leave as long as the session lasts."
         self._own(grant.account)
+        if not hasattr(self.shared.broker, "arm"):
+            raise AccountNotServed(f"broker {self.profile.broker!r} cannot be armed: its adapter sends no order of a live account; nothing was armed")
         self.shared.broker.arm(grant)
 
     def disarm(self) -> None:
