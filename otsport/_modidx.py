@@ -3882,6 +3882,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'otsport/gateway/accounts.py'),
                                           'otsport.gateway.accounts._corrected': ( 'gateway/accounts.html#_corrected',
                                                                                    'otsport/gateway/accounts.py'),
+                                          'otsport.gateway.accounts._earned': ( 'gateway/accounts.html#_earned',
+                                                                                'otsport/gateway/accounts.py'),
                                           'otsport.gateway.accounts._executed': ( 'gateway/accounts.html#_executed',
                                                                                   'otsport/gateway/accounts.py'),
                                           'otsport.gateway.accounts._moved': ( 'gateway/accounts.html#_moved',

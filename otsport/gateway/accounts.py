@@ -44,6 +44,8 @@ class State:
     ids: dict[tuple[int, int], int] = field(default_factory=dict)  # (client_id, order_id) -> perm_id
     paid: dict[tuple[int, int], tuple[Decimal, Decimal]] = field(default_factory=dict)  # (perm_id, leg) -> value and commissions of the fills
     fills: list[Execution] = field(default_factory=list)
+    by_id: dict[str, Execution] = field(default_factory=dict)
+    earned: dict[tuple[str, Contract], Decimal] = field(default_factory=dict)  # by account and contract, realized in the session before commissions, dollars
     notes: dict[str, CommissionNote] = field(default_factory=dict)
     void: set[str] = field(default_factory=set)  # ids of executions that a correction replaced
     moves: dict[tuple[str, Contract], list[Move]] = field(default_factory=dict)  # by account and contract, what made the position
@@ -79,7 +81,7 @@ def _opened(state: State, e: Opened) -> None:
 
 def _clock(state: State, e: Clock) -> None:
     if e.session != state.session:
-        state.flows = {}
+        state.flows, state.earned = {}, {}
         state.morning = {(account, c): qty for account, book in state.books.items() for c, qty in book.qty.items()}
     state.session, state.step = e.session, e.step
     state.taken.clear()
@@ -128,6 +130,7 @@ def _paid(state: State, account: str, contract: Contract, cash: Decimal) -> None
 
 def _executed(state: State, e: Execution) -> None:
     state.fills.append(e)
+    state.by_id[e.exec_id] = e
     if isinstance(e.contract, Combo):  # its legs follow, and they are what is held
         return
     _paid(state, e.account, e.contract, e.cash)
@@ -138,9 +141,10 @@ def _executed(state: State, e: Execution) -> None:
 
 
 def _corrected(state: State, e: Corrected) -> None:
-    old = next(trade for trade in reversed(state.fills) if trade.exec_id == e.exec_id)
+    old = state.by_id[e.exec_id]
     note, (value, fees) = state.notes[old.exec_id], state.paid[old.perm_id, old.leg]
     state.books[old.account].cash += note.amount
+    _earned(state, old, -(note.realized or Decimal(0)))
     _paid(state, old.account, old.contract, -old.cash)
     state.paid[old.perm_id, old.leg] = (value - abs(old.cash), fees - note.amount)
     state.void.add(old.exec_id)
@@ -152,6 +156,13 @@ def _charged(state: State, e: CommissionNote) -> None:
     value, fees = state.paid[e.perm_id, e.leg]
     state.paid[e.perm_id, e.leg] = (value, fees + e.amount)
     state.notes[e.exec_id] = e
+    _earned(state, state.by_id[e.exec_id], e.realized or Decimal(0))
+
+
+def _earned(state: State, trade: Execution, amount: Decimal) -> None:
+    "Profit that an execution realized."
+    if amount:
+        state.earned[trade.account, trade.contract] = state.earned.get((trade.account, trade.contract), Decimal(0)) + amount
 
 
 def _option_ended(state: State, e: OptionExpiry) -> None:

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE', 'OPTION_HALF_SPREAD', 'EXPIRIES',
-           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'session_steps',
-           'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes', 'strike_grid',
-           'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes', 'session_path',
-           'between_closes', 'session_model', 'OptionSheet', 'listed_options', 'OptionModel', 'option_numbers',
-           'implied_numbers', 'Market']
+           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'MOST_VOL',
+           'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes',
+           'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes',
+           'session_path', 'between_closes', 'session_model', 'OptionSheet', 'listed_options', 'OptionModel',
+           'option_numbers', 'implied_numbers', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -247,14 +247,17 @@ def option_numbers(vol: float, price: float, delta: float, vega: float, tau: flo
     return OptionModel(vol, price, delta, gamma, vega, -(vol**2) * spot**2 * gamma / 2 / DAYS_PER_YEAR, spot)
 
 
+MOST_VOL = 5.0  # annual: a smallest price in the last minutes of an option holds more, and says nothing
+
+
 def implied_numbers(contract: Contract, price: float, spot: float, now: datetime) -> OptionModel | None:
-    "Vol and Greeks that a price of an option holds at a spot, without rate and dividend; None where it holds none."
+    "Vol and Greeks that a price of an option holds at a spot, without rate and dividend; None where it holds none, or more than `MOST_VOL`."
     tau = years_to_expiry(now, contract.expiry, contract)
     vol, _ = implied_vol(price, spot, float(contract.strike), tau, 0.0, 0.0, contract.right)
-    if not vol > 0:
+    if not 0 < vol <= MOST_VOL:
         return None
-    value, delta, vega = bsm(spot, float(contract.strike), tau, 0.0, 0.0, float(vol), contract.right)
-    return option_numbers(float(vol), float(value), float(delta), float(vega), tau, spot)
+    _, delta, vega = bsm(spot, float(contract.strike), tau, 0.0, 0.0, float(vol), contract.right)
+    return option_numbers(float(vol), float(price), float(delta), float(vega), tau, spot)
 
 
 class Market:
