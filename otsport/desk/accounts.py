@@ -107,10 +107,11 @@ class Hand:
     async def _take(self, stack: AsyncExitStack, asked: Asked) -> Desk:
         p, store = self.place, stack.enter_context(open_store(self.place.path))
         stack.callback(self._forget)
-        last = store.holder(p.portfolio)
-        profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
-        stack.enter_context(in_hand(store, p.portfolio, Command("connect", asked, p.portfolio), time_of(store), profile.client_id))
+        last, profile = store.holder(p.portfolio), p.settings.broker
+        if last is not None and any(r.state is not OrderState.CREATED for r in store.open_orders(p.portfolio)):
+            profile = profile.model_copy(update={"client_id": last.client_id})  # its orders are that client's
         broker = part_of(profile, p.account)
+        stack.enter_context(in_hand(store, p.portfolio, Command("connect", asked, p.portfolio), time_of(store), profile.client_id))
         stack.push_async_callback(broker.disconnect)
         await broker.connect()
         capital = p.capital
@@ -151,6 +152,7 @@ class Seat:
     hands: dict[str, Hand] = field(default_factory=dict)
     generation: int = 0  # switches so far
     switch: Switch | None = None  # the last one, or the one that goes on
+    wanted: str = ""  # where a switch wants to go that waits for what is being done; nothing more is begun
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -182,13 +184,15 @@ class Seat:
         for hand in hands:
             await hand.close()
 
-    async def act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, Any]]]) -> Any:
-        "Do something with the active book; `AccountNotServed` when the account was switched before its turn came."
+    async def act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, Any]]], sends: bool = True) -> Any:
+        "Do something with the active book; where it sends, `AccountNotServed` when the account was switched, or is about to be, before its turn came."
         seen, meant = self.generation, self.place
         async with self.lock:
-            if self.generation != seen:
+            if sends and self.generation != seen:
                 raise AccountNotServed(f"this was meant for {meant.mode} account {meant.account}, and {self.place.mode} account {self.place.account} is active by now: "
                                        "nothing was sent; ask again if it is meant for that one")
+            if sends and self.wanted:
+                raise AccountNotServed(f"the book is about to leave {meant.mode} account {meant.account} for {self.wanted}: nothing was sent; ask again after the switch")
             if (hand := self.hand) is None:
                 raise BrokerUnreachable(f"{self.place.portfolio} has no broker yet: `await book.connect()` first")
             return await hand.act(doing)
@@ -229,6 +233,8 @@ def _named(records: list[OrderRecord]) -> str:
 async def _validate(seat: Seat, s: Switch, asked: Asked, token: str) -> str:
     "The target is there, active and reachable, has funds and may trade; the orders that work are covered by a policy."
     place, profile = seat.places[s.target], seat.places[s.target].settings.broker
+    if seat.place.name != s.source:
+        raise Refusal("SWITCHED", f"{seat.place.name} is active by now, not {s.source}: look at it, then switch again")
     if profile.status != "active":
         raise Refusal("DISABLED", f"profile {profile.name!r} is {profile.status}: make it active in accounts.yaml")
     if profile.rules.max_daily_trades == 0:
@@ -241,11 +247,10 @@ async def _validate(seat: Seat, s: Switch, asked: Asked, token: str) -> str:
         hand = Hand(place)
         await hand.open(asked)
         seat.hands[s.target] = hand
-    values = await hand.desk.broker.account_values(place.account)
-    if not values.net_liquidation > 0:
-        raise Refusal("FUNDS", f"account {place.account} is worth {values.net_liquidation:,.2f} dollars: nothing can be traded there")
-    halted = f", its book is halted: {hand.book.halted}" if hand.book.halted else ""
-    return f"reached, worth {values.net_liquidation:,.2f} dollars{halted}"
+        await check_against_broker(hand.desk, hand.book)
+    if not (hand.book is None or hand.book.cash > 0 or any(p.qty for p in hand.book.positions.values())):
+        raise Refusal("FUNDS", f"account {place.account} has {hand.book.cash:,.2f} dollars and no position: nothing can be traded there")
+    return "reached" + (f", its book is halted: {hand.book.halted}" if hand.book is not None and hand.book.halted else "")
 
 
 async def _working(desk: Desk, book: Book) -> tuple[Book, list[OrderRecord]]:
@@ -274,6 +279,8 @@ async def _settle(seat: Seat, s: Switch, asked: Asked, token: str) -> str:
         left = ours_working(book)
         if left and s.orders != "leave":
             raise Refusal("WORKING", f"after {SETTLE_SECONDS:g} s {len(left)} orders of {s.source} are not done: {_named(left)}; look at them, then switch again")
+        if not unsent and not working:
+            return book, "no order was open"
         return book, f"{len(unsent)} had not left, {len(working)} worked: {s.orders}" + (f", left working: {_named(left)}" if left else "")
 
     return await seat.hand.act(settling)
@@ -343,21 +350,27 @@ def begin_switch(seat: Seat, target: str, orders: str, asked: Asked) -> Switch |
 
 async def walk(seat: Seat, switch: Switch, asked: Asked, token: str = "") -> Decision:
     "Go through the steps of a switch; where one fails, everything stays where it was."
-    opened = switch.target not in seat.hands
-    async with seat.lock:
+    opened, seat.wanted = switch.target not in seat.hands, switch.target
+    try:
+        await seat.lock.acquire()
+    finally:
+        seat.wanted = ""
+    try:
         seat.switch = switch
         for stage, step in STEPS:
             began = time.perf_counter()
             try:
                 word = await step(seat, seat.switch, asked, token)
             except BaseException as error:
-                settled = next((f"; its orders: {word}" for name, _, word in seat.switch.trail if name == Stage.SETTLED), "")
+                settled = next((f"; its orders: {word}" for name, _, word in seat.switch.trail if name == Stage.SETTLED and word != "no order was open"), "")
                 await _roll_back(seat, stage, error, opened, time.perf_counter() - began)
                 if not isinstance(error, OtsportError):
                     raise
                 return refused(switch.target, getattr(error, "code", type(error).__name__), f"not {stage}, {seat.place.name} stays active{settled}: {error}")
             seat.switch = seat.switch.to(stage, 1000 * (time.perf_counter() - began), word)
         _flip(seat)
+    finally:
+        seat.lock.release()
     p = seat.place
     return done(switch.target, f"{p.mode} account {p.account} is active now, book {p.portfolio}; it was {switch.source}")
 

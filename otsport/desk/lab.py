@@ -305,9 +305,9 @@ class HeldBook(ReadBook):
     async def __aexit__(self, *error: object) -> None:
         await self.disconnect()
 
-    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]]) -> object:
+    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]], sends: bool = True) -> object:
         "Do something with the book as it is now, and keep what it has become."
-        return await self.seat.act(doing)
+        return await self.seat.act(doing, sends)
 
 # %% ../../nbs/desk/89_lab.ipynb #df050286
 def _touch(quote: Quote, side: Side) -> Decimal:
@@ -388,7 +388,7 @@ class OpenBook(HeldBook, AccountWords):
 
     async def refresh(self) -> OpenBook:
         "Hear the broker, and mark what is held."
-        await self._act(self._value)
+        await self._act(self._value, sends=False)
         await self.seat.hear_parked()
         return self
 
@@ -424,7 +424,7 @@ class OpenBook(HeldBook, AccountWords):
         async def doing(desk: Desk, book: Book) -> tuple[Book, Chain]:
             return book, await _listed(desk, book, symbol, days, expiry, width, right, rate, div_yield)
 
-        return await self._act(doing)
+        return await self._act(doing, sends=False)
 
 # %% ../../nbs/desk/89_lab.ipynb #7ac04f73
 def book_at(place: Place, places: Mapping[str, Place] | None = None) -> OpenBook:
