@@ -177,6 +177,7 @@ def adjust(
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
     from otsport.app.folder import this_folder
+    from otsport.app.gateway_process import check_port
     from otsport.brokers.adapters import adapter
     from otsport.core.calendars import NEW_YORK
     from otsport.data.store import open_store
@@ -184,6 +185,9 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
     from otsport.desk.plan import Mandate
     from otsport.desk.requests import Command, in_hand
     from otsport.desk.session import beat, resume
+
+    check_port(host, port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
+                           "(`otsport gateway --port {port}`, typed in the same folder, serves a simulated one)")
 
     async def connected(store) -> None:
         account = _account(store, portfolio)

@@ -61,6 +61,7 @@ class Place:
     capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: none is begun
     path: Path | None = None  # of the store; None: that of the state folder
     quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
+    admit: Callable[[str, int], None] = lambda host, port: None  # raises where the broker at the address is another desk's
 
     @property
     def file(self) -> Path:
@@ -316,7 +317,9 @@ class HeldBook(ReadBook):
 
     async def _take(self, stack: AsyncExitStack) -> Desk:
         "Hold the book and open the line; what was taken is given back by the stack."
-        p, store = self.place, stack.enter_context(open_store(self.place.path))
+        p = self.place
+        p.admit(p.settings.broker.host, p.settings.broker.port)  # before anything is written
+        store = stack.enter_context(open_store(p.path))
         last = store.holder(p.portfolio)
         profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
         command = Command("connect", _asked("opened in a notebook"), p.portfolio)
