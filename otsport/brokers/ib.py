@@ -6,6 +6,7 @@
 __all__ = ['Adapter', 'IBBroker']
 
 # %% ../../nbs/brokers/55_ib.ipynb #c002
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,8 +18,9 @@ from ..core.orders import BrokerReport, Commission, Fill, Order, OrderEvent
 from ..core.settings import BrokerProfile
 from ..core.units import utc
 from .ib_ears import Market, Orders
+from .ib_words import ZoneDoubt
 from otsport.brokers.ib_line import (
-    Line, ask, balances, fresh_report, open_line, option_chain, positions, renew_subscriptions, send_cancel, send_order, settle_doubts,
+    Line, ask, balances, doubt_of_zone, fresh_report, open_line, option_chain, positions, renew_subscriptions, send_cancel, send_order, settle_doubts,
     snapshots, subscribe, unreachable,
 )
 
@@ -66,7 +68,9 @@ class IBBroker:
         line = self._open()
         async with line.lock:
             self.now = utc(await ask(line, "the time", lambda ib: ib.reqCurrentTimeAsync(), numbered=False))
-        self._orders.now = self.now
+        if doubt := doubt_of_zone(line, self.now):
+            warnings.warn(doubt, ZoneDoubt, stacklevel=2)
+        self._orders.beat(self.now)
         self._market.beat(self.now)
         await settle_doubts(line)
         await renew_subscriptions(line)
