@@ -416,6 +416,10 @@ def test_a_port_that_another_folder_holds_is_refused(tmp_path, monkeypatch, by_h
         check_broker("127.0.0.1", port)  # its own
         if by_hand:
             asyncio.run(own_day(port))
+            words = ["desk", "place", "BUY", "10", "KO", "--limit", "50", "--reason", "typed twice"]
+            typed_orders = [CliRunner().invoke(app, [*words, *more]) for more in ([], [], ["--again"])]
+            assert [t.exit_code for t in typed_orders] == [0, InputError.exit_code, 0] and "refused (REPEATED): BUY 10 KO at 50 [DU123456] was sent at" in typed_orders[1].stdout
+            assert len(received_orders(one / "state" / "gateway" / "simulated.jsonl")) == 2
 
 
 async def own_day(port) -> None:

@@ -216,11 +216,12 @@ def place(
     contract: Annotated[str, typer.Argument(help="Symbol, or key of an option: 'KO 20230120 C 65'.")],
     limit: Annotated[str, typer.Option(help="Limit in dollars per unit of underlying.")],
     reason: Reason,
+    again: Annotated[bool, typer.Option("--again", help="Send it though the same order is working or was sent a moment ago.")] = False,
     portfolio: Portfolio = "",
     host: Host = "",
     port: Port = 0,
 ) -> None:
-    "Send an order of your own through the gate."
+    "Send an order of your own through the gate; the same one again only with --again."
     from otsport.core.contracts import from_key
     from otsport.core.orders import Order, OrderType
     from otsport.desk import commands
@@ -229,7 +230,7 @@ def place(
         ref, wanted = commands.next_ref(book), from_key(contract)
         wish = Order(ref, book.account, portfolio, wanted, side.upper(), amount(qty, "qty"), OrderType.LIMIT, amount(limit, "limit"),
                      strategy="by hand", reason=reason)
-        return await commands.place(traded, book, wish, _asked(reason))
+        return await commands.place(traded, book, wish, _asked(reason), again)
 
     _at_broker(portfolio, host, port, "place", contract, reason, act)
 

@@ -12,7 +12,8 @@ from .folder import Folder, this_folder
 from .gateway_process import check_port
 from ..core.errors import InputError
 from ..core.settings import desk_folder, home
-from ..desk.lab import OpenBook, Place, amount, book_at, here, stored_portfolios
+from ..desk.lab import OpenBook, Place, book_at, here, stored_portfolios
+from ..desk.typed import amount
 
 # %% ../../nbs/app/93_lab.ipynb #f389cdec
 def check_broker(host: str, port: int) -> None:
