@@ -198,6 +198,7 @@ def split(
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
     from otsport.app.folder import this_folder
+    from otsport.app.gateway_process import check_port
     from otsport.brokers.adapters import adapter
     from otsport.core.calendars import NEW_YORK
     from otsport.data.store import open_store
@@ -205,6 +206,9 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
     from otsport.desk.plan import Mandate
     from otsport.desk.requests import Command, in_hand
     from otsport.desk.session import beat, resume
+
+    check_port(host, port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
+                           "(`otsport gateway --port {port}`, typed in the same folder, serves a simulated one)")
 
     async def connected(store) -> None:
         account = _account(store, portfolio)
@@ -233,11 +237,12 @@ def place(
     contract: Annotated[str, typer.Argument(help="Symbol, or key of an option: 'KO 20230120 C 65'.")],
     limit: Annotated[str, typer.Option(help="Limit in dollars per unit of underlying.")],
     reason: Reason,
+    again: Annotated[bool, typer.Option("--again", help="Send it though the same order is working or was sent a moment ago.")] = False,
     portfolio: Portfolio = "",
     host: Host = "",
     port: Port = 0,
 ) -> None:
-    "Send an order of your own through the gate."
+    "Send an order of your own through the gate; the same one again only with --again."
     from otsport.core.contracts import from_key
     from otsport.core.orders import Order, OrderType
     from otsport.desk import commands
@@ -246,7 +251,7 @@ def place(
         ref, wanted = commands.next_ref(book), from_key(contract)
         wish = Order(ref, book.account, portfolio, wanted, side.upper(), amount(qty, "qty"), OrderType.LIMIT, amount(limit, "limit"),
                      strategy="by hand", reason=reason)
-        return await commands.place(traded, book, wish, _asked(reason))
+        return await commands.place(traded, book, wish, _asked(reason), again)
 
     _at_broker(portfolio, host, port, "place", contract, reason, act)
 

@@ -140,6 +140,7 @@ def check_account(account: str) -> None:
 
 async def broker_day(params: TradingDay) -> date:
     "The day at the broker, New York time."
+    check_port(params.host, params.port)
     broker = adapter(params.settings().broker)
     await broker.connect()
     try:

@@ -232,6 +232,11 @@ class LedgerReads(Reads, TradeReads):
         rows = self._fetch(cash.order_by(LEGS.c.seq).limit(1))
         return rows[0]["amount"] if rows else Decimal(0)
 
+    def first_seen(self, order_ref: str) -> datetime | None:
+        "The instant at which an order was written down, in the broker's time; None when it is not in the store."
+        rows = self._fetch(select(AUDIT.c.ts).where(AUDIT.c.subject == order_ref, AUDIT.c.action == "order").order_by(AUDIT.c.seq).limit(1))
+        return datetime.fromisoformat(rows[0]["ts"]) if rows else None
+
     def last_instant(self) -> datetime | None:
         "The instant of the newest event that a desk wrote, in the broker's time; None in an empty store."
         newest = select(AUDIT.c.ts).where(AUDIT.c.action != "holder").order_by(AUDIT.c.seq.desc()).limit(1)

@@ -48,6 +48,7 @@ class Place:
     capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: those that the account holds
     path: Path | None = None  # of the store; None: that of the state folder
     quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
+    admit: Callable[[str, int], None] = lambda host, port: None  # raises where the broker at the address is another desk's
 
     @property
     def file(self) -> Path:
@@ -105,7 +106,9 @@ class Hand:
             self.session, self.stack = self.desk.broker.connection, stack.pop_all()
 
     async def _take(self, stack: AsyncExitStack, asked: Asked) -> Desk:
-        p, store = self.place, stack.enter_context(open_store(self.place.path))
+        p = self.place
+        p.admit(p.settings.broker.host, p.settings.broker.port)  # before anything is written
+        store = stack.enter_context(open_store(p.path))
         stack.callback(self._forget)
         last, profile = store.holder(p.portfolio), p.settings.broker
         if last is not None and any(r.state is not OrderState.CREATED for r in store.open_orders(p.portfolio)):
