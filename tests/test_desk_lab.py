@@ -70,6 +70,20 @@ def test_order_is_placed_cancelled_and_filled_and_the_audit_says_who_and_why(hom
     assert audit_rows(home) == [("command place", who, "a dip", "accepted", "OK"), ("command cancel", who, "no dip", "accepted", "OK"), ("command place", who, "to hold", "accepted", "OK")]
 
 
+def test_a_cell_that_runs_twice_sends_one_order(home):
+    """At the ask of now the second has another limit, and is the same order all the same."""
+    async def doing(book, exchange):
+        first = await book.buy("KO", 100)
+        second = await book.buy("KO", 100)
+        assert first.accepted and second.code == "REPEATED" and first.subject in second.message and "again=True" in repr(second)
+        assert (await book.buy("KO", 100, limit=58)).accepted  # a limit of its own is an order of its own
+        await book.fills_since(first, seconds=5)
+        assert (await book.buy("KO", 100, again=True)).accepted
+        await book.refresh()
+        assert len(sent(exchange)) == 3 == len(set(sent(exchange)))
+    in_lab(doing)
+
+
 def test_option_by_delta_is_sold_against_shares_and_uncovered_it_is_refused(home):
     async def doing(book, exchange):
         call = (await book.chain("KO", days=30)).nearest(delta=0.25, right="C")
