@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +31,13 @@ def module_name(path: Path, root: Path = ROOT) -> str:
 
 def imports(path: Path, root: Path = ROOT) -> set[str]:
     """What a file imports of the package, as `room.name`, functions included."""
-    found, package = set(), ["otsport", *path.relative_to(root).with_suffix("").parts[1:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    return _imports(path.read_text(), ("otsport", *path.relative_to(root).with_suffix("").parts[1:-1]))
+
+
+@cache
+def _imports(text: str, package: tuple[str, ...]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -302,7 +302,7 @@ def test_writer_that_waits_too_long_loses_the_race(place):
             began = time.monotonic()
             with pytest.raises(LostRace, match="another process"), second.unit(TS):
                 pytest.fail("a second writer got in")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 4.5  # not the five seconds that are the default
         with second.unit(TS) as unit:
             unit.add_portfolio("second", "DU2")
         assert first.verify() == 2
