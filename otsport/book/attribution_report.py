@@ -77,7 +77,7 @@ def _inputs(a: Attribution, k: int, column: int) -> pd.DataFrame:
     "By period: what a segment of the k-th level weighed and earned on both sides."
     t = a.table
     currency = 0.0 if t.currency is None else t.currency
-    shares = level_shares(a.tree, (t.weight, t.held - t.weight * currency, t.bench_weight, t.bench_held - t.bench_weight * currency), a.method == "bhb")
+    shares = level_shares(a.tree, (t.weight, t.held - t.weight * currency, t.bench_weight, t.bench_held - t.bench_weight * currency), a.method == "bhb", None if t.absent is None else t.absent - currency)
     s, above = shares[k], t.bench_held.sum(axis=1) - (t.bench_weight * currency).sum(axis=1) if k == 0 else shares[k - 1].bench_return[:, a.tree[k].parent[column]]
     w, c = s.sums[0][:, column], s.sums[1][:, column]
     r = np.where(np.abs(w) > 0, c / np.where(w == 0, 1.0, w), s.bench_return[:, column])
