@@ -75,12 +75,12 @@ def test_a_cell_that_runs_twice_sends_one_order(home, monkeypatch):
     monkeypatch.setattr(commands, "MOMENTS", timedelta(hours=2))
 
     async def doing(book, exchange):
-        first = await book.buy("KO", 100)
-        second = await book.buy("KO", 100)
+        first = await book.buy("KO", 50)
+        second = await book.buy("KO", 50)
         assert first.accepted and second.code == "REPEATED" and first.subject in second.message and "again=True" in repr(second)
-        assert (await book.buy("KO", 100, limit=58)).accepted  # a limit of its own is an order of its own
+        assert (await book.buy("KO", 50, limit=58)).accepted  # a limit of its own is an order of its own
         await book.fills_since(first, seconds=5)
-        assert (await book.buy("KO", 100, again=True)).accepted
+        assert (await book.buy("KO", 50, again=True)).accepted
         await book.refresh()
         assert len(sent(exchange)) == 3 == len(set(sent(exchange)))
     in_lab(doing)
