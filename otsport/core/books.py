@@ -121,6 +121,11 @@ class Snapshot:
         return {p.contract.symbol: p.spot for p in self.positions if p.spot is not None}
 
     @property
+    def account_pnl(self) -> Decimal:
+        "What the day earned beside the contracts: interest and fees of the account as a whole, dollars."
+        return self.day_pnl - sum((p.day_pnl for p in self.positions), Decimal(0))
+
+    @property
     def exposure(self) -> Decimal:
         "Value of the positions, dollars, signed."
         return sum((p.value for p in self.positions), Decimal(0))
