@@ -8,9 +8,10 @@ A NUMBA_CACHE_DIR that the user has set holds that folder instead.
 import hashlib
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 
 _HERE = Path(__file__).parent
 _DIGEST = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in sorted(_HERE.glob("*.py")))).hexdigest()[:16]
@@ -48,8 +49,20 @@ class _Files(CompileResultCacheImpl):
     _locator_classes = [_Locator, *CompileResultCacheImpl._locator_classes]  # numba's own where that folder cannot be written
 
 
+class _Data(IndexDataCacheFile):
+    """A file for each compiled signature that no other process writes: two that compile at once would both take numba's first free number,
+    and the index of the one would lead to the code of the other."""
+
+    def _data_name(self, number: int) -> str:
+        return f"{super()._data_name(number).removesuffix('.nbc')}.{uuid4().hex[:12]}.nbc"
+
+
 class _Cache(FunctionCache):
     _impl_class = _Files
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = _Data(self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
 
 
 def kernel(function=None, *, reassoc=False, **options):

@@ -817,7 +817,7 @@ def test_live_account_is_read_and_trades_only_through_the_connection_that_was_ar
                     broker.arm(old)
                 await broker.cancel(first.order_ref)                   # a cancel always leaves
                 broker.arm(granted(broker))
-                broker.disarm()
+                broker.disarm("U7654321")
                 with pytest.raises(AccountNotServed, match="not armed"):
                     await broker.place(third)
                 await world.beat()

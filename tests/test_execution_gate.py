@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from otsport.core.books import Lot, Position
 from otsport.core.constraints import WeightCap
 from otsport.core.contracts import NAN, Quote, option, stock
+from otsport.core.live import Grant
 from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
 from otsport.core.settings import BrokerProfile, Limits
 from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through, margin_contracts
@@ -40,6 +41,7 @@ AT = Circumstances(
     known_symbols=frozenset({"KO", "AAPL"}), positions=held((KO, 300)), orders={},
 )
 LIVE = dict(profile=BrokerProfile(mode="live", accounts=("U7654321", "DU123456")), served=("U7654321", "DU123456"))
+GRANT = Grant("simulated", "U7654321", "c1", "ana", NOW)
 SOLD_CALL = replace(SALE, contract=CALL, limit_price=Decimal("2.60"), qty=Decimal(2))
 SOLD_PUT = replace(SALE, contract=PUT, limit_price=Decimal("0.55"), qty=Decimal(16))
 CALL_QUOTE, PUT_QUOTE = Quote(CALL, NOW, 2.60, 2.70), Quote(PUT, NOW, 0.55, 0.60)
@@ -80,7 +82,15 @@ CASES = [
     ("ACCOUNT", {"served": ()}, {}),
     ("MODE", LIVE, {}),
     ("MODE", order(account="U7654321") | {"profile": BrokerProfile(accounts=("U7654321",)), "served": ("U7654321",)}, {}),
-    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE, {}),
+    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE, order(account="U7654321") | LIVE | {"connection": "c1", "grants": (GRANT,)}),
+    *(("LIVE_NOT_ARMED", order(account="U7654321") | LIVE | {"connection": "c1", "grants": (replace(GRANT, **other),)}, {}) for other in (
+        {"profile": "paper"}, {"account": "U7654322"}, {"connection": "c2"}, {"connection": ""})),
+    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE | {"connection": "", "grants": (replace(GRANT, connection=""),)}, {}),
+    ("DISABLED", {"profile": BrokerProfile(status="disabled")}, {}),
+    ("DAILY_TRADES", {"profile": BrokerProfile(rules={"max_daily_trades": 2}), "orders": book((OTHER, "filled", 100), (replace(OTHER, order_ref="x"), "working", 0))},
+     {"profile": BrokerProfile(rules={"max_daily_trades": 2}), "orders": book((OTHER, "filled", 100), (replace(OTHER, order_ref="x"), "denied", 0))}),
+    ("DAILY_TRADES", {"profile": BrokerProfile(rules={"max_daily_trades": 0})}, {}),
+    ("SYMBOL", {"profile": BrokerProfile(rules={"symbols": ["AAPL"]})}, {"profile": BrokerProfile(rules={"symbols": ["AAPL", "KO"]})}),
     *(("DUPLICATE", {"orders": book((ORDER, state, 0))}, {"orders": book((ORDER, "created", 0))}) for state in OrderState if state is not OrderState.CREATED),
     ("WAITING", order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "working", 0))},
      order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "cancelled", 0))}),

@@ -2,6 +2,7 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal as D
+from zlib import crc32
 
 import pytest
 from exchange_support import CALL, EXPIRY, KO, LAST, LATER_CALL, PUT, THURSDAY, StillMarket, ticket
@@ -11,10 +12,9 @@ from otsport.core.contracts import Quote, Right, option, stock
 from otsport.core.errors import BrokerError, InputError, NoPrices
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import commission_due, commission_estimate, exact_mark, stock_tick, tick_of
-from otsport.gateway.accounts import (
-    Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
-)
+from otsport.gateway.accounts import Book, State, apply, move, portfolio_line
 from otsport.gateway.exchange import Exchange
+from otsport.gateway.funds import buy_cost, requirements, short_after, still_to_sell, uncovered
 from otsport.gateway.journal import Clock, Execution, Opened, OrderUpdate, Received, Refusal
 from otsport.gateway.listing import HASHED, contract_number, in_chain, is_monthly, symbol_of
 from otsport.gateway.matching import affordable, close_events, marketable, match, option_expiry, touch
@@ -275,7 +275,7 @@ def test_no_order_trades_through_its_limit(side, limit, price, trades):
 def test_fill_is_execution_then_status_then_commission():
     trade, after, note = match(at("100000", order("BUY", 500, "60.05")), 100001, QUOTE, NOW)
     assert (trade.exec_id, trade.perm_id, trade.client_id, trade.order_id, trade.account, trade.side, trade.contract, trade.ts) == \
-        ("0000e1a7.000186a1.0001.01", 100001, 1, 1, "DU1", Side.BUY, KO, NOW)
+        (f"{crc32(b'DU1'):08x}.000186a1.0001.01", 100001, 1, 1, "DU1", Side.BUY, KO, NOW)
     assert (trade.qty, trade.price, trade.cum_qty, trade.avg_price, trade.cash) == (400, D("60.02"), 400, D("60.02"), -24008)
     assert (after.status, after.filled, after.remaining, after.avg_price, after.last_price) == ("Submitted", 400, 100, D("60.02"), D("60.02"))
     assert (note.exec_id, note.amount, note.realized, note.account) == (trade.exec_id, D("2.00"), None, "DU1")
@@ -288,7 +288,7 @@ def test_second_fill_adds_to_the_first():
         apply(state, e)
     apply(state, Clock(THURSDAY, 2, NOW))
     trade, after, note = match(state, 100001, replace(QUOTE, ask=60.07, ask_size=1000), NOW)
-    assert (trade.exec_id, trade.qty, trade.cum_qty, trade.avg_price) == ("0000e1a7.000186a1.0002.01", 100, 500, D("60.03"))
+    assert (trade.exec_id, trade.qty, trade.cum_qty, trade.avg_price) == (f"{crc32(b'DU1'):08x}.000186a1.0002.01", 100, 500, D("60.03"))
     assert (after.status, after.filled, after.remaining, after.last_price, note.amount) == ("Filled", 500, 0, D("60.07"), D("0.50"))
 
 
@@ -568,28 +568,17 @@ def test_what_is_listed_is_found():
 
 # ---------------------------------------------------------------- margin figures, modelled
 
-def test_naked_requirement_by_hand():
-    "FINRA 4210: 20% of the underlying less what it is out of the money, at least 10% of the underlying (call) or of the strike (put)."
-    assert naked_requirement(CALL, D(58)) == D("0.2") * 5800 - 200
-    assert naked_requirement(CALL, D(40)) == D("0.1") * 4000  # 800 - 2,000 is below the least
-    assert naked_requirement(CALL, D(70)) == 1400
-    assert naked_requirement(PUT, D(62)) == D("0.2") * 6200 - 200
-    assert naked_requirement(PUT, D(90)) == D("0.1") * 6000
-    assert naked_requirement(PUT, D(50)) == 1000
-
-
-def test_share_covers_one_call_only():
-    book = Book(D(0), D(0), {KO: D(250), CALL: D(-2), LATER_CALL: D(-1), PUT: D(-1)})
-    assert uncovered_shorts(book) == {LATER_CALL: 1, PUT: 1}
-    assert uncovered_shorts(Book(D(0), D(0), {KO: D(-100), CALL: D(-1)})) == {CALL: 1}
-
-
-def test_requirements_add_up():
-    prices = {KO: D(60), CALL: D("1.50"), DEEP: D("5.00")}
-    book = Book(D(0), D(0), {KO: D(100), CALL: D(-2), DEEP: D(1)})
-    assert requirements(book, prices.get) == (3000 + 1200 + 500, 1500 + 1200 + 500)
-    assert requirements(Book(D(0), D(0), {KO: D(-100)}), prices.get) == (3000, 1800)
-    assert requirements(Book(D(0), D(0)), prices.get) == (0, 0)
+def test_requirements_by_hand():
+    "Dollars of net liquidation to open and to keep; the option's own value is in net liquidation already."
+    prices = {KO: D(60), CALL: D("1.50"), DEEP: D("5.20"), PUT: D("1.40")}
+    of = lambda **held: requirements({{"ko": KO, "call": CALL, "deep": DEEP, "put": PUT}[k]: D(v) for k, v in held.items()}, prices.get)
+    assert of(ko=100) == (3000, 1500) and of(ko=-100) == (3000, 1800) and requirements({}, prices.get) == (0, 0)
+    assert of(call=1) == (150, 150)  # paid in full
+    assert of(call=-1) == of(put=-1) == (1200, 1200)  # 20% of 6,000 at the money
+    assert of(deep=-1) == (1200, 1200)  # in the money: nothing taken off
+    assert of(ko=100, call=-1) == (3000 - 150, 1500 - 150)  # covered
+    assert of(call=-1, deep=1) == (520 - 150, 520 - 150)  # the lower call covers the higher: what the spread is worth
+    assert of(call=1, deep=-1) == (500 - 520 + 150, 500 - 520 + 150)  # the width of 500 less what it was sold for
 
 
 # ---------------------------------------------------------------- accounts that cannot be

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from otsport.kernels._jit import _Data
 
 ROOT = Path(__file__).resolve().parents[1]
 PRICE = """
@@ -69,6 +72,24 @@ def test_equal_sources_are_compiled_once_and_edited_callee_is_never_served_stale
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even with the old time of change
     changed, hits = run(PRICE, tree, **env)
     assert changed != first and hits == 0
+
+
+@pytest.mark.parametrize("files, found", [(_Data, None), (IndexDataCacheFile, "of the first")])
+def test_process_that_compiles_at_once_never_gets_the_code_of_another(tmp_path, files, found):
+    """Both find an empty index, and the second writes all of its own between the index and the code of the first; numba's own files are the negative control."""
+    first, second = (files(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    save_data = first._save_data
+
+    def interrupted(name, data):
+        second._load_index = dict
+        second.save("second", "of the second")
+        save_data(name, data)
+    first._save_data = interrupted
+    first.save("first", "of the first")
+    fresh = files(str(tmp_path), "kernel", "stamp")
+    assert fresh.load("second") == (found or "of the second") and fresh.load("first") is None
+    fresh.save("first", "again")
+    assert (fresh.load("first"), fresh.load("second")) == ("again", found or "of the second")
 
 
 def test_cached_start_is_that_of_numba(tmp_path):

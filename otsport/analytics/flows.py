@@ -5,7 +5,7 @@
 # %% ../../nbs/analytics/46_flows.ipynb #b2eabc13
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -130,10 +130,10 @@ class AccountReturn:
     time_weighted: float  # decimal, whole record
     money_weighted: float  # decimal, whole record; NaN where no single rate is
     money_weighted_annual: float  # decimal a year (XIRR)
-    dietz: float  # decimal, whole record
+    dietz: float  # decimal, whole record; NaN where no positive amount was at work on average
     gain: float  # dollars
     timing: str
-    note: str = ""  # why the money-weighted return is missing
+    note: str = ""  # why one of them is missing
 
     def _shown(self, html: bool) -> str:
         days = self.nav.index
@@ -164,13 +164,18 @@ def account_return(
     early = pd.Timedelta(days=1 if timing == "start" else 0)  # a flow of the morning was there in the evening before
     paid = [(day - early, x) for day, x in zip(days[keep], c[keep]) if x]
     whole = (days[-1] - begin).days
-    annual, note = np.nan, ""
+    amounts, when = np.array([-opened, *(-x for _, x in paid), v[-1]]), [begin, *(day for day, _ in paid), days[-1]]
+    (annual, one), (dietz, other) = _or_why(xirr, amounts, when), _or_why(modified_dietz, opened, v[-1], paid, begin, days[-1])
+    return AccountReturn(daily, nav, flows, float(np.prod(1 + daily)) - 1, (1 + annual) ** (whole / DAYS_PER_YEAR) - 1, annual, dietz, float(v[-1] - opened - c[keep].sum()), timing,
+                         "; ".join(filter(None, [one, other])))
+
+
+def _or_why(call: Callable, *given: object) -> tuple[float, str]:
+    "A return, or NaN and why there is none."
     try:
-        annual = xirr(np.array([-opened, *(-x for _, x in paid), v[-1]]), [begin, *(day for day, _ in paid), days[-1]])
+        return call(*given), ""
     except DataError as error:
-        note = str(error)
-    return AccountReturn(daily, nav, flows, float(np.prod(1 + daily)) - 1, (1 + annual) ** (whole / DAYS_PER_YEAR) - 1, annual, modified_dietz(opened, v[-1], paid, begin, days[-1]),
-                         float(v[-1] - opened - c[keep].sum()), timing, note)
+        return np.nan, str(error)
 
 
 def ledger_return(

@@ -23,9 +23,9 @@ FREQUENCIES = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y
 
 def _dated(returns: pd.Series | pd.DataFrame) -> np.ndarray:
     "Checked returns (n,) or (n, series) with dates that rise."
+    check_rising(returns, "returns")
     if not isinstance(getattr(returns, "index", None), pd.DatetimeIndex):
         raise InputError(f"returns are a {type(returns).__name__} without dates: months and years need a Series or frame with a DatetimeIndex, pd.to_datetime(...)")
-    check_rising(returns, "returns")
     if not len(returns):
         raise InputError("there are no returns: give at least one with its date")
     x = floats(returns, "returns")
@@ -113,6 +113,7 @@ def yearly_comparison(
     benchmark: pd.Series,  # on the same dates
 ) -> pd.DataFrame:  # a row a year: returns, benchmark, difference (decimals), won
     "Each calendar year of a series and of its benchmark, simple returns as decimals on the same dates; the difference is arithmetic."
+    check_rising(returns, "returns")
     returns, benchmark = align({"returns": (returns, 0), "benchmark": (benchmark, 0)})
     ours, theirs = compounded(returns, "year"), compounded(benchmark, "year")
     table = pd.DataFrame({"returns": ours, "benchmark": theirs, "difference": ours - theirs, "won": ours > theirs})

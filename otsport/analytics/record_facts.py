@@ -66,10 +66,10 @@ class RecordFacts:
 # %% ../../nbs/analytics/49_record_facts.ipynb #7e93f5c7
 def _pair(returns: pd.Series, benchmark: pd.Series | None) -> pd.DataFrame:
     "Series and benchmark beside each other, on the same dates, under different names."
+    check_rising(returns, "returns")
     if not isinstance(returns, pd.Series) or not isinstance(returns.index, pd.DatetimeIndex):
         raise InputError(f"returns are a {type(returns).__name__}{' without dates' * isinstance(returns, pd.Series)}: give one Series of simple returns with a DatetimeIndex")
     returns, benchmark = align({"returns": (returns, 0), "benchmark": (benchmark, 0)})
-    check_rising(returns, "returns")
     if (again := returns.index.duplicated()).any():
         raise InputError(f"{returns.index[again][0]:%Y-%m-%d} stands there twice: give one return a date")
     if len(returns) < FEWEST:

@@ -71,10 +71,10 @@ class IBSession:
         check_may_trade(self.profile, line.served, grant.account, self.connection, (grant,))
         line.grants += (grant,)
 
-    def disarm(self) -> None:
-        "No live order leaves any more until it is armed again; cancels do."
+    def disarm(self, account: str) -> None:
+        "No live order of an account leaves any more until it is armed again; cancels do."
         if self._line is not None:
-            self._line.grants = ()
+            self._line.grants = tuple(g for g in self._line.grants if g.account != account)
 
     async def connect(self) -> None:
         "Open the session; BrokerUnreachable, AccountNotServed."

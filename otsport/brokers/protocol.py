@@ -71,6 +71,9 @@ class Broker(Protocol):
     def arm(self, grant: Grant) -> None:
         "Let orders of a live account leave, as long as this session lasts; AccountNotServed when the grant is of another one."
 
+    def disarm(self, account: str) -> None:
+        "No live order of an account leaves any more until it is armed again; cancels do."
+
     async def heartbeat(self) -> datetime:
         "The broker's time, UTC."
 

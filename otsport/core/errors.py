@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['own_frames', 'OtsportError', 'InputError', 'ParameterError', 'NotebookError', 'NotASession', 'SettingsError',
-           'FolderError', 'DataError', 'NoPrices', 'LookAhead', 'SolverError', 'StoreError', 'DiskFull', 'LostRace',
-           'AuditBroken', 'BookHeld', 'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition',
-           'BrokerTimeout', 'CheckFailed', 'RunLocked', 'StrategyError', 'RunFailed', 'Interrupted', 'all_errors']
+           'FolderError', 'DataError', 'NoPrices', 'LookAhead', 'SolverError', 'WeightsDoNotSum', 'NoBenchmark',
+           'MixedUnits', 'LostAll', 'TooFew', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BookHeld',
+           'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed',
+           'RunLocked', 'StrategyError', 'RunFailed', 'Interrupted', 'all_errors']
 
 # %% ../../nbs/core/00_errors.ipynb #7ae95a8b
 import sys
@@ -84,6 +85,31 @@ class LookAhead(DataError):
 class SolverError(OtsportError):
     "An optimization that failed or has no solution; the message names the constraints that clash."
     exit_code = 15
+
+# %% ../../nbs/core/00_errors.ipynb #8c2c346a
+class WeightsDoNotSum(InputError):
+    "Weights of a period that do not add up to 1, cash included."
+    exit_code = 8
+
+
+class NoBenchmark(InputError):
+    "A period, or a whole table, without a benchmark to compare with."
+    exit_code = 9
+
+
+class MixedUnits(InputError):
+    "Percent beside decimals."
+    exit_code = 16
+
+
+class LostAll(DataError):
+    "A return of -100 % or less where a method takes its logarithm."
+    exit_code = 13
+
+
+class TooFew(DataError):
+    "Fewer observations than a number can be made of."
+    exit_code = 14
 
 # %% ../../nbs/core/00_errors.ipynb #c011
 class StoreError(OtsportError):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'ALL_YEAR', 'make_private', 'open_to_others', 'desk_folder', 'state_folder', 'home',
-           'heads_folder', 'CodeMeaning', 'BrokerCode', 'checked_zone', 'BrokerProfile', 'account_mode', 'Limits',
-           'Sizing', 'BudgetLevel', 'BudgetRules', 'Settings', 'explain', 'settings']
+           'heads_folder', 'CodeMeaning', 'BrokerCode', 'checked_zone', 'AccountRules', 'BrokerProfile', 'account_mode',
+           'Limits', 'Sizing', 'BudgetLevel', 'BudgetRules', 'Settings', 'explain', 'settings']
 
 # %% ../../nbs/core/04_settings.ipynb #c002
 import os
@@ -145,6 +145,23 @@ def checked_zone(zone: str) -> str:
         raise ValueError(f"{zone!r} is no time zone: give the name of a place as TWS shows it at its log-in, America/New_York or UTC{f'; did you mean {near[0]!r}?' if near else ''}") from error
 
 
+class AccountRules(_Checked):
+    "What an account may do, whatever book trades it; None: the book's own limits alone."
+    max_order_value: Decimal | None = Field(default=None, gt=0)  # dollars, value of one order
+    max_order_weight: float | None = Field(default=None, gt=0, le=1)  # the same as a decimal of NAV
+    max_position_weight: float | None = Field(default=None, gt=0, le=1)
+    max_sector_weight: float | None = Field(default=None, gt=0, le=1)
+    max_gross: float | None = Field(default=None, gt=0)
+    max_margin: float | None = Field(default=None, gt=0, le=1)
+    max_daily_trades: int | None = Field(default=None, ge=0)  # orders that leave in a session
+    symbols: tuple[str, ...] | None = None  # the only ones that may be traded
+
+    def tighten(self, limits: "Limits") -> "Limits":
+        "The limits of a book with those of the account where they are narrower."
+        own = {n: v for n in Limits.model_fields if (v := getattr(self, n, None)) is not None}
+        return limits.model_copy(update={n: v if getattr(limits, n) is None else min(v, getattr(limits, n)) for n, v in own.items()})
+
+
 class BrokerProfile(_Checked):
     "One connection to TWS, IB Gateway or the simulated gateway."
     name: str = "simulated"
@@ -154,6 +171,8 @@ class BrokerProfile(_Checked):
     client_id: int = Field(default=1, ge=0)  # keep it over restarts: orders belong to it
     mode: str = "paper"  # "paper" or "live"
     accounts: tuple[str, ...] = ("DU123456",)
+    status: str = "active"  # "active", or "disabled": nothing is traded through it
+    rules: AccountRules = AccountRules()
     timeout_seconds: float = Field(default=10.0, gt=0)  # for each answer of the broker
     heartbeat_seconds: float = Field(default=0.0, ge=0)  # between heartbeats; 0: at once in a replay, a second in real time
     silence_seconds: float = Field(default=9.0, ge=0)  # a line on which nothing comes for so long, though asked, is given up; 0: it is not watched
@@ -170,6 +189,13 @@ class BrokerProfile(_Checked):
         if mode not in ("paper", "live"):
             raise ValueError(f"{mode!r} is not a mode: use 'paper' or 'live'")
         return mode
+
+    @field_validator("status")
+    @classmethod
+    def _known_status(cls, status: str) -> str:
+        if status not in ("active", "disabled"):
+            raise ValueError(f"{status!r} is no status: use 'active' or 'disabled'")
+        return status
 
     @field_validator("tws_zone")
     @classmethod

@@ -8,22 +8,20 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
 
-from ..brokers.adapters import adapter
 from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, Quote, stock
-from ..core.errors import BookHeld, BrokerUnreachable, DataError, InputError
+from ..core.errors import BookHeld, DataError, InputError
 from ..core.intent import Decision
 from ..core.orders import Order, OrderState, OrderType, Side
-from ..core.settings import BrokerProfile, Settings, home, settings
+from ..core.settings import BrokerProfile, home, settings
 from ..core.units import from_float
 from ..core.venues import tick_of
 from ..data.columns import near
@@ -31,43 +29,24 @@ from ..data.market import History
 from ..data.samples import history
 from ..data.store import Store, open_store
 from . import commands
-from .book import Book, Desk, check_splits
+from .accounts import Place, Seat, time_of
+from .book import Book, Desk
 from .chain import Chain, chain_of, chosen_expiry, chosen_options
 from .day import Day, read_days
 from .frames import Worth, fills_view, nav_view, net_worth, orders_view, pnl_view, positions_view, stored_worth
 from .marks import mark_sources, marks
-from .plan import Mandate
-from .reconcile import begin_portfolio
-from .requests import Asked, Command, ask_cancel, carry_out, done, in_hand
+from .requests import Asked, ask_cancel, done
+from .seats import AccountWords
 from .risk import PositionRisk
-from .session import beat, resume
 from .typed import amount, contract_of, reference_of
 from .what_if import TradeEffect, held_risk, what_if
 from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars, in_html
 
 # %% auto #0
-__all__ = ['ANSWER_SECONDS', 'Place', 'here', 'stored_portfolios', 'Ticket', 'ReadBook', 'HeldBook', 'OpenBook', 'book_at',
-           'open_book']
+__all__ = ['ANSWER_SECONDS', 'here', 'stored_portfolios', 'Ticket', 'ReadBook', 'HeldBook', 'OpenBook', 'book_at', 'open_book']
 
 # %% ../../nbs/desk/89_lab.ipynb #0cd78cb0
-@dataclass(frozen=True, slots=True)
-class Place:
-    "A book and what it needs: where its state is, its broker, its rules, its prices."
-    portfolio: str
-    account: str
-    settings: Settings
-    prices: Callable[[], History]
-    capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: none is begun
-    path: Path | None = None  # of the store; None: that of the state folder
-    quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
-    admit: Callable[[str, int], None] = lambda host, port: None  # raises where the broker at the address is another desk's
-
-    @property
-    def file(self) -> Path:
-        return self.path or home() / "otsport.db"
-
-
 def here(portfolio: str, account: str | None, capital: object, host: str | None, port: int | None) -> Place:
     "The book of the state folder: the account of its store, the bundled prices, the profile of the defaults."
     known = stored_portfolios(home() / "otsport.db")
@@ -112,8 +91,16 @@ class Ticket(Decision):
 class ReadBook:
     "A book as its store holds it; every part is a frame of exact amounts."
 
+    _desk: Desk | None = None  # in hand
+    _book: Book | None = None
+
     def __init__(self, place: Place):
-        self.place, self._desk, self._book, self._worth = place, None, None, None
+        self._place, self._worth = place, None
+
+    @property
+    def place(self) -> Place:
+        "Where the book is."
+        return self._place
 
     @contextmanager
     def _reading(self) -> Iterator[Store | None]:
@@ -222,29 +209,6 @@ def _asked(why: object) -> Asked:
     return Asked(getpass.getuser(), str(why or ""))
 
 
-def _now(store: Store) -> datetime:
-    "The instant after the newest event of the store, or now in an empty one."
-    last = store.last_instant()
-    return last + timedelta(microseconds=1) if last is not None else datetime.now(timezone.utc)
-
-
-async def _level(desk: Desk) -> Book:
-    "The book read from the store, begun where that was asked for, and brought level with the broker."
-    now = await desk.broker.heartbeat()
-    book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
-    check_splits(desk.history, book.positions, book.session, desk.store.splits(book.portfolio))
-    return await resume(desk, await begin_portfolio(desk, book))
-
-
-async def _heard(desk: Desk, book: Book) -> Book:
-    "The book after a heartbeat and what others asked for; on a new day that of the new session."
-    book = await beat(desk, book)
-    if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
-        check_splits(desk.history, book.positions, today, desk.store.splits(book.portfolio))
-        book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
-    return await carry_out(desk, book)
-
-
 async def _valued(desk: Desk, book: Book) -> Worth:
     "The broker's marks; where it has none for a position, those of the last snapshot, with the reason."
     try:
@@ -258,51 +222,43 @@ async def _valued(desk: Desk, book: Book) -> Worth:
 
 
 class HeldBook(ReadBook):
-    "A book that can be taken in hand and given back."
+    "A book that can be taken in hand and given back, and whose account can be changed while it is."
 
-    def __init__(self, place: Place):
+    def __init__(self, place: Place, places: Mapping[str, Place] | None = None):
         super().__init__(place)
-        self._lock, self._stack, self._loop, self._seen = asyncio.Lock(), None, None, frozenset()
+        self.seat = Seat(place, places or {place.name: place})
+        self._loop, self._seen = None, frozenset()
+
+    @property
+    def place(self) -> Place:
+        "Where the book is now: its account, broker and rules."
+        return self.seat.place
+
+    @property
+    def _desk(self) -> Desk | None:
+        return self.seat.hand.desk if self.seat.hand is not None else None
+
+    @property
+    def _book(self) -> Book | None:
+        return self.seat.hand.book if self.seat.hand is not None else None
 
     async def connect(self):
         "Take the book in hand, connect its broker, and bring both level; `BookHeld`, `BrokerUnreachable`, `AccountNotServed`."
-        async with self._lock:
-            await self._give_back()
-            async with AsyncExitStack() as stack:
-                desk = await self._take(stack)
-                self._book = await _level(desk)
-                self._worth = await _valued(desk, self._book)
-                self._desk, self._stack, self._loop = desk, stack.pop_all(), asyncio.get_running_loop()
-                self._seen = frozenset(self._book.fills)
+        await self.seat.open(_asked("opened in a notebook"), self._value)
+        self._loop, self._seen = asyncio.get_running_loop(), frozenset(self._book.fills)
         _CONNECTED[str(self.place.file), self.place.portfolio] = self
         return self
 
-    async def _take(self, stack: AsyncExitStack) -> Desk:
-        "Hold the book and open the line; what was taken is given back by the stack."
-        p = self.place
-        p.admit(p.settings.broker.host, p.settings.broker.port)  # before anything is written
-        store = stack.enter_context(open_store(p.path))
-        last = store.holder(p.portfolio)
-        profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
-        command = Command("connect", _asked("opened in a notebook"), p.portfolio)
-        stack.enter_context(in_hand(store, p.portfolio, command, _now(store), profile.client_id))
-        broker = adapter(profile)
-        stack.push_async_callback(broker.disconnect)
-        await broker.connect()
-        rules = p.settings.model_copy(update={"broker": profile})
-        return Desk(store, broker, p.prices(), Mandate(p.account, p.portfolio, p.capital or Decimal(0), rules, quoted=p.quoted))
-
-    async def _give_back(self) -> None:
-        stack, self._desk, self._stack, self._book = self._stack, None, None, None
-        _CONNECTED.pop((str(self.place.file), self.place.portfolio), None)
-        if stack is not None:
-            await stack.aclose()
+    async def _value(self, desk: Desk, book: Book) -> tuple[Book, None]:
+        self._worth = await _valued(desk, book)
+        return book, None
 
     async def disconnect(self) -> None:
-        "Close the line and give the book back; orders keep working at the broker."
-        async with self._lock:
-            await self._give_back()
-            self._worth = None
+        "Close every line and give the books back; orders keep working at the broker."
+        for key in [k for k, held in _CONNECTED.items() if held is self]:
+            del _CONNECTED[key]
+        await self.seat.close()
+        self._worth = None
 
     async def __aenter__(self):
         return await self.connect()
@@ -310,14 +266,9 @@ class HeldBook(ReadBook):
     async def __aexit__(self, *error: object) -> None:
         await self.disconnect()
 
-    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]]) -> object:
+    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]], sends: bool = True) -> object:
         "Do something with the book as it is now, and keep what it has become."
-        async with self._lock:
-            if (desk := self._desk) is None:
-                raise BrokerUnreachable(f"{self.place.portfolio} has no broker yet: `await book.connect()` first")
-            book, self._book = self._book, None  # until it ends well
-            self._book, found = await doing(desk, await (_level(desk) if book is None else _heard(desk, book)))
-            return found
+        return await self.seat.act(doing, sends)
 
 # %% ../../nbs/desk/89_lab.ipynb #df050286
 def _touch(quote: Quote, side: Side) -> Decimal:
@@ -352,7 +303,7 @@ async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: obj
     return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked, desk.mandate.quotes_of(symbol))
 
 
-class OpenBook(HeldBook):
+class OpenBook(HeldBook, AccountWords):
     "A book of one's own: it shows itself, and trades once it is connected."
 
     async def buy(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook", again: bool = False) -> Ticket:
@@ -388,7 +339,7 @@ class OpenBook(HeldBook):
 
     async def _ask_holder(self, ref: str, asked: Asked, held: BookHeld) -> Decision:
         with open_store(self.place.path) as store:
-            request, end = ask_cancel(store, self.place.portfolio, ref, asked, _now(store)), time.monotonic() + ANSWER_SECONDS
+            request, end = ask_cancel(store, self.place.portfolio, ref, asked, time_of(store)), time.monotonic() + ANSWER_SECONDS
             while request.verdict is None and time.monotonic() < end:
                 await asyncio.sleep(0.1)
                 request = store.request(request.seq)
@@ -398,11 +349,8 @@ class OpenBook(HeldBook):
 
     async def refresh(self) -> OpenBook:
         "Hear the broker, and mark what is held."
-        async def doing(desk: Desk, book: Book) -> tuple[Book, None]:
-            self._worth = await _valued(desk, book)
-            return book, None
-
-        await self._act(doing)
+        await self._act(self._value, sends=False)
+        await self.seat.hear_parked()
         return self
 
     async def fills_since(self, order: object = None, seconds: float = 0.0) -> UnitFrame:
@@ -437,15 +385,15 @@ class OpenBook(HeldBook):
         async def doing(desk: Desk, book: Book) -> tuple[Book, Chain]:
             return book, await _listed(desk, book, symbol, days, expiry, width, right, rate, div_yield)
 
-        return await self._act(doing)
+        return await self._act(doing, sends=False)
 
 # %% ../../nbs/desk/89_lab.ipynb #7ac04f73
-def book_at(place: Place) -> OpenBook:
-    "The book of a place; one that is in hand in this process is given again."
+def book_at(place: Place, places: Mapping[str, Place] | None = None) -> OpenBook:
+    "The book of a place, with the places that it may be switched to; one that is in hand in this process is given again."
     held = _CONNECTED.get((str(place.file), place.portfolio))
-    if held is not None and held._loop.is_running() and held.place.settings == place.settings:
+    if held is not None and held._loop.is_running() and place.name in held.seat.places and held.seat.places[place.name].settings == place.settings:
         return held
-    return OpenBook(place)
+    return OpenBook(place, places)
 
 
 def open_book(

@@ -7,7 +7,7 @@ __all__ = ['MOST_STANDING', 'NEVER_LEFT', 'PATIENCE', 'STEPS', 'beat', 'lacking_
            'unfinished_sessions', 'stored_plan', 'nav_before', 'circumstances', 'planned', 'end_by_hand', 'resume',
            'check_before_open', 'decide', 'plan_session', 'let_leave', 'quoted', 'at_the_market', 'write_wishes',
            'write_second_legs', 'follow_session', 'await_stragglers', 'official_closes', 'broker_closes', 'close_day',
-           'trade_day']
+           'trade_day', 'go_through', 'get_back']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
 import logging
@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from ..brokers.care import LOST, regain
 from ..book.lifecycle import expire_due
 from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
@@ -112,7 +113,8 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
     "What is known of the book, the broker and the session at this instant."
     m, nav, past = desk.mandate, nav_before(desk, book), desk.history.past(session_close(previous_session(book.session)))
     return Circumstances(
-        profile=desk.broker.profile, served=desk.broker.served, nav=float(nav), cash=book.cash, quote=None, now=book.now,
+        profile=desk.broker.profile, served=desk.broker.served, connection=getattr(desk.broker, "connection", ""),
+        grants=tuple(getattr(desk.broker, "grants", ())), nav=float(nav), cash=book.cash, quote=None, now=book.now,
         closes=session_close(book.session), limits=m.settings.limits, known_symbols=desk.history.symbols,
         positions=book.positions, orders=book.orders, caps=m.caps(desk.history.symbols, desk.history.sectors),
         weights=book_weights(book.positions, book.open_orders(), closing_prices(past), nav),
@@ -336,8 +338,28 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
         return finished
     check_sequence(desk.store, portfolio, session)
     check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio))
+    while True:
+        try:
+            await go_through(desk, session)
+        except LOST as lost:
+            await get_back(desk, session, lost)
+            continue
+        return desk.store.last_snapshot(portfolio)
+
+
+async def go_through(desk: Desk, session: date) -> None:
+    "All steps of a session from what is stored; one that was done before does nothing again."
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:
         book = await step(desk, book)
-    return desk.store.last_snapshot(portfolio)
+
+
+async def get_back(desk: Desk, session: date, lost: BrokerError) -> None:
+    "Connect anew after the line was lost in a session, for as long as the profile says; then it goes on from the store, as after a restart."
+    if not desk.broker.profile.reconnect_seconds:
+        raise lost
+    _log.warning("%s, session %s: %s; it is tried again for %g s", desk.mandate.portfolio, session, lost, desk.broker.profile.reconnect_seconds)
+    tries, now = await regain(desk.broker, desk.broker.profile.reconnect_seconds, told=lambda words: desk.progress(0.0, words))
+    with desk.store.unit(now) as unit:
+        unit.note("line regained", f"{desk.mandate.portfolio} {session}", {"lost": str(lost), "tries": tries})

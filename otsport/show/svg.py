@@ -37,9 +37,11 @@ def day_ticks(days: pd.DatetimeIndex, count: int) -> list[tuple[pd.Timestamp, st
         years = months // 12
         start = pd.Timestamp(first.year - first.year % years if years else first.year, 1, 1)
         stops = [t for t in pd.date_range(start, last, freq=pd.DateOffset(months=months)) if t >= first]
+        if len(stops) < 2:  # a few weeks: some of the days themselves
+            return [(days[i], f"{days[i]:%b %d}") for i in np.unique(np.linspace(0, len(days) - 1, min(4, len(days))).astype(int))]
         if len(stops) <= count:
             return [(t, f"{t:%Y}" if t.month == 1 else f"{t:%b}") for t in stops]
-    return [(first, f"{first:%Y}"), (last, f"{last:%Y}")]
+    return [(first, f"{first:%Y}"), (last, f"{last:%Y}")]  # centuries
 
 # %% ../../nbs/show/72_svg.ipynb #7db708bb
 def thinned(x: np.ndarray, y: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
