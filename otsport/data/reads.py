@@ -201,9 +201,10 @@ class LedgerReads(Reads):
         "Cash of the portfolio in one currency."
         return self.balances(portfolio, currency).get("cash", Decimal(0))
 
-    def snapshots(self, portfolio: str) -> list[Snapshot]:
-        "All snapshots with their positions, oldest first; `nav_series` is lighter."
-        return [made(Snapshot, row) for row in self._rows(SNAPSHOTS, SNAPSHOTS.c.portfolio == portfolio, order_by=SNAPSHOTS.c.ts)]
+    def snapshots(self, portfolio: str, newest: int | None = None) -> list[Snapshot]:
+        "Snapshots with their positions, oldest first: all, or the newest so many; `nav_series` is lighter."
+        query = select(SNAPSHOTS).where(SNAPSHOTS.c.portfolio == portfolio).order_by(SNAPSHOTS.c.ts.desc()).limit(newest)
+        return [made(Snapshot, row) for row in reversed(self._fetch(query))]
 
     def snapshot(self, portfolio: str, session: date) -> Snapshot | None:
         "The last snapshot of a session, None while it is not finished."
