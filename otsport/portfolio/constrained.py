@@ -31,8 +31,8 @@ from .subsets import HELD
 from .terms import CVaR, ExpectedReturn, LogGrowth, Variance, Vol, WeightedVol
 
 # %% auto #0
-__all__ = ['NONE', 'FORMULAS', 'AT', 'Ground', 'Asked', 'Weighed', 'Named', 'size_rules', 'Follows', 'own_rules', 'bindings',
-           'clash', 'weighed', 'within_turnover']
+__all__ = ['NONE', 'FORMULAS', 'AT', 'Ground', 'Asked', 'Weighed', 'Named', 'Follows', 'own_rules', 'clash', 'weighed',
+           'within_turnover']
 
 # %% ../../nbs/portfolio/52_constrained.ipynb #2fdf8ec9
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def _own(value: float | Mapping[str, float], names: Sequence[str], otherwise: fl
     return pd.Series({n: value.get(n, otherwise) if isinstance(value, Mapping) else value for n in names}, dtype=float)
 
 
-def size_rules(names: Sequence[str], upper: Mapping[str, float], sectors: Mapping[str, str], limits: Limits) -> list[Named]:
+def _size_rules(names: Sequence[str], upper: Mapping[str, float], sectors: Mapping[str, str], limits: Limits) -> list[Named]:
     "Sizes and limits as rules; weights are decimals of NAV."
     names, found, single = tuple(names), [Named("sizing", "nothing is sold short", NONE, LongOnly())], {}
     found.append(Named("sizing", "sizes", NONE, MaxWeight(pd.Series({n: upper[n] for n in names}, dtype=float))))
@@ -342,7 +342,7 @@ def _price(n: Named, prices: Mapping[str, float], names: Sequence[str]) -> float
     return sum(prices.get(x, 0.0) for x in label)
 
 
-def bindings(named: Sequence[Named], w: pd.Series, prices: Mapping[str, float]) -> tuple[Binding, ...]:
+def _bindings(named: Sequence[Named], w: pd.Series, prices: Mapping[str, float]) -> tuple[Binding, ...]:
     "The rules that hold the weights, decimals of NAV, by what they were asked under; prices by row where the optimizer has them."
     found = []
     for n in named:
@@ -360,7 +360,7 @@ def bindings(named: Sequence[Named], w: pd.Series, prices: Mapping[str, float]) 
 def _possible(named: Sequence[Named], names: Sequence[str]) -> bool:
     "Whether any weights satisfy the rules."
     index = pd.Index(names)
-    box = [MaxWeight(pd.Series(10.0, index)), MinWeight(pd.Series(-10.0, index))]
+    box = [MaxWeight(pd.Series(2.0, index)), MinWeight(pd.Series(-2.0, index))]
     try:
         Problem(maximize=1.0 * ExpectedReturn(pd.Series(0.0, index)), subject_to=[*box, *(n.rule for n in named)]).solve(progress=lambda share, text: None)
     except SolverError:
@@ -389,14 +389,14 @@ def _plain(a: Asked, best: Callable) -> Weighed:
     "By sizes and limits alone."
     objective, step = OBJECTIVES[a.word], a.word.replace("_", " ")
     names = [t.contract.symbol for t in a.targets]
-    rules = size_rules(names, {t.contract.symbol: t.weight for t in a.targets}, a.sectors, a.limits)
+    rules = _size_rules(names, {t.contract.symbol: t.weight for t in a.targets}, a.sectors, a.limits)
     if not objective.capped:
         b = Bounds(tuple(names), tuple(t.weight for t in a.targets), max_net=inf)
         found = best(np.array([a.expected_returns[n] for n in names]), a.cov, b, 0.0)
         return Weighed(a.targets, found.expected_return, found.vol, (Binding("objective", "sizes", float(b.upper.max()), tuple(names)),))
     targets, found = optimize_targets(a.targets, a.expected_returns, a.cov, a.sectors, a.limits, invest=objective.invest, best=best, step=step)
     w = pd.Series(found.weights, list(found.bounds.names))
-    return Weighed(targets, found.expected_return, found.vol, _by_itself(a.word, w, bindings(_with_least(rules, found.bounds.min_net), w, found.binding)))
+    return Weighed(targets, found.expected_return, found.vol, _by_itself(a.word, w, _bindings(_with_least(rules, found.bounds.min_net), w, found.binding)))
 
 
 def _with_least(named: Sequence[Named], least: float) -> list[Named]:
@@ -416,7 +416,7 @@ def weighed(a: Asked) -> Weighed:
         return _plain(a, best)
     targets = tuple(sorted(start.targets, key=lambda t: t.contract.key))
     names = tuple(t.contract.symbol for t in targets)
-    named = [_lift(n, start.lifted) for n in (*size_rules(names, {t.contract.symbol: t.weight for t in targets}, a.sectors, a.limits), *own_rules(a, names, start.turnover))]
+    named = [_lift(n, start.lifted) for n in (*_size_rules(names, {t.contract.symbol: t.weight for t in targets}, a.sectors, a.limits), *own_rules(a, names, start.turnover))]
     if stays := {s: p for s, p in a.ground.pledged.items() if s in names and p > 0}:
         named.append(Named("limits", "pledged shares", NONE, MinWeight(_own(stays, names, -UNBOUNDED))))
     try:
@@ -428,7 +428,7 @@ def weighed(a: Asked) -> Weighed:
     w, step = pd.Series(found.weights, list(names)), a.word.replace("_", " ")
     made = tuple(Target(t.contract, float(x), (*t.steps, Step(step, found.sharpe, float(x)))) for t, x in zip(targets, found.weights))
     least = [] if a.rules.min_invested is not None else _with_least((), b.min_net)
-    return Weighed((*made, *start.aside), found.expected_return, found.vol, _by_itself(a.word, w, bindings([*named, *least], w, prices)), start.decisions)
+    return Weighed((*made, *start.aside), found.expected_return, found.vol, _by_itself(a.word, w, _bindings([*named, *least], w, prices)), start.decisions)
 
 # %% ../../nbs/portfolio/52_constrained.ipynb #012dfc18
 def within_turnover(

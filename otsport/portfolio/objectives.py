@@ -122,16 +122,16 @@ class Seen:
     returns: Callable[[Sequence[str]], pd.DataFrame]  # simple daily returns of these symbols, oldest first, decimals; asked for where needed
     confidences: Mapping[str, float] = field(default_factory=dict)  # of the view on each symbol, 0 to 1
 
-    def moved(self, names: Sequence[str], expected_returns: np.ndarray) -> pd.DataFrame:
-        "The returns with the means that are expected of them, annual decimals."
+    def moved(self, names: Sequence[str], means: np.ndarray) -> pd.DataFrame:
+        "The returns of the names with these means, annual decimals in their order."
         past = self.returns(names)
-        return past - past.mean() + expected_returns / SESSIONS_PER_YEAR
+        return past - past.mean() + means / SESSIONS_PER_YEAR
 
-    def posterior(self, names: Sequence[str], excess: np.ndarray, cov: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
-        "Expected excess returns and covariance, annual: equal weights in equilibrium, moved by the views."
+    def posterior(self, names: Sequence[str], excess: np.ndarray, spread: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+        "Expected excess returns and covariance, annual, from those of the names in their order: equal weights in equilibrium, moved by the views."
         views = [MarketView(n, float(mu), self.confidences[n]) for n, mu in zip(names, excess) if n in self.confidences]
-        found = black_litterman(cov, np.full(len(names), 1 / len(names)), views)
-        return found.expected_returns, pd.DataFrame(found.cov, cov.index, cov.columns)
+        found = black_litterman(spread, np.full(len(names), 1 / len(names)), views)
+        return found.expected_returns, pd.DataFrame(found.cov, spread.index, spread.columns)
 
 
 def _measured(found: Optimum, expected_returns: np.ndarray, cov: pd.DataFrame) -> Optimum:
