@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from math import inf
 from time import perf_counter
 
@@ -373,7 +373,7 @@ def clash(named: Sequence[Named], names: Sequence[str]) -> tuple[Named, ...]:
     left = list(named)
     if _possible(left, names):
         return ()
-    for n in tuple(named):
+    for n in sorted(named, key=lambda n: ("limits", "sizing", "constraints").index(n.stage)):  # what is wider is dropped first
         if not _possible(rest := [k for k in left if k is not n], names):
             left = rest
     return tuple(left)
@@ -404,6 +404,16 @@ def _with_least(named: Sequence[Named], least: float) -> list[Named]:
     return [*named, *([Named("objective", "least invested", least, Net(least, inf))] if least > 0 else [])]
 
 
+def _settled(a: Asked, targets: Sequence[Target], named: Sequence[Named], start: _Start) -> Weighed:
+    "What exits alone leave: nothing is wished for, or they take all of the turnover."
+    names, most = [t.contract.symbol for t in targets], _bounds([n for n in named if isinstance(n.rule, MaxWeight)], [t.contract.symbol for t in targets]).upper
+    w = np.minimum([a.ground.held.get(n, 0.0) for n in names], most)
+    made = tuple(Target(t.contract, float(x), (*t.steps, Step("held", float(x), float(x)))) for t, x in zip(targets, w) if x > 0)
+    mu, cov = np.array([a.expected_returns.get(n, 0.0) for n in names]), a.cov.loc[names, names].to_numpy()
+    held = (Binding("constraints", "max_turnover", a.rules.max_turnover, tuple(t.contract.symbol for t in made)),) if start.turnover < AT else ()
+    return Weighed((*made, *start.aside), float(mu @ w), float(w @ cov @ w) ** 0.5, held, start.decisions)
+
+
 def weighed(a: Asked) -> Weighed:
     "The weights that the objective asks for, and the rules that bind; a `SolverError` names a smallest set of rules that clash."
     if a.word not in OBJECTIVES:
@@ -419,6 +429,8 @@ def weighed(a: Asked) -> Weighed:
     named = [_lift(n, start.lifted) for n in (*_size_rules(names, {t.contract.symbol: t.weight for t in targets}, a.sectors, a.limits), *own_rules(a, names, start.turnover))]
     if stays := {s: p for s, p in a.ground.pledged.items() if s in names and p > 0}:
         named.append(Named("limits", "pledged shares", NONE, MinWeight(_own(stays, names, -UNBOUNDED))))
+    if not a.targets or start.turnover < AT:
+        return _settled(a, targets, named, start)
     try:
         found, b, prices = _answer(a, names, named, best)
     except SolverError as error:
@@ -442,10 +454,10 @@ def within_turnover(
     over, kept, told = used - Decimal(repr(most)) * nav, {o.order_ref: o for o in orders}, []
     for o in sorted(orders, key=lambda o: o.side is not Side.BUY):
         price = prices[o.contract.symbol]
-        cut = min(-(-over // price), o.qty if o.side is Side.BUY else Decimal(1)) if over > 0 else Decimal(0)
+        cut = min((over / price).to_integral_value(ROUND_CEILING), o.qty if o.side is Side.BUY else Decimal(1)) if over > 0 else Decimal(0)
         if cut > 0:
             over -= cut * price
             why = f"constraints.max_turnover {most:.2%} of NAV: {o.qty - cut:f} of {o.qty:f} shares"
             told.append(Decision(o.contract.symbol, Verdict.CLIPPED if o.qty > cut else Verdict.REFUSED, "TURNOVER", why, float(o.signed_qty), float(o.side.sign * (o.qty - cut))))
-            kept[o.order_ref] = replace(o, qty=o.qty - cut, reason=f"{o.reason}; turnover leaves {o.qty - cut:f}")
-    return tuple(o for o in kept.values() if o.qty > 0), tuple(told)
+            kept[o.order_ref] = replace(o, qty=o.qty - cut, reason=f"{o.reason}; turnover leaves {o.qty - cut:f}") if o.qty > cut else None
+    return tuple(o for o in kept.values() if o is not None), tuple(told)
