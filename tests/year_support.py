@@ -62,9 +62,11 @@ class Year:
                 f"bound by {dict(self.rules())}; decisions {dict(self.codes())}")
 
 
-def folder_with(path, *changes: tuple[str, str]):
-    """A new desk folder, its book.yaml changed."""
+def folder_with(path, *changes: tuple[str, str], **files: str):
+    """A new desk folder with Python files of its own, its book.yaml changed."""
     made = new_folder(path).path
+    for name, code in files.items():
+        (made / f"{name}.py").write_text(code)
     book = made / "book.yaml"
     text = book.read_text()
     for old, new in changes:

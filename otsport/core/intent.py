@@ -166,7 +166,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Binding:
     "A rule that holds something where it is."
-    stage: str  # sizing, allocation, objective, constraints
+    stage: str  # sizing, allocation, objective (within the sizes), limits, constraints
     rule: str  # as people say it
     bound: float  # what it allows: a decimal of NAV, a number of names, a beta, an annual vol
     names: tuple[str, ...] = ()  # what it holds

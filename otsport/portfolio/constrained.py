@@ -75,13 +75,13 @@ class Weighed:
 class Named:
     "A rule of the language, by the name that it has in book.yaml."
 
-    stage: str  # sizing, limits, constraints, objective
+    stage: str  # objective (with the sizes), limits, constraints
     name: str
     bound: float
     rule: object
 
     def __str__(self) -> str:
-        said = {"sizing": self.name, "objective": self.name}.get(self.stage, f"{self.stage}.{self.name}")
+        said = self.name if self.stage == "objective" else f"{self.stage}.{self.name}"
         return said if self.bound != self.bound else f"{said} {self.bound:g}"
 
 
@@ -95,8 +95,8 @@ def _own(value: float | Mapping[str, float], names: Sequence[str], otherwise: fl
 
 def _size_rules(names: Sequence[str], upper: Mapping[str, float], sectors: Mapping[str, str], limits: Limits) -> list[Named]:
     "Sizes and limits as rules; weights are decimals of NAV."
-    names, found, single = tuple(names), [Named("sizing", "nothing is sold short", NONE, LongOnly())], {}
-    found.append(Named("sizing", "sizes", NONE, MaxWeight(pd.Series({n: upper[n] for n in names}, dtype=float))))
+    names, found, single = tuple(names), [Named("objective", "nothing is sold short", NONE, LongOnly())], {}
+    found.append(Named("objective", "sizes", NONE, MaxWeight(pd.Series({n: upper[n] for n in names}, dtype=float))))
     for cap in weight_caps(names, limits, sectors):
         if len(cap.symbols) == 1:
             single.setdefault(("max_position_weight" if cap.code == "MAX_POSITION" else cap.name, cap.bound), []).append(cap.symbols[0])
@@ -197,6 +197,11 @@ class _Start:
     lifted: Mapping[str, float]  # upper bounds that turnover or pledged shares raise
     turnover: float  # left for these names
     decisions: tuple[Decision, ...]
+
+    @property
+    def spent(self) -> bool:
+        "Whether exits take all of the turnover."
+        return self.turnover < AT or any(d.code == "TURNOVER" for d in self.decisions)
 
 
 def _start(a: Asked) -> _Start:
@@ -373,16 +378,18 @@ def clash(named: Sequence[Named], names: Sequence[str]) -> tuple[Named, ...]:
     left = list(named)
     if _possible(left, names):
         return ()
-    for n in sorted(named, key=lambda n: ("limits", "sizing", "constraints").index(n.stage)):  # what is wider is dropped first
+    for n in sorted(named, key=lambda n: ("limits", "objective", "constraints").index(n.stage)):  # what is wider is dropped first
         if not _possible(rest := [k for k in left if k is not n], names):
             left = rest
     return tuple(left)
 
 # %% ../../nbs/portfolio/52_constrained.ipynb #0a3048d0
-def _by_itself(word: str, w: pd.Series, found: tuple[Binding, ...]) -> tuple[Binding, ...]:
-    "With the names that no rule holds where the objective is a rule itself, and puts them where they are."
+def _by_itself(a: Asked, w: pd.Series, best: Optimum, found: tuple[Binding, ...]) -> tuple[Binding, ...]:
+    "With what the objective itself holds: its greatest vol, or the names that no rule holds where it is a rule and puts them where they are."
+    if a.word == "max_return" and best.vol >= a.given["max_vol"] * (1 - 1e-6):
+        found = (*found, Binding("objective", "max_vol", float(a.given["max_vol"]), (), best.vol / best.lam if 0 < best.lam < inf else None))
     rest = tuple(w.index[w > AT].difference([n for b in found for n in b.names], sort=False))
-    return found if word in FORMULAS or not rest else (*found, Binding("objective", word.replace("_", " "), float(w[list(rest)].sum()), rest))
+    return found if a.word in FORMULAS or not rest else (*found, Binding("objective", a.word.replace("_", " "), float(w[list(rest)].sum()), rest))
 
 
 def _plain(a: Asked, best: Callable) -> Weighed:
@@ -396,7 +403,7 @@ def _plain(a: Asked, best: Callable) -> Weighed:
         return Weighed(a.targets, found.expected_return, found.vol, (Binding("objective", "sizes", float(b.upper.max()), tuple(names)),))
     targets, found = optimize_targets(a.targets, a.expected_returns, a.cov, a.sectors, a.limits, invest=objective.invest, best=best, step=step)
     w = pd.Series(found.weights, list(found.bounds.names))
-    return Weighed(targets, found.expected_return, found.vol, _by_itself(a.word, w, _bindings(_with_least(rules, found.bounds.min_net), w, found.binding)))
+    return Weighed(targets, found.expected_return, found.vol, _by_itself(a, w, found, _bindings(_with_least(rules, found.bounds.min_net), w, found.binding)))
 
 
 def _with_least(named: Sequence[Named], least: float) -> list[Named]:
@@ -404,13 +411,38 @@ def _with_least(named: Sequence[Named], least: float) -> list[Named]:
     return [*named, *([Named("objective", "least invested", least, Net(least, inf))] if least > 0 else [])]
 
 
+def _least_of(rule: object, w: pd.Series) -> float:
+    "What a rule with an upper bound comes to at weights that stay; nothing where it has none."
+    if isinstance(rule, Exposure) and rule.high < inf:
+        return float(pd.Series(rule.coefficients, dtype=float)[w.index] @ w)
+    if isinstance(rule, Beta) and rule.high < inf:
+        return float(pd.Series(rule.betas)[w.index] @ w)
+    if isinstance(rule, Net) and rule.high < inf:
+        return float(w.sum())
+    return float((w > 0).sum()) if isinstance(rule, Cardinality) else -inf
+
+
+def _with_pledged(named: Sequence[Named], names: Sequence[str], pledged: Mapping[str, float]) -> tuple[list[Named], tuple[Decision, ...]]:
+    "The rules with room for shares that cover short calls and stay, whatever is wished; and which rules had to make room."
+    if not (stays := {s: p for s, p in pledged.items() if s in names and p > 0}):
+        return list(named), ()
+    w, found, told = _own(stays, names, 0.0), [], []
+    for n in named:
+        most = n.rule.most if isinstance(n.rule, Cardinality) else getattr(n.rule, "high", inf)
+        if (least := _least_of(n.rule, w)) > most:
+            told.append(Decision(n.name, Verdict.CLIPPED, "PLEDGED", f"{n} leaves no room for {least:g}, which shares pledged under short calls come to: they stay", most, least))
+            n = replace(n, rule=replace(n.rule, **{"most" if isinstance(n.rule, Cardinality) else "high": int(least) if isinstance(n.rule, Cardinality) else least}))
+        found.append(n)
+    return [*found, Named("limits", "pledged shares", NONE, MinWeight(_own(stays, names, -UNBOUNDED)))], tuple(told)
+
+
 def _settled(a: Asked, targets: Sequence[Target], named: Sequence[Named], start: _Start) -> Weighed:
     "What exits alone leave: nothing is wished for, or they take all of the turnover."
     names, most = [t.contract.symbol for t in targets], _bounds([n for n in named if isinstance(n.rule, MaxWeight)], [t.contract.symbol for t in targets]).upper
     w = np.minimum([a.ground.held.get(n, 0.0) for n in names], most)
-    made = tuple(Target(t.contract, float(x), (*t.steps, Step("held", float(x), float(x)))) for t, x in zip(targets, w) if x > 0)
+    made = tuple(Target(t.contract, float(x), (*t.steps, Step("held", float(x), float(x), "TURNOVER"))) for t, x in zip(targets, w) if x > 0)
     mu, cov = np.array([a.expected_returns.get(n, 0.0) for n in names]), a.cov.loc[names, names].to_numpy()
-    held = (Binding("constraints", "max_turnover", a.rules.max_turnover, tuple(t.contract.symbol for t in made)),) if start.turnover < AT else ()
+    held = (Binding("constraints", "max_turnover", a.rules.max_turnover, tuple(t.contract.symbol for t in made)),) if start.spent else ()
     return Weighed((*made, *start.aside), float(mu @ w), float(w @ cov @ w) ** 0.5, held, start.decisions)
 
 
@@ -427,9 +459,9 @@ def weighed(a: Asked) -> Weighed:
     targets = tuple(sorted(start.targets, key=lambda t: t.contract.key))
     names = tuple(t.contract.symbol for t in targets)
     named = [_lift(n, start.lifted) for n in (*_size_rules(names, {t.contract.symbol: t.weight for t in targets}, a.sectors, a.limits), *own_rules(a, names, start.turnover))]
-    if stays := {s: p for s, p in a.ground.pledged.items() if s in names and p > 0}:
-        named.append(Named("limits", "pledged shares", NONE, MinWeight(_own(stays, names, -UNBOUNDED))))
-    if not a.targets or start.turnover < AT:
+    named, told = _with_pledged(named, names, a.ground.pledged)
+    start = replace(start, decisions=(*start.decisions, *told))
+    if not a.targets or start.spent:
         return _settled(a, targets, named, start)
     try:
         found, b, prices = _answer(a, names, named, best)
@@ -440,7 +472,7 @@ def weighed(a: Asked) -> Weighed:
     w, step = pd.Series(found.weights, list(names)), a.word.replace("_", " ")
     made = tuple(Target(t.contract, float(x), (*t.steps, Step(step, found.sharpe, float(x)))) for t, x in zip(targets, found.weights))
     least = [] if a.rules.min_invested is not None else _with_least((), b.min_net)
-    return Weighed((*made, *start.aside), found.expected_return, found.vol, _by_itself(a.word, w, _bindings([*named, *least], w, prices)), start.decisions)
+    return Weighed((*made, *start.aside), found.expected_return, found.vol, _by_itself(a, w, found, _bindings([*named, *least], w, prices)), start.decisions)
 
 # %% ../../nbs/portfolio/52_constrained.ipynb #012dfc18
 def within_turnover(
