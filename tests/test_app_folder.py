@@ -57,8 +57,8 @@ def test_a_new_folder_works_as_it_stands(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
-    commented = {name for name in ("budgets", "rebalance", "objective_with") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
-    assert fields | commented == set(BookFile.model_fields) and len(commented) == 3 and desk.profile.port == own_port(folder) != 4010
+    commented = {name for name in ("budgets", "rebalance", "objective_with", "constraints", "allocation", "on_clash") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
+    assert fields | commented == set(BookFile.model_fields) and len(commented) == 6 and desk.profile.port == own_port(folder) != 4010
 
 
 def test_the_strategy_notebook_runs(folder):

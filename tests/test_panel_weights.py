@@ -94,7 +94,8 @@ def test_weights_are_those_of_the_trading_day(told, word):
     upper = {n: w for n, w in zip(told.names, bounds_of(told, choice).upper) if w}
     caps = [Target(stock(n), w) for n, w in upper.items()]
     expected, names = dict(zip(told.names, told.expected_returns)), list(upper)
-    wished, earned, vol = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate, told.seen)
+    by_plan = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate, told.seen)
+    wished, earned, vol = by_plan.targets, by_plan.expected_return, by_plan.vol
     least = 0.0 if word in ("max_return", "mean_variance", "kelly") else limit_bounds(caps, told.sectors, mandate.settings.limits).min_net
     found = weights_if(told, replace(choice, min_invested=least))
     ours = dict(zip(told.names, found.optimum.weights))

@@ -23,12 +23,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file, nearest
+from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file
+from .rule_faults import allocation_faults, constraint_faults, nearest
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
 from ..core.errors import FolderError, InputError, NoPrices
-from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
+from ..core.settings import BOOK_FILE, TWS_PORTS, AllocationRules, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
 from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
 from ..data.market import History, stamped
@@ -185,14 +186,18 @@ class Folder:
         return (("strategies", "; ".join(said)), ("objective", _objective_said(b)), ("universe", ",".join(self.history.symbols)),
                 ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()),
                 *((("budgets", canonical(b.budgets.model_dump(exclude_defaults=True) | {"total": b.budgets.total, "metric": b.budgets.metric})),) if b.budgets else ()),
-                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()))
+                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()),
+                *((name, canonical(part.model_dump(exclude_defaults=True) | ({"by": part.by} if name == "allocation" else {})))
+                  for name, part in (("constraints", b.constraints), ("allocation", b.allocation)) if part))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
         "The settings with what a run was given."
         limits = self.book.limits.model_dump(exclude_none=True) | {"max_sector_weight": max_sector_weight, "max_order_value": max_order_value}
         sizing = self.book.sizing.model_dump() | {"base_size": base_size, "max_portfolio_risk": max_portfolio_risk}
         budgets = self.book.budgets
-        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()))
+        divided = None if self.book.allocation is None else AllocationRules(**self.book.allocation.model_dump())
+        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()),
+                        constraints=self.book.constraints, allocation=divided)
 
     def own_settings(self, broker: BrokerProfile) -> Settings:
         "The settings as the files say."
@@ -263,7 +268,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     if found := budget_faults(folder.text, folder.book, folder.history.symbols, [strategy_name(e) for e in folder.book.strategies]):
@@ -358,6 +363,18 @@ def _objective_faults(f: Folder) -> list[str]:
     given = f.book.objective_with
     return [f.text.fault(("objective_with", name) if name in given else ("objective",), given.get(name, f.book.objective), rule if name in given else f"{name}: {rule}, under objective_with")
             for name, rule in objective_faults(f.book.objective, given)]
+
+
+def _constraint_faults(f: Folder) -> list[str]:
+    "Constraints on what is not traded, or that nothing can be measured by."
+    table = f.history.index_table
+    return constraint_faults(f.text.fault, f.book.constraints, f.history.symbols, f.history.last, None if table is None else table.last)
+
+
+def _allocation_faults(f: Folder) -> list[str]:
+    "Shares of NAV that cannot be divided so."
+    leaders = [strategy_name(e) for e in f.book.strategies if ":" in e.use or not STRATEGIES[e.use](**e.given).timing.after_orders]
+    return allocation_faults(f.text.fault, f.book.allocation, dict(f.allocations), leaders)
 
 
 def _volume_faults(f: Folder) -> list[str]:
