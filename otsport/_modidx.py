@@ -6298,6 +6298,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'otsport.show.sheet.compact': ('show/sheet.html#compact', 'otsport/show/sheet.py'),
                                     'otsport.show.sheet.drawdowns_table': ('show/sheet.html#drawdowns_table', 'otsport/show/sheet.py'),
                                     'otsport.show.sheet.figures': ('show/sheet.html#figures', 'otsport/show/sheet.py'),
+                                    'otsport.show.sheet.group_of': ('show/sheet.html#group_of', 'otsport/show/sheet.py'),
                                     'otsport.show.sheet.months_table': ('show/sheet.html#months_table', 'otsport/show/sheet.py'),
                                     'otsport.show.sheet.sheet_body': ('show/sheet.html#sheet_body', 'otsport/show/sheet.py'),
                                     'otsport.show.sheet.sheet_fragment': ('show/sheet.html#sheet_fragment', 'otsport/show/sheet.py'),

@@ -3,6 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import otsport
+from otsport.analytics.definitions import DEFINITIONS, PERIOD, Definition
+from otsport.analytics.performance import performance
 from otsport.app.folder import new_folder, read_folder
 from otsport.core.constraints import WeightCap
 from otsport.core.contracts import stock
@@ -137,3 +140,14 @@ def test_every_objective_of_the_book_stays_below_the_sizes_and_the_limits(tmp_pa
     assert x.max() <= 0.11 + 1e-9 and w["KO"] + w["PEP"] <= 0.2 + 1e-9 and x.min() >= 0
     assert vol == pytest.approx((x @ cov @ x) ** 0.5) and earned == pytest.approx(x @ [0.04, 0.05, 0.1, 0.08])
     assert all(t.steps[-1].name == word.replace("_", " ") for t in targets)
+
+
+def test_a_measure_of_ones_own_is_a_row_of_definitions(monkeypatch):
+    """Table, explanation and page have it, with its heading and unit; nothing else was touched."""
+    returns = pd.Series([0.01, -0.02, 0.03, 0.0, -0.01] * 60, pd.bdate_range("2021-01-04", periods=300))
+    middle = Definition("middle", "Middle session", PERIOD, "median(r)", "", lambda record: np.median(record.rows, axis=1), {})
+    before = otsport.tear_sheet(returns).html
+    monkeypatch.setitem(DEFINITIONS, "middle", middle)
+    assert performance(returns)["middle"].iloc[0] == 0.0 and "Middle session" in repr(performance(returns))
+    after = otsport.tear_sheet(returns).html
+    assert "Middle session, a period" in after and "Middle session" not in before

@@ -22,8 +22,8 @@ from .svg import SVG_CSS, Chart
 from .tables import PHONE_CSS, Table, table
 
 # %% auto #0
-__all__ = ['GROUPS', 'SHEET_CSS', 'months_table', 'drawdowns_table', 'figures', 'compact', 'sheet_body', 'sheet_fragment',
-           'sheet_html']
+__all__ = ['GROUPS', 'SHEET_CSS', 'group_of', 'months_table', 'drawdowns_table', 'figures', 'compact', 'sheet_body',
+           'sheet_fragment', 'sheet_html']
 
 # %% ../../nbs/show/74_sheet.ipynb #247164ff
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -38,9 +38,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 _UNIT = {YEAR: ", a year", PERIOD: ", a period", "returns": ", returns"}
 
 
+def group_of(name: str) -> str:
+    "Where a measure stands; one that no group names stands with its like."
+    return next((group for group, names in GROUPS.items() if name in names), "Against the benchmark" if DEFINITIONS[name].benchmark else "Gains and losses")
+
+
 def _measures(facts: RecordFacts, group: str) -> Table:
     "One group of measures."
-    names = [name for name in GROUPS[group] if name in facts.measures.index]
+    names = [name for name in dict.fromkeys((*GROUPS[group], *DEFINITIONS)) if name in facts.measures.index and group_of(name) == group]
     columns = facts.measures.columns[:1] if group == "Against the benchmark" else facts.measures.columns
     rows = [(DEFINITIONS[name].heading + _UNIT.get(DEFINITIONS[name].unit, ""), *(written(facts.measures.at[name, c], DEFINITIONS[name].unit) for c in columns)) for name in names]
     return table(pd.DataFrame(rows, columns=["measure", *map(str, columns)]), group)
