@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file
-from .rule_faults import allocation_faults, constraint_faults, nearest
+from .rule_faults import allocation_faults, constraint_faults, nearest, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
@@ -38,45 +38,12 @@ from ..data.shelf import load_chains, load_prices, own_history
 from ..portfolio.objectives import objective_faults
 from ..strategy.apart import OwnStrategy
 from ..strategy.by_word import OptionWords
-from ..strategy.own import sources
 from ..strategy.protocol import Known, Strategy
 from ..strategy.strategies import CoveredCalls, Momentum
 
 # %% ../../nbs/app/92_folder.ipynb #c005
 STRATEGIES = {"momentum": Momentum, "covered_call": CoveredCalls}
 NO_SECTOR = "no sector given"
-
-
-def _defined(path: Path, name: str) -> tuple[bool, list[str]]:
-    "Whether a file may define a name, and the functions and classes that it defines."
-    names, seen = [], set()
-    for _, text in sources(path):
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                names.append(node.name)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                seen.add(node.id)
-            elif isinstance(node, ast.alias):
-                seen.add(node.asname or node.name)
-    return name in names or name in seen or "*" in seen, names
-
-
-def _own_rule(folder: Path, use: str) -> str:
-    "What is wrong with FILE:NAME; empty when nothing is."
-    file, _, name = use.rpartition(":")
-    path = folder / file
-    if not path.is_file():
-        there = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".ipynb"))
-        return f"there is no file {file} in {folder}: {nearest(file, there)}there are {', '.join(there) or 'none'}"
-    if path.suffix not in (".py", ".ipynb"):
-        return f"{file} is neither a .py file nor a notebook: give one of these"
-    try:
-        found, names = _defined(path, name)
-    except SyntaxError as error:
-        return f"{file} is not Python at line {error.lineno}{f': {error.text.strip()}' if error.text else ''} ({error.msg}): mend that line"
-    except InputError as error:
-        return str(error)
-    return "" if found else f"{file} defines no {name}: {nearest(name, names)}it has {', '.join(names) or 'nothing'}"
 
 
 def _built_rule(entry: StrategyEntry) -> tuple[str, str]:
@@ -396,7 +363,7 @@ def _strategy_faults(f: Folder) -> list[str]:
     "Strategies that are not there, parameters that they do not take, names that are taken."
     found, names = [], []
     for i, entry in enumerate(f.book.strategies):
-        field, rule = ("use", _own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
+        field, rule = ("use", own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
         name = strategy_name(entry)
         if not rule and name in names:
             field, rule = "use", f"two strategies are called {name}: give this one a `name` of its own"
