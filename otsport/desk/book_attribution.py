@@ -6,27 +6,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from html import escape
 
 import numpy as np
 import pandas as pd
 
-from ..book.attribution import Attribution, attribute, headline, percent_text
-from ..book.contributors import Contributors, contributors
+from ..book.attribution import Attribution, attribute, effects_frame, headline, percent_text
+from ..book.attribution_report import AttributionReport, compare, report_of
+from ..book.contributors import Contributors, contributors, risk_adjusted
 from ..book.explained import EXPLAINS, delivered, delta_weights, explain_pnl
 from ..book.position_table import PositionTable, position_table
 from ..core.books import PositionMark, Snapshot
 from ..core.calendars import expiry_session, session_close, years_to_expiry
-from ..core.errors import CheckFailed, DataError, InputError
+from ..core.errors import CheckFailed, DataError, InputError, TooFew
 from .day import Day, option_vols
+from .report import Picture
 from ..show.effects import contributors_figure, effects_figure, explained_figure, explained_sentence, segment_figure, waterfall_figure
+from ..show.tables import Table
+from ..show.tables import table as table_of
+from ..show.text import signed
 
 # %% auto #0
 __all__ = ['CENT', 'INDEX', 'UNIVERSE', 'option_book', 'session_rows', 'book_table', 'explained_sessions', 'BookAttribution',
            'book_attribution', 'attribution_chart', 'effects_chart', 'sectors_chart', 'contributors_chart',
-           'greeks_chart']
+           'greeks_chart', 'effects_table', 'sectors_table', 'strategies_table', 'monthly_reports', 'months_table',
+           'contributors_table', 'risk_table', 'greeks_table', 'largest_sector', 'checks_table']
 
 # %% ../../nbs/desk/92_book_attribution.ipynb #96b5c34f
 CENT = 0.005  # dollars: what a day's rows may miss of its P&L
@@ -232,34 +238,107 @@ def book_attribution(before: Snapshot | None, days: Sequence[Day], benchmark: st
     return found
 
 # %% ../../nbs/desk/92_book_attribution.ipynb #9bbfc797
-def attribution_chart(a: BookAttribution):
-    "From the benchmark to the book."
+def _attribution_figure(a: BookAttribution):
     e, whole = a.by_sector, lambda r: float(np.prod(1 + r) - 1)
     largest = e.effects.abs().idxmax()
     return waterfall_figure(e.effects, whole(e.benchmark), whole(e.portfolio), f"Excess of {percent_text(e.excess)}: {largest} {percent_text(e.effects[largest])} is the largest effect",
                             spread=e.spread().drop(index="width"))
 
 
-def effects_chart(a: BookAttribution):
-    "Effects by session."
-    return effects_figure(a.by_sector.by_period(), f"Effects by session, {len(a.days)} sessions to {a.days[-1].session}")
+def attribution_chart(a: BookAttribution) -> Picture:
+    "From the benchmark to the book."
+    return Picture(partial(_attribution_figure, a))
 
 
-def sectors_chart(a: BookAttribution):
-    "All effects by sector and session."
-    cells = a.by_sector.cells
-    total = sum(cells.values())
+def effects_chart(a: BookAttribution) -> Picture:
+    "Effects over time."
+    return Picture(lambda: effects_figure(a.by_sector.by_period(), f"Effects over {len(a.days)} sessions to {a.days[-1].session}"))
+
+
+def sectors_chart(a: BookAttribution) -> Picture:
+    "All effects by sector over time."
+    total = sum(a.by_sector.cells.values())
     best, worst = total.sum().idxmax(), total.sum().idxmin()
-    return segment_figure(total, f"By sector and session: {best} made most, {worst} cost most")
+    return Picture(lambda: segment_figure(total, f"By sector over time: {best} made most, {worst} cost most"))
 
 
-def contributors_chart(a: BookAttribution):
+def contributors_chart(a: BookAttribution) -> Picture:
     "The best and worst contracts."
-    listed = a.contributors.listed()
-    return contributors_figure(listed, f"Contributions to a return of {percent_text(a.contributors.total)}")
+    return Picture(lambda: contributors_figure(a.contributors.listed(), f"Contributions to a return of {percent_text(a.contributors.total)}"))
 
 
-def greeks_chart(a: BookAttribution):
+def greeks_chart(a: BookAttribution) -> Picture:
     "P&L of the book by Greek, summed over the sessions."
     sessions = a.explained[0]
-    return explained_figure(sessions.cumsum(), explained_sentence(sessions.sum()))
+    return Picture(lambda: explained_figure(sessions.cumsum(), explained_sentence(sessions.sum())))
+
+# %% ../../nbs/desk/92_book_attribution.ipynb #3027322f
+def _written(frame: pd.DataFrame, caption: str) -> Table:
+    "Decimals as percent, as a table."
+    return table_of(frame.rename(columns={"total": "sum", "bench_weight": "benchmark weight"}).map(percent_text).rename_axis(frame.index.name or "segment"), caption)
+
+
+def effects_table(a: BookAttribution) -> Table:
+    "Effects of the span, with their range over linking methods."
+    return _written(effects_frame(a.by_sector).rename_axis("what"), f"Linked by {a.linking}; lowest and highest of four methods beside it")
+
+
+def sectors_table(a: BookAttribution) -> Table:
+    "By sector: weights, effects and their sum, the largest first."
+    frame = a.by_sector.segments()
+    return _written(frame.reindex(frame["total"].abs().sort_values(ascending=False, kind="stable").index), f"{UNIVERSE}: the index less the stocks of the desk; cash: what it did not take part in")
+
+
+def strategies_table(a: BookAttribution) -> Table:
+    "By strategy: allocation among them, what was decided inside each, trading, and the sum."
+    frame = a.tree.segments("strategy")
+    inside = frame[[c for c in frame if c.startswith(("allocation: sector", "allocation: symbol"))]].sum(axis=1)
+    shown = frame[["weight", "bench_weight", "allocation: strategy"]].assign(**{"sectors and names": inside, **{c: frame[c] for c in ("selection", "trading") if c in frame}, "total": frame["total"]})
+    return _written(shown, "The tree: strategies, in them sectors, in those contracts")
+
+
+def monthly_reports(a: BookAttribution) -> dict[str, AttributionReport]:
+    "A report of each calendar month of the span, computed alike, by name."
+    months = a.table.periods.to_period("M")
+    part = lambda month: replace(a.table, periods=a.table.periods[months == month], **{k: x[months == month] for k, x in vars(a.table).items() if isinstance(x, np.ndarray)})
+    return {str(m): report_of(attribute(part(m), "sector", linking=a.linking, interaction="selection"), str(m)) for m in months.unique()}
+
+
+def months_table(a: BookAttribution) -> Table:
+    "Returns, excess and effects month by month."
+    frame = compare(monthly_reports(a))
+    return _written(frame[[c for c in frame if ", " not in c]].rename_axis("month"), "Each month on its own")
+
+
+def contributors_table(a: BookAttribution) -> Table:
+    "The best and worst contracts, and all others."
+    return _written(a.contributors.listed(), f"Contributions to a return of {percent_text(a.contributors.total)}, by contract")
+
+
+def risk_table(a: BookAttribution) -> Table | str:
+    "By strategy: contribution beside its part of the vol, a year; a sentence where the sessions are too few."
+    try:
+        found = risk_adjusted(a.table, "strategy")
+    except TooFew as few:
+        return str(few)
+    parts = found.frame.drop(columns=["kind", "sharpe"]).map(percent_text)
+    ratio = found.frame["sharpe"].map(lambda x: "–" if x != x else f"{x:+.2f}")
+    return table_of(parts.assign(sharpe=ratio, kind=found.frame["kind"]).rename_axis("strategy"), f"A year: Sharpe {found.sharpe:.2f}, vol {100 * found.vol:.1f}%; a hedge takes vol away and has no ratio")
+
+
+def greeks_table(a: BookAttribution) -> Table:
+    "P&L of shares, of options and of both by Greek, dollars."
+    sessions, contracts = a.explained
+    option = np.array([" " in key for key in contracts.index])
+    frame = pd.DataFrame({"shares": contracts[~option].sum(), "options": contracts[option].sum(), "in all": sessions.sum()})
+    return table_of(frame.map(lambda x: signed(x, 2)).rename_axis("part"), "P&L in dollars; what each Greek of the evening before says of the session, summed")
+
+
+def largest_sector(a: BookAttribution) -> str:
+    "The sector of stocks in which allocation was largest, up or down."
+    return str(a.by_sector.segments()["allocation"].drop(index=[UNIVERSE, "cash"], errors="ignore").abs().idxmax())
+
+
+def checks_table(a: BookAttribution) -> Table:
+    "What must agree, and by how much it does not."
+    return table_of(a.checks().map(lambda x: f"{x:.10g}").rename_axis("number"), "Attribution and books")
