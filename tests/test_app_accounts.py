@@ -148,3 +148,32 @@ def test_run_of_a_live_account_is_refused_before_anything_starts(folder):
     assert this_folder().profile.mode == "live"
     with pytest.raises(AccountNotServed, match="a run cannot be armed, for nobody types its phrase"):
         check_account(this_folder().profile.account)
+
+
+def test_command_line_arms_a_live_account_at_a_terminal_alone(folder, monkeypatch):
+    """A pipe cannot type the phrase; a person can, and a wrong one sends nothing."""
+    from account_support import LIVE, PAPER, gateways, place, received
+    from otsport.app import cli_desk
+    from otsport.desk.lab import OpenBook
+
+    async def begun(home):
+        async with gateways((LIVE,)) as (server,):
+            add(folder, f"  real:\n    account: {LIVE}\n    port: {server.port}\n    client_id: 1\n    portfolio: real\n")
+            from dataclasses import replace
+            async with OpenBook(replace(place(server.port, LIVE, folder, name="real"), path=folder / "state" / "otsport.db", portfolio="real")):
+                pass
+            answers = []
+            for tty, typed_text in ((False, ""), (True, "yes"), (True, f"trade live on {LIVE} through real")):
+                monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self, tty=tty: tty})())
+                monkeypatch.setattr(cli_desk.typer, "prompt", lambda *_, typed_text=typed_text, **__: typed_text)
+                try:
+                    await asyncio.to_thread(cli_desk.place, "BUY", "1", "KO", "60.02", "a test", "real", "", 0)
+                    answers.append("sent")
+                except Exception as error:  # what is typed ends in an error of its own kind
+                    answers.append(str(error))
+            return answers, received(server.gateway.exchange)
+
+    (folder / "state").mkdir(exist_ok=True)
+    answers, sent = asyncio.run(begun(folder))
+    assert "its phrase is typed at a terminal, by a person; nothing was sent" in answers[0] and answers[1].startswith("PHRASE: ") and PAPER not in str(sent)
+    assert answers[2] == "sent" and [a for a, _ in sent] == [LIVE], answers

@@ -205,6 +205,12 @@ class Folder:
         "The connection that accounts.yaml describes, with what a run was given."
         return self.profile.broker_profile(self.book.account, (account or self.profile.account,), host, port, simulated)
 
+    def profile_of(self, account: str) -> tuple[str, Profile]:
+        "The profile that lists an account, with its name: that of the book where it does, or where none does."
+        if account in self.profile.all_accounts:
+            return self.book.account, self.profile
+        return next(((name, p) for name, p in self.profiles.items() if account in p.all_accounts), (self.book.account, self.profile))
+
     @property
     def last_session(self) -> date:
         "What `run_date: last` means: the last session with prices, in which a simulated gateway can be started; else the one after it, which a broker with its own clock is to be in."
