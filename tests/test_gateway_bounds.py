@@ -12,9 +12,10 @@ from otsport.core.errors import InputError
 from otsport.gateway import session as session_module
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.frames import MAX_VERSION, PREFIX, WireError, frame
-from otsport.gateway.handlers import MAX_CLIENTS, MAX_REF, receive
+from otsport.gateway.handlers import MAX_CLIENTS, receive
 from otsport.gateway.journal import OptionExpiry, read_journal
 from otsport.gateway.lookups import MAX_LINES, rule_of
+from otsport.gateway.order_entry import MAX_REF
 from otsport.gateway.session import MAX_FEEDS, Gateway, Session
 from otsport.gateway.wire import MAX_TEXT
 

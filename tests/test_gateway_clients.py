@@ -15,9 +15,10 @@ from decimal import Decimal
 import pytest
 from gateway_support import ROOT, SESSION, ask, client, exchange, messages, opening, order, running
 
-from otsport.core.calendars import session_open
+from otsport.core.calendars import session_close, session_open
 from otsport.core.errors import BrokerError, InputError
 from otsport.core.contracts import option, stock
+from otsport.data.samples import history
 from otsport.gateway import handlers, session, sockets
 from otsport.gateway.journal import received_orders
 from otsport.gateway.serve import open_exchange
@@ -28,7 +29,7 @@ from otsport.gateway.frames import PREFIX, frame
 ACCOUNT = "DU123456"
 
 
-def morning(script, *library, python=sys.executable):
+def whole_day(script, *library, python=sys.executable):
     "What a client script saw on a fresh exchange."
     with running(exchange(ACCOUNT)) as server:
         done = client(script, *library, server.port, 3, ACCOUNT, python=python)
@@ -37,31 +38,42 @@ def morning(script, *library, python=sys.executable):
 
 
 EXPECTED = {
-    "accounts": [ACCOUNT], "cash": "1000000.00", "time": "2022-12-15T14:00:00+00:00", "statuses": ["Filled", "Filled", "Cancelled"], "executions": 2, "open": 0, "codes": [202, 505],
-    "completed": [["morning-1", "Filled"], ["morning-2", "Filled"], ["morning-3", "Cancelled"]], "positions": [["KO", 100.0], ["KO    230120C00065000", -1.0]],
+    "accounts": [ACCOUNT], "cash": "1000000.00", "time": "2022-12-15T14:00:00+00:00", "source": "MODELLED", "codes": [202], "cancelled": "Cancelled", "what_if": [0.0, True, 1.0, "USD"],
+    "statuses": ["Filled", "Filled", "Cancelled", "Filled", "PreSubmitted", "Filled"], "parts": [True, 5000.0, 5000.0, 25.0], "open": [["day-5", "STP", 20.0]], "minutes": [156, 63.18], "first": "1990-03-29",
+    "combo": [["BAG", 0.0, "BOT", 2.0], ["OPT", 65.0, "BOT", 2.0], ["OPT", 67.5, "SLD", 2.0]],
+    "executions": [["day-1", "STK", "BOT"], ["day-2", "OPT", "SLD"], ["day-6", "BAG", "BOT"], ["day-6", "OPT", "BOT"], ["day-6", "OPT", "SLD"]],
+    "completed": [["day-1", "Filled"], ["day-2", "Filled"], ["day-3", "Cancelled"], ["day-4", "Filled"], ["day-6", "Filled"]],
+    "positions": [["KO", 5100.0], ["KO    230120C00065000", 1.0], ["KO    230120C00067500", -2.0]],
 }  # fmt: skip
 
 
 def check(seen, version):
     assert {k: seen[k] for k in EXPECTED} == EXPECTED and seen["version"] == version
     (ref, side, shares, price, fee), (ref2, side2, shares2, price2, fee2) = seen["fills"]
-    assert (ref, side, shares, fee, ref2, side2, shares2, fee2) == ("morning-1", "BOT", 100.0, 1.0, "morning-2", "SLD", 1.0, 1.0)
+    assert (ref, side, shares, fee, ref2, side2, shares2, fee2) == ("day-1", "BOT", 100.0, 1.0, "day-2", "SLD", 1.0, 1.0)
     assert abs(price - seen["quote"][1]) < 0.5 and 0 < price2 < 2
+    closes = history().closes(session_close(SESSION), ["KO"], 6).iloc[:-2, 0]  # the four before yesterday's
+    assert [(day, close) for day, *_, close in seen["bars"]] == [(str(day.date()), round(close, 2)) for day, close in closes.items()]
+    vol, delta, gamma, vega, theta, under = seen["greeks"]
+    assert 0 < delta < 0.5 < under and gamma > 0 and vega > 0 > theta and 0.1 < vol < 0.4
+    return {k: v for k, v in seen.items() if k not in ("library", "version")}
 
 
-def test_ib_insync_trades_a_morning():
-    check(morning("async_client.py", "ib_insync"), 176)
+@pytest.fixture(scope="module")
+def of_ib_insync():
+    return check(whole_day("async_client.py", "ib_insync"), 176)
 
 
-def test_ib_async_trades_the_same_morning(ib_async_python):
-    seen = morning("async_client.py", "ib_async", python=ib_async_python)
-    check(seen, 178)
-    other = morning("async_client.py", "ib_insync")
-    assert {k: v for k, v in seen.items() if k not in ("library", "version")} == {k: v for k, v in other.items() if k not in ("library", "version")}
+def test_ib_insync_trades_a_whole_day(of_ib_insync):
+    assert len(of_ib_insync["profit"]) == 3
 
 
-def test_ibapi_trades_a_morning():
-    check(morning("ibapi_client.py"), 157)
+def test_ib_async_trades_the_same_day(ib_async_python, of_ib_insync):
+    assert check(whole_day("async_client.py", "ib_async", python=ib_async_python), 178) == of_ib_insync
+
+
+def test_ibapi_trades_the_same_day(of_ib_insync):
+    assert check(whole_day("ibapi_client.py"), 157) == of_ib_insync
 
 
 @pytest.mark.parametrize("script, mute", [(("async_client.py", "ib_insync"), "accountUpdateMultiEnd"), (("ibapi_client.py",), "positionEnd")])
@@ -178,9 +190,9 @@ def test_refused_order_is_an_error_then_inactive():
 
 @pytest.mark.parametrize(
     "more, code",
-    [({}, 321), ({"account": "U7654321"}, 321), ({"account": ACCOUNT, "symbol": "NOSUCH"}, 200), ({"account": ACCOUNT, "secType": "FUT"}, 200), ({"account": ACCOUNT, "orderType": "STP"}, 387),
-     ({"account": ACCOUNT, "qty": Decimal("0.5")}, 10318), ({"account": ACCOUNT, "qty": Decimal(0)}, 434), ({"account": ACCOUNT, "whatIf": True}, 201), ({"account": ACCOUNT, "transmit": False}, 201),
-     ({"account": ACCOUNT, "secType": "BAG", "legs": [], "legPrices": [], "routing": []}, 201), ({"account": ACCOUNT, "conditions": 1}, 201), ({"account": ACCOUNT, "side": "SSHORT"}, 201),
+    [({}, 321), ({"account": "U7654321"}, 321), ({"account": ACCOUNT, "symbol": "NOSUCH"}, 200), ({"account": ACCOUNT, "secType": "FUT"}, 200), ({"account": ACCOUNT, "orderType": "TRAIL"}, 387),
+     ({"account": ACCOUNT, "qty": Decimal("0.5")}, 10318), ({"account": ACCOUNT, "qty": Decimal(0)}, 434), ({"account": ACCOUNT, "allOrNone": True}, 201), ({"account": ACCOUNT, "parentId": 99}, 10006),
+     ({"account": ACCOUNT, "secType": "BAG", "legs": [], "legPrices": [], "routing": []}, 321), ({"account": ACCOUNT, "conditions": 1}, 201), ({"account": ACCOUNT, "side": "SSHORT"}, 201),
      ({"account": ACCOUNT, "orderType": "LMT", "limitPrice": Decimal("62.505")}, 110), ({"account": ACCOUNT, "tif": "IOC"}, 321)],
 )  # fmt: skip
 def test_order_that_must_not_enter(more, code):

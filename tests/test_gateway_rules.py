@@ -12,10 +12,9 @@ from otsport.core.contracts import Quote, Right, option, stock
 from otsport.core.errors import BrokerError, InputError, NoPrices
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import commission_due, commission_estimate, exact_mark, stock_tick, tick_of
-from otsport.gateway.accounts import (
-    Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
-)
+from otsport.gateway.accounts import Book, State, apply, move, portfolio_line
 from otsport.gateway.exchange import Exchange
+from otsport.gateway.funds import buy_cost, requirements, short_after, still_to_sell, uncovered
 from otsport.gateway.journal import Clock, Execution, Opened, OrderUpdate, Received, Refusal
 from otsport.gateway.listing import HASHED, contract_number, in_chain, is_monthly, symbol_of
 from otsport.gateway.matching import affordable, close_events, marketable, match, option_expiry, touch
@@ -569,28 +568,17 @@ def test_what_is_listed_is_found():
 
 # ---------------------------------------------------------------- margin figures, modelled
 
-def test_naked_requirement_by_hand():
-    "FINRA 4210: 20% of the underlying less what it is out of the money, at least 10% of the underlying (call) or of the strike (put)."
-    assert naked_requirement(CALL, D(58)) == D("0.2") * 5800 - 200
-    assert naked_requirement(CALL, D(40)) == D("0.1") * 4000  # 800 - 2,000 is below the least
-    assert naked_requirement(CALL, D(70)) == 1400
-    assert naked_requirement(PUT, D(62)) == D("0.2") * 6200 - 200
-    assert naked_requirement(PUT, D(90)) == D("0.1") * 6000
-    assert naked_requirement(PUT, D(50)) == 1000
-
-
-def test_share_covers_one_call_only():
-    book = Book(D(0), D(0), {KO: D(250), CALL: D(-2), LATER_CALL: D(-1), PUT: D(-1)})
-    assert uncovered_shorts(book) == {LATER_CALL: 1, PUT: 1}
-    assert uncovered_shorts(Book(D(0), D(0), {KO: D(-100), CALL: D(-1)})) == {CALL: 1}
-
-
-def test_requirements_add_up():
-    prices = {KO: D(60), CALL: D("1.50"), DEEP: D("5.00")}
-    book = Book(D(0), D(0), {KO: D(100), CALL: D(-2), DEEP: D(1)})
-    assert requirements(book, prices.get) == (3000 + 1200 + 500, 1500 + 1200 + 500)
-    assert requirements(Book(D(0), D(0), {KO: D(-100)}), prices.get) == (3000, 1800)
-    assert requirements(Book(D(0), D(0)), prices.get) == (0, 0)
+def test_requirements_by_hand():
+    "Dollars of net liquidation to open and to keep; the option's own value is in net liquidation already."
+    prices = {KO: D(60), CALL: D("1.50"), DEEP: D("5.20"), PUT: D("1.40")}
+    of = lambda **held: requirements({{"ko": KO, "call": CALL, "deep": DEEP, "put": PUT}[k]: D(v) for k, v in held.items()}, prices.get)
+    assert of(ko=100) == (3000, 1500) and of(ko=-100) == (3000, 1800) and requirements({}, prices.get) == (0, 0)
+    assert of(call=1) == (150, 150)  # paid in full
+    assert of(call=-1) == of(put=-1) == (1200, 1200)  # 20% of 6,000 at the money
+    assert of(deep=-1) == (1200, 1200)  # in the money: nothing taken off
+    assert of(ko=100, call=-1) == (3000 - 150, 1500 - 150)  # covered
+    assert of(call=-1, deep=1) == (520 - 150, 520 - 150)  # the lower call covers the higher: what the spread is worth
+    assert of(call=1, deep=-1) == (500 - 520 + 150, 500 - 520 + 150)  # the width of 500 less what it was sold for
 
 
 # ---------------------------------------------------------------- accounts that cannot be

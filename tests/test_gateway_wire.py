@@ -142,6 +142,12 @@ EXAMPLES = {
     "managedAccounts": {"accounts": "DU1,DU2"}, "nextValidId": {"orderId": 1}, "currentTime": {"time": 1671114600}, "accountTime": {"time": "09:30"}, "accountDownloadEnd": {"account": "DU1"},
     "marketDataType": {"reqId": 4, "dataType": 1}, "tickString": {"reqId": 4, "tickType": 45, "value": "1671114600"}, "tickGeneric": {"reqId": 4, "tickType": 49, "value": 0},
 }  # fmt: skip
+BAR = {"date": "20221215", "open": 62.1, "high": 62.6, "low": 62.0, "close": 62.5, "volume": 0, "wap": 62.3, "count": 9}
+EXAMPLES |= {
+    "historicalData": {"reqId": 4, "start": "20221201 09:30:00 America/New_York", "end": "20221215 09:30:00 America/New_York", "bars": [BAR, BAR]}, "historicalDataUpdate": BAR | {"reqId": 4},
+    "headTimestamp": {"reqId": 4, "time": "20100104-14:30:00"}, "pnl": {"reqId": 4, "daily": Decimal("-1.00"), "unrealized": Decimal("2.50"), "realized": 0},
+    "pnlSingle": {"reqId": 4, "qty": 100, "daily": Decimal("-1.00"), "unrealized": Decimal("2.50"), "realized": 0, "value": Decimal("6250.00")},
+}
 ENDS = {name: {"reqId": 4} if any(slot.name == "reqId" for slot in SENT[name]) else {} for name in SENT if name.endswith("End")}
 ALL = ENDS | EXAMPLES
 CALLBACKS = {"error": "error", "accountValue": "updateAccountValue", "portfolioValue": "updatePortfolio", "accountTime": "updateAccountTime", "secDefOptParam": "securityDefinitionOptionParameter", "secDefOptParamEnd": "securityDefinitionOptionParameterEnd"}
@@ -187,7 +193,8 @@ def test_examples_cover_the_table():
 def test_ib_insync_decoder_reads_every_message(name, version, caplog):
     with caplog.at_level(logging.ERROR):
         heard = ib_insync_hears(version, name, ALL[name])
-    assert [h[0] for h in heard] == [CALLBACKS.get(name, "priceSizeTick" if name == "tickPrice" else name)]
+    more = {"historicalData": ["historicalData", "historicalDataEnd"]}  # a call for each bar, and one at the end
+    assert [h[0] for h in heard] == [CALLBACKS.get(name, "priceSizeTick" if name == "tickPrice" else name), *more.get(name, [])]
     assert not caplog.records, caplog.text
 
 
@@ -207,6 +214,17 @@ def test_order_fields_arrive_where_they_belong():
     for heard in (ib_insync_hears(157, "completedOrder", ALL["completedOrder"]), ib_insync_hears(176, "completedOrder", ALL["completedOrder"]), ibapi_hears("completedOrder", ALL["completedOrder"])):
         contract, order, state = heard[0][1]
         assert (order.orderRef, order.permId, order.filledQuantity, state.status, state.completedStatus) == ("day-1", 100001, 3, "Submitted", "Filled Size: 3")
+
+
+def test_legs_of_a_combination_arrive():
+    legs = [{"conId": 7, "ratio": 1, "action": "BUY"}, {"conId": 8, "ratio": 2, "action": "SELL"}]
+    bag = {"conId": 28812380, "symbol": "KO", "secType": "BAG", "exchange": "SMART"}
+    for name, more in (("openOrder", {"orderId": 5, "clientId": 2}), ("completedOrder", {"filled": Decimal(3), "completedTime": "20221215 16:00:00 America/New_York", "completedStatus": "Filled Size: 3"})):
+        values = bag | ORDER | more | {"limitPrice": Decimal("-0.35"), "comboLegs": legs}
+        for heard in (ib_insync_hears(157, name, values), ib_insync_hears(176, name, values), ibapi_hears(name, values)):
+            contract, order, state = heard[0][1][-3:]
+            assert [(leg.conId, leg.ratio, leg.action, leg.exchange) for leg in contract.comboLegs] == [(7, 1, "BUY", "SMART"), (8, 2, "SELL", "SMART")]
+            assert (order.lmtPrice, order.orderRef, state.status) == (-0.35, "day-1", "Submitted")
 
 
 # What the clients write, this side reads.
@@ -279,6 +297,8 @@ CALLS = [
     ("reqGlobalCancel", ()), ("reqMarketDataType", (3,)), ("reqPositions", ()), ("cancelPositions", ()), ("reqAccountSummary", (4, "All", "NetLiquidation")), ("cancelAccountSummary", (4,)),
     ("reqPositionsMulti", (4, "DU1", "")), ("cancelPositionsMulti", (4,)), ("reqAccountUpdatesMulti", (4, "DU1", "", False)), ("cancelAccountUpdatesMulti", (4,)),
     ("reqSecDefOptParams", (4, "KO", "", "STK", 10)), ("reqMatchingSymbols", (4, "K")), ("reqMarketRule", (26,)), ("reqCompletedOrders", (False,)), ("setServerLogLevel", (1,)), ("startApi", ()),
+    ("reqHistoricalData", (4, "contract", "", "5 D", "1 day", "TRADES", True, 1, False, [])), ("cancelHistoricalData", (4,)), ("reqHeadTimeStamp", (4, "contract", "TRADES", True, 1)), ("cancelHeadTimeStamp", (4,)),
+    ("reqPnL", (4, "DU1", "")), ("cancelPnL", (4,)), ("reqPnLSingle", (4, "DU1", "", 7)), ("cancelPnLSingle", (4,)),
 ]  # fmt: skip
 
 
@@ -298,9 +318,13 @@ def test_requests_of_the_clients_are_read(name, args):
 
 # Requests that are well formed and senseless.
 
-SENSE = {"symbol": ["KO", "AAPL", "XX", ""], "side": ["BUY", "SELL", "X"], "orderType": ["MKT", "LMT", "STP"], "right": ["C", "P", "", "Z"], "expiry": ["", "202212", "20221216", "x"], "account": ["DU123456", "", "U1"],
+SENSE = {"symbol": ["KO", "AAPL", "XX", ""], "side": ["BUY", "SELL", "X"], "orderType": ["MKT", "LMT", "STP", "STP LMT", "TRAIL"], "auxPrice": [Decimal("62.5"), Decimal(0), None], "end": ["", "20221214 12:00:00", "x"], "duration": ["1 D", "3600 S", "2 W", "x", ""],
+         "barSize": ["5 mins", "1 day", "1 secs", "x"], "show": ["TRADES", "BID", "x", ""], "ocaGroup": ["", "g"], "parentId": [0, 1, 2, None], "action": ["BUY", "SELL", ""], "ratio": [1, 2, 0, None], "right": ["C", "P", "", "Z"], "expiry": ["", "202212", "20221216", "x"], "account": ["DU123456", "", "U1"],
          "tif": ["DAY", "GTC", "", "IOC"], "currency": ["USD", "", "EUR"], "multiplier": ["", "100"], "tradingClass": ["", "KO"], "localSymbol": ["", "KO    221216C00060000"], "time": ["", "20221215 09:30:00", "x"], "qty": [Decimal(1), Decimal(100), Decimal(0), Decimal("0.5"), Decimal(-1), None], "limitPrice": [Decimal("62.5"), Decimal(1000), Decimal("0.001"), None],
          "strike": [None, Decimal(0), Decimal(60)]}  # fmt: skip
+
+
+CALL_NUMBERS = [exchange().con_id(c) for c in exchange().details("KO", "OPT", right="C")[:4]]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15))
@@ -321,8 +345,13 @@ def test_senseless_requests_never_break_the_server(data):
             values |= {k: data.draw(st.sampled_from(SENSE[k])) for k in values if k in SENSE}
             values |= {k: data.draw(st.integers(-2, 9)) for k in ("orderId", "reqId", "conId") if k in values}
             if name == "placeOrder":  # without the parts that are refused anyway
-                plain = ("orderId", "conId", "symbol", "expiry", "strike", "right", "side", "qty", "orderType", "limitPrice", "tif", "account", "orderRef", "currency", "multiplier", "localSymbol")
-                values = {k: values[k] for k in plain} | {"secType": data.draw(st.sampled_from(["STK", "OPT", "FUT"])), "transmit": True}
+                plain = ("orderId", "conId", "symbol", "expiry", "strike", "right", "side", "qty", "orderType", "limitPrice", "tif", "account", "orderRef", "currency", "multiplier", "localSymbol",
+                         "auxPrice", "ocaGroup", "parentId", "transmit", "whatIf")
+                values = {k: values[k] for k in plain} | {"secType": data.draw(st.sampled_from(["STK", "OPT", "FUT", "BAG"]))}
+                if values["secType"] == "BAG":
+                    one = data.draw(st.sampled_from(list(range(9)) + CALL_NUMBERS)), data.draw(st.sampled_from(CALL_NUMBERS))
+                    leg = lambda number: {"conId": number, "ratio": data.draw(st.sampled_from(SENSE["ratio"])), "action": data.draw(st.sampled_from(SENSE["action"]))} | dict.fromkeys(("exchange", "openClose", "shortSaleSlot", "designatedLocation", "exemptCode"), "")
+                    values |= {"legs": [leg(n) for n in one], "legPrices": [], "routing": []}
                 receive(gateway, session, ask(176, name, **values))
             else:
                 receive(gateway, session, encode(176, name, ASKED, **values))

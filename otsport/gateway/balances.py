@@ -68,8 +68,10 @@ def on_cancel_positions(gateway: Gateway, session: Session, ask: dict[str, Any])
 # %% ../../nbs/gateway/70_balances.ipynb #c008
 def realized(exchange: Exchange, account: str, contract: Contract | None = None) -> Decimal:
     "Profit of what was closed in the present session, dollars, before commissions."
-    trades = [e for e in exchange.valid_executions(account) if contract in (None, e.contract)]
-    return sum((exchange.commission(e.exec_id).realized or Decimal(0) for e in trades), Decimal(0))
+    earned = exchange.state.earned
+    if contract is not None:
+        return earned.get((account, contract), Decimal(0))
+    return sum((amount for (name, _), amount in earned.items() if name == account), Decimal(0))
 
 # %% ../../nbs/gateway/70_balances.ipynb #c009
 def balances(gateway: Gateway, account: str) -> list[tuple[str, str, str]]:

@@ -9,12 +9,10 @@ __all__ = ['row_quote', 'GivenMarket']
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from ..analytics.options import bsm, implied_vol
-from ..core.calendars import years_to_expiry
 from ..core.contracts import Contract, OptionChain, Quote
 from ..data.chain_history import OLDEST, ChainHistory
 from ..data.market import History
-from .market import Market, OptionModel, displayed_sizes, option_numbers
+from .market import Market, OptionModel, displayed_sizes, implied_numbers
 
 # %% ../../nbs/gateway/63_given.ipynb #34e60fbd
 def row_quote(row: Quote | None, contract: Contract, now: datetime, seed: int) -> Quote:
@@ -53,13 +51,8 @@ class GivenMarket(Market):
         if contract.symbol not in self.given_symbols:
             return super().option_model(contract, day, step)
         model = self.model(day)
-        now, spot, mid = model.steps[step], float(model.last[self._place(contract.symbol), step]), self.quote(contract, day, step).mid
-        tau = years_to_expiry(now, contract.expiry, contract)
-        vol, _ = implied_vol(mid, spot, float(contract.strike), tau, 0.0, 0.0, contract.right)
-        if not vol > 0:
-            return None
-        value, delta, vega = bsm(spot, float(contract.strike), tau, 0.0, 0.0, float(vol), contract.right)
-        return option_numbers(float(vol), float(value), float(delta), float(vega), tau, spot)
+        spot = float(model.last[self._place(contract.symbol), step])
+        return implied_numbers(contract, self.quote(contract, day, step).mid, spot, model.steps[step])
 
     def _option_quote(self, contract: Contract, model, step: int) -> Quote:
         if contract.symbol not in self.given_symbols:

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE', 'OPTION_HALF_SPREAD', 'EXPIRIES',
-           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'session_steps',
-           'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes', 'strike_grid',
-           'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes', 'session_model',
-           'OptionSheet', 'listed_options', 'OptionModel', 'option_numbers', 'Market']
+           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'MOST_VOL',
+           'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes',
+           'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes',
+           'session_path', 'between_closes', 'session_model', 'OptionSheet', 'listed_options', 'OptionModel',
+           'option_numbers', 'implied_numbers', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -19,8 +20,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from ..analytics.options import bsm
-from ..core.calendars import expiry_close, is_session, monthly_expiries, next_session, previous_session, session_close, session_open
+from ..analytics.options import bsm, implied_vol
+from ..core.calendars import expiry_close, is_session, monthly_expiries, next_session, previous_session, session_close, session_open, years_to_expiry
 from ..core.errors import NoPrices
 from ..core.contracts import Contract, OptionChain, Quote, Right, option
 from ..core.units import DAYS_PER_YEAR, annual_vol, from_float
@@ -158,21 +159,29 @@ def official_closes(history: History, day: date) -> np.ndarray:
     return np.array([float(from_float(c, stock_tick(c))) for c in closes])
 
 
-def session_model(history: History, seed: int, day: date) -> SessionModel:
-    "The numbers of one session, drawn from (seed, day, symbol)."
-    before, steps = session_close(previous_session(day)), session_steps(day)
-    previous, close = official_closes(history, previous_session(day)), official_closes(history, day)
+def session_path(seed: int, day: date, symbol: str, previous: float, close: float, daily_vol: float) -> np.ndarray:
+    "(steps,) last price of a stock at each step of a session, dollars, drawn from (seed, day, symbol)."
+    steps, first = len(session_steps(day)), PRE_OPEN // STEP  # step of the open
+    clock = variance_clock(steps - first - AFTER_CLOSE_MINUTES)
+    rng, last = np.random.default_rng([seed, day.toordinal(), *symbol.encode()]), np.empty(steps)
+    last[first : first + len(clock)] = on_ticks(bridge(previous, close, daily_vol, clock, rng))
+    last[:first], last[first + len(clock) - 1 :] = previous, close
+    return last
+
+
+def between_closes(history: History, day: date) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "(n,) previous close and close in dollars, and the volatility of the path between them, of each stock."
+    before = session_close(previous_session(day))
     daily_vol = realized_vols(history.closes(before, sessions=PATH_SESSIONS + 1).to_numpy(), PATH_SESSIONS)
-    vols, vix = option_vols(history, before)
-    first = PRE_OPEN // STEP  # step of the open
-    clock = variance_clock(len(steps) - first - AFTER_CLOSE_MINUTES)
-    last = np.empty((len(close), len(steps)))
-    for i, symbol in enumerate(history.symbols):
-        rng = np.random.default_rng([seed, day.toordinal(), *symbol.encode()])
-        last[i, first : first + len(clock)] = on_ticks(bridge(previous[i], close[i], daily_vol[i], clock, rng))
-    last[:, :first] = previous[:, None]
-    last[:, first + len(clock) - 1 :] = close[:, None]
-    return SessionModel(day, steps, previous, close, daily_vol, vols, vix, last)
+    return official_closes(history, previous_session(day)), official_closes(history, day), daily_vol
+
+
+def session_model(history: History, seed: int, day: date) -> SessionModel:
+    "The numbers of one session."
+    previous, close, daily_vol = between_closes(history, day)
+    vols, vix = option_vols(history, session_close(previous_session(day)))
+    last = np.array([session_path(seed, day, s, previous[i], close[i], daily_vol[i]) for i, s in enumerate(history.symbols)])
+    return SessionModel(day, session_steps(day), previous, close, daily_vol, vols, vix, last)
 
 # %% ../../nbs/gateway/62_market.ipynb #c027
 @dataclass(slots=True, eq=False)
@@ -238,6 +247,19 @@ def option_numbers(vol: float, price: float, delta: float, vega: float, tau: flo
     return OptionModel(vol, price, delta, gamma, vega, -(vol**2) * spot**2 * gamma / 2 / DAYS_PER_YEAR, spot)
 
 
+MOST_VOL = 5.0  # annual: a smallest price in the last minutes of an option holds more, and says nothing
+
+
+def implied_numbers(contract: Contract, price: float, spot: float, now: datetime) -> OptionModel | None:
+    "Vol and Greeks that a price of an option holds at a spot, without rate and dividend; None where it holds none, or more than `MOST_VOL`."
+    tau = years_to_expiry(now, contract.expiry, contract)
+    vol, _ = implied_vol(price, spot, float(contract.strike), tau, 0.0, 0.0, contract.right)
+    if not 0 < vol <= MOST_VOL:
+        return None
+    _, delta, vega = bsm(spot, float(contract.strike), tau, 0.0, 0.0, float(vol), contract.right)
+    return option_numbers(float(vol), float(price), float(delta), float(vega), tau, spot)
+
+
 class Market:
     "A replay of real closes with a modelled path, modelled quotes and modelled options between them."
 
@@ -248,6 +270,7 @@ class Market:
         self._sessions: dict[date, SessionModel] = {}
         self._sheets: dict[tuple[date, str], OptionSheet] = {}
         self._quotes: dict[tuple[date, Contract, int], Quote] = {}
+        self._between = lru_cache(maxsize=1024)(lambda day: between_closes(history, day))
         days, start = history.stock_table.frame.index, OPTION_SESSIONS + 1 + int(history.stock_table.begins.max())
         self.first: date | None = days[start].date() if len(days) > start else None  # the stock that begins last needs its volatility, too
 
@@ -271,6 +294,15 @@ class Market:
                 self._forget(next(iter(self._sessions)))
             self._sessions[day] = session_model(self.history, self.seed, day)
         return self._sessions[day]
+
+    def path(self, symbol: str, day: date) -> np.ndarray:
+        "(steps,) last price of a stock at each step of a session, without the rest of its model; (0,) where it cannot be replayed."
+        place = self._place(symbol)
+        if day in self._sessions:
+            return self._sessions[day].last[place]
+        if not self.has_prices(day):
+            return np.empty(0)
+        return session_path(self.seed, day, symbol, *(float(column[place]) for column in self._between(day)))
 
     def official_close(self, symbol: str, day: date) -> Decimal:
         "The real close of a stock on its tick, dollars."
