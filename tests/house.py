@@ -107,9 +107,16 @@ def copy_tree(target: Path, root: Path = ROOT) -> Path:
     return target
 
 
+SELDOM = "import atexit, gc, runpy, sys; gc.set_threshold(100_000, 50, 100); atexit.register(gc.freeze); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
 def nbdev(command: str, *args: str, cwd: Path) -> None:
-    """Run an nbdev command in a folder."""
-    subprocess.run([str(Path(sys.executable).with_name(f"nbdev-{command}")), *args], cwd=cwd, check=True, capture_output=True, timeout=600)
+    """Run an nbdev command in a folder, looking for garbage as seldom as a run does; what it printed is in the error of one that fails."""
+    argv = [sys.executable, "-c", SELDOM, str(Path(sys.executable).with_name(f"nbdev-{command}")), *args]
+    done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    if done.returncode:
+        print(done.stdout[-8000:])
+        raise subprocess.CalledProcessError(done.returncode, argv, done.stdout)
 
 
 def export_faults(tree: Path) -> list[str]:

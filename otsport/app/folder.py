@@ -27,8 +27,9 @@ from .accounts_file import Profile, read_accounts
 from .book_file import BookFile, StrategyEntry, budget_faults
 from .yaml_file import Text, checked_file, nearest
 from .gateway_process import gateways
-from ..core.calendars import next_session, session_close
-from ..core.errors import FolderError, InputError
+from .params import as_day
+from ..core.calendars import check_session, next_session, session_close
+from ..core.errors import FolderError, InputError, NoPrices
 from ..core.settings import BOOK_FILE, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
 from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
@@ -406,9 +407,15 @@ def _read_once(path: Path, stamps: tuple[int, ...]) -> Folder:
 
 
 def known_now(session: date | str | None = None) -> Known:
-    "What a strategy of this folder would know the evening before a session (default: the one after the last prices), to try one in a notebook."
+    "What a strategy of this folder would know the evening before a session (default: the one after the last prices), to try one in a notebook; `NotASession`, `NoPrices`."
     history = this_folder().history
-    day = next_session(history.last) if session is None else date.fromisoformat(str(session))
+    try:
+        day = next_session(history.last) if session is None else check_session(as_day(str(session)[:10]))
+    except ValueError as error:
+        raise InputError(f"session is {session!r}: {error}") from error
+    if not history.first < day <= next_session(history.last):
+        raise NoPrices(f"session {day}: {history.stock_table.name} run from {history.first} to {history.last}, and what is known before a session ends with the close of the one before: "
+                       f"give a session up to {next_session(history.last)}, or take later closes in with `otsport data add FILE --as NAME --replace`")
     before = max(d.date() for d in history.stock_table.frame.index if d.date() < day)
     past = history.past(session_close(before))
     return Known(day, past, {s: float(p) for s, p in past.closes(sessions=1).iloc[-1].items()}, {})

@@ -140,6 +140,7 @@ def check_account(account: str) -> None:
 
 async def broker_day(params: TradingDay) -> date:
     "The day at the broker, New York time."
+    check_port(params.host, params.port)
     broker = adapter(params.settings().broker)
     await broker.connect()
     try:
@@ -199,7 +200,7 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
         return []
     check_sequence(store, name, pending[0])
     if name in store.portfolios():
-        check_splits(this_folder().history, store.positions(name, open_only=True), pending[0])
+        check_splits(this_folder().history, store.positions(name, open_only=True), pending[0], store.splits(name))
     return unfinished_sessions(store, name, pending[0]) + pending
 
 # %% ../../nbs/app/94_trading_day.ipynb #c013

@@ -6,6 +6,7 @@
 __all__ = ['A_DAY', 'Adapter', 'IBSession', 'check_clock', 'IBBroker']
 
 # %% ../../nbs/brokers/58_ib.ipynb #c002
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -18,9 +19,10 @@ from ..core.orders import BrokerReport, Message, Order, OrderEvent
 from ..core.settings import BrokerProfile
 from ..core.units import utc
 from .ib_ears import Market, Orders
-from .ib_line import Known, Line, ask, open_line, unreachable
+from .ib_line import Known, Line, ask, doubt_of_zone, open_line, unreachable
 from .ib_market import option_chain, renew_subscriptions, snapshots, subscribe
 from .protocol import check_may_trade
+from .ib_words import ZoneDoubt
 from .ib_orders import balances, fresh_report, positions, send_cancel, send_order, settle_doubts
 
 # %% ../../nbs/brokers/58_ib.ipynb #c005
@@ -89,6 +91,7 @@ class IBSession:
         self._line = None
 
 
+
 # %% ../../nbs/brokers/58_ib.ipynb #c005c
 A_DAY = timedelta(days=1)  # a clock that is further off is that of a replay; never of a live account
 
@@ -117,7 +120,9 @@ class IBBroker(IBSession):
             raise
         self._clock = f"its clock ran back by {(self.now - told).total_seconds():g} s" if self.now is not None and told < self.now else ""
         self.now = max(told, self.now or told)
-        self._orders.now = self.now
+        if doubt := doubt_of_zone(line, self.now):
+            warnings.warn(doubt, ZoneDoubt, stacklevel=2)
+        self._orders.beat(self.now)
         self._market.beat(self.now)
         await settle_doubts(line)
         await renew_subscriptions(line)

@@ -115,6 +115,8 @@ async def send_order(line: Line, order: Order) -> None:
                           "an order that shall be repeated needs a reference of its own")
     order_id = ib.client.getReqId()
     names.accounts[names.learn(order.order_ref, line.profile.client_id, order_id)] = order.account
+    if line.orders.now is not None:
+        line.orders.sent[order.order_ref] = line.orders.now
     ib.client.placeOrder(order_id, theirs, made)
     await flush(line, f"order {order.order_ref}")
 

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Table, and_, func, or_, select
 
 from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction, TransactionKind
+from ..core.calendars import NEW_YORK, is_session, next_session, session_open
 from ..core.errors import StoreError
 from ..core.intent import Request
 from ..core.orders import Commission, Fill, OrderRecord, OrderState, earlier_ids, standing
@@ -148,6 +149,12 @@ class Reads:
         return dict(self._fetch(select(*numbers))[0])
 
 # %% ../../nbs/data/09_reads.ipynb #c006
+def _opens_after(instant: datetime) -> date:
+    "The first session that opens at an instant or after it."
+    day = instant.astimezone(NEW_YORK).date()
+    return day if is_session(day) and instant <= session_open(day) else next_session(day)
+
+
 class TradeReads:
     "What is booked of executions; asked of the store, or within a unit of what the unit has written as well."
 
@@ -201,12 +208,34 @@ class LedgerReads(Reads, TradeReads):
         paid = and_(TRANSACTIONS.c.kind == TransactionKind.COMMISSION, TRANSACTIONS.c.ref.in_(charges))
         return self._transactions(TRANSACTIONS.c.account.in_(accounts), or_(trades, paid))
 
+    def is_booked(self, kind: TransactionKind, account: str, ref: str) -> bool:
+        "Whether a transaction of a kind and a reference is in the store."
+        where = (TRANSACTIONS.c.kind == kind, TRANSACTIONS.c.account == account, TRANSACTIONS.c.ref == ref)
+        return bool(self._fetch(select(TRANSACTIONS.c.seq).where(*where)))
+
+    def began(self, portfolio: str) -> datetime | None:
+        "When a book began with units and cash that a statement listed; None where it began empty."
+        opening = select(func.max(TRANSACTIONS.c.ts)).where(TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == TransactionKind.OPENING)
+        found = self._fetch(opening.add_columns(func.count()))[0]
+        return next(iter(found.values()))
+
+    def splits(self, portfolio: str) -> set[tuple[str, date]]:
+        "Symbols and first sessions after the splits that are booked, those of their options too."
+        kinds = (TransactionKind.SPLIT, TransactionKind.EXCHANGE)
+        rows = self._rows(TRANSACTIONS, TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind.in_(kinds), order_by=TRANSACTIONS.c.seq)
+        return {(row["contract"].symbol, _opens_after(row["ts"])) for row in rows}
+
     def first_deposit(self, portfolio: str) -> Decimal:
         "Dollars that the portfolio began with; 0 before it has any."
         where = (TRANSACTIONS.c.portfolio == portfolio, TRANSACTIONS.c.kind == "deposit", LEGS.c.account == "cash")
         cash = select(LEGS.c.amount).join(TRANSACTIONS).where(*where)
         rows = self._fetch(cash.order_by(LEGS.c.seq).limit(1))
         return rows[0]["amount"] if rows else Decimal(0)
+
+    def first_seen(self, order_ref: str) -> datetime | None:
+        "The instant at which an order was written down, in the broker's time; None when it is not in the store."
+        rows = self._fetch(select(AUDIT.c.ts).where(AUDIT.c.subject == order_ref, AUDIT.c.action == "order").order_by(AUDIT.c.seq).limit(1))
+        return datetime.fromisoformat(rows[0]["ts"]) if rows else None
 
     def last_instant(self) -> datetime | None:
         "The instant of the newest event that a desk wrote, in the broker's time; None in an empty store."
@@ -240,6 +269,11 @@ class LedgerReads(Reads, TradeReads):
     def cash(self, portfolio: str, currency: str = "USD") -> Decimal:
         "Cash of the portfolio in one currency."
         return self.balances(portfolio, currency).get("cash", Decimal(0))
+
+    def cash_by_currency(self, portfolio: str) -> dict[str, Decimal]:
+        "Cash of the portfolio in each currency that it has or had."
+        rows = self._rows(BALANCES, BALANCES.c.portfolio == portfolio, BALANCES.c.name == "cash", order_by=BALANCES.c.currency)
+        return {row["currency"]: row["amount"] for row in rows}
 
     def snapshots(self, portfolio: str) -> list[Snapshot]:
         "All snapshots with their positions, oldest first; `nav_series` is lighter."

@@ -74,7 +74,7 @@ def apply(conn: Connection, change: Change) -> None:
     where = [column == value for column, value in zip(change.table.primary_key, change.key, strict=True)]
     if change.adds:
         before = conn.execute(select(change.table.c.amount).where(*where)).scalar_one_or_none()
-        change = replace(change, row=change.row | {"amount": (before or 0) + change.row["amount"]}, existing=before is not None)
+        change = replace(change, row=change.row | {"amount": (0 if before is None else before) + change.row["amount"]}, existing=before is not None)
     if not change.existing:
         conn.execute(insert(change.table), change.row)
         return

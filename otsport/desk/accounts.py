@@ -48,6 +48,7 @@ class Place:
     capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: those that the account holds
     path: Path | None = None  # of the store; None: that of the state folder
     quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
+    admit: Callable[[str, int], None] = lambda host, port: None  # raises where the broker at the address is another desk's
 
     @property
     def file(self) -> Path:
@@ -74,7 +75,7 @@ async def level_book(desk: Desk) -> Book:
     "The book read from the store, begun where that was asked for, and brought level with the broker."
     now = await desk.broker.heartbeat()
     book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
-    check_splits(desk.history, book.positions, book.session)
+    check_splits(desk.history, book.positions, book.session, desk.store.splits(book.portfolio))
     return await resume(desk, await begin_portfolio(desk, book))
 
 
@@ -82,7 +83,7 @@ async def heard_book(desk: Desk, book: Book) -> Book:
     "The book after a heartbeat and what others asked for; on a new day that of the new session."
     book = await beat(desk, book)
     if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
-        check_splits(desk.history, book.positions, today)
+        check_splits(desk.history, book.positions, today, desk.store.splits(book.portfolio))
         book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
     return await carry_out(desk, book)
 
@@ -105,7 +106,9 @@ class Hand:
             self.session, self.stack = self.desk.broker.connection, stack.pop_all()
 
     async def _take(self, stack: AsyncExitStack, asked: Asked) -> Desk:
-        p, store = self.place, stack.enter_context(open_store(self.place.path))
+        p = self.place
+        p.admit(p.settings.broker.host, p.settings.broker.port)  # before anything is written
+        store = stack.enter_context(open_store(p.path))
         stack.callback(self._forget)
         last, profile = store.holder(p.portfolio), p.settings.broker
         if last is not None and any(r.state is not OrderState.CREATED for r in store.open_orders(p.portfolio)):

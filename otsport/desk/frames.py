@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import pandas as pd
 
-from ..book.snapshots import external_flows
+from ..book.snapshots import INCOMES, external_flows
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
 from ..core.orders import Fill, charges_of
@@ -77,13 +77,15 @@ def positions_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # 
 
 
 def pnl_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # a row a contract ever held
-    "Realized, unrealized, commissions and their sum since the book began, dollars."
+    "Realized, unrealized, income, commissions and their sum since the book began, dollars; last what the account as a whole earned or paid."
     rows = []
     for key, p in sorted(store.positions(portfolio).items()):
         value = _value(p, worth)
         open_ = None if value is None else value - p.cost
-        rows.append((key, p.realized, open_, p.commission, None if open_ is None else p.realized + open_ - p.commission))
-    frame = pd.DataFrame(rows, columns=["contract", "realized", "unrealized", "commission", "pnl"])
+        rows.append((key, p.realized, open_, p.income, p.commission, None if open_ is None else p.realized + open_ + p.income - p.commission))
+    income = -sum((store.balances(portfolio).get(name, Decimal(0)) for name in INCOMES), Decimal(0)) - sum((row[3] for row in rows), Decimal(0))
+    rows += [("interest and fees", Decimal(0), Decimal(0), income, Decimal(0), income)] if income else []
+    frame = pd.DataFrame(rows, columns=["contract", "realized", "unrealized", "income", "commission", "pnl"])
     known = [x for x in frame["pnl"] if x is not None]
     missing = f", {len(rows) - len(known)} without a mark left out" if len(known) < len(rows) else ""
     return unit_frame(frame, f"P&L since the book began: {signed(sum(known, Decimal(0)), 2)}{missing}; {worth}")

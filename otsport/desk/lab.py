@@ -12,18 +12,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
 from ..core.calendars import NEW_YORK
-from ..core.contracts import Contract, Quote, from_key, stock
+from ..core.contracts import Contract, Quote, stock
 from ..core.errors import BookHeld, DataError, InputError
 from ..core.intent import Decision
 from ..core.orders import Order, OrderState, OrderType, Side
 from ..core.settings import BrokerProfile, home, settings
-from ..core.units import exact, from_float, to_tick
+from ..core.units import from_float
 from ..core.venues import tick_of
 from ..data.columns import near
 from ..data.market import History
@@ -39,13 +38,13 @@ from .marks import mark_sources, marks
 from .requests import Asked, ask_cancel, done
 from .seats import AccountWords
 from .risk import PositionRisk
+from .typed import amount, contract_of, reference_of
 from .what_if import TradeEffect, held_risk, what_if
 from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars, in_html
 
 # %% auto #0
-__all__ = ['FINEST', 'ANSWER_SECONDS', 'here', 'stored_portfolios', 'amount', 'contract_of', 'reference_of', 'Ticket', 'ReadBook',
-           'HeldBook', 'OpenBook', 'book_at', 'open_book']
+__all__ = ['ANSWER_SECONDS', 'here', 'stored_portfolios', 'Ticket', 'ReadBook', 'HeldBook', 'OpenBook', 'book_at', 'open_book']
 
 # %% ../../nbs/desk/89_lab.ipynb #0cd78cb0
 def here(portfolio: str, account: str | None, capital: object, host: str | None, port: int | None) -> Place:
@@ -70,44 +69,6 @@ def stored_portfolios(path: Path) -> dict[str, str]:
         return {}
     with open_store(read_only=True) if path == home() / "otsport.db" else open_store(path, read_only=True) as store:
         return store.portfolios()
-
-# %% ../../nbs/desk/89_lab.ipynb #09847289
-FINEST = Decimal("0.000001")  # a float is read to six digits: 0.1 + 0.2 is 0.3
-
-
-def amount(value: object, name: str) -> Decimal:
-    "An exact number of a user: text, an integer, a Decimal, or a float of at most six digits."
-    value = value.item() if hasattr(value, "item") else value
-    try:
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        given = exact(repr(value) if isinstance(value, float) else int(value) if whole else value)
-    except (InputError, TypeError) as error:
-        raise InputError(f"{name} is {value!r}: give a number, for example 100 or '60.50'") from error
-    if not isinstance(value, float):
-        return given
-    short = to_tick(given, FINEST)
-    if abs(short - given) > abs(given) * Decimal("1e-12"):
-        raise InputError(f"{name} is {value!r}, which has more than six digits: give it as text")
-    return exact(f"{short.normalize():f}")
-
-
-def contract_of(what: object) -> Contract:
-    "A contract from a symbol, a key, an OCC symbol, an option of a chain, or a row of one."
-    if isinstance(what, Contract):
-        return what
-    if isinstance(found := getattr(what, "contract", None), (Contract, str)):
-        return found if isinstance(found, Contract) else from_key(found)
-    if isinstance(what, str):
-        return from_key(what.strip())
-    raise InputError(f"{what!r} is no contract: give a symbol ('KO'), an option ('KO 20230120 C 65'), or an option of book.chain(...)")
-
-
-def reference_of(order: object) -> str:
-    "The reference of an order from a ticket or from text."
-    ref = order.subject if isinstance(order, Decision) else order
-    if not isinstance(ref, str) or not ref.strip():
-        raise InputError(f"{order!r} is no order: give the ticket that buy or sell gave, or the reference as book.orders shows it")
-    return ref.strip()
 
 # %% ../../nbs/desk/89_lab.ipynb #47687fe7
 @dataclass(frozen=True, slots=True, repr=False)
@@ -320,13 +281,13 @@ def _touch(quote: Quote, side: Side) -> Decimal:
 
 
 async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
-                asked: Asked) -> tuple[Book, Decision]:
+                asked: Asked, again: bool) -> tuple[Book, Decision]:
     "Place an order at its limit, or at the price at which the other side is met."
     quote = (await desk.broker.quotes([contract]))[contract.key]
     price = _touch(quote, side) if limit is None else limit
     wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
                  strategy="by hand", reason=asked.reason)
-    return await commands.place(desk, book, wish, asked)
+    return await commands.place(desk, book, wish, asked, again, any_limit=limit is None)
 
 
 async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object,
@@ -345,15 +306,15 @@ async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: obj
 class OpenBook(HeldBook, AccountWords):
     "A book of one's own: it shows itself, and trades once it is connected."
 
-    async def buy(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook") -> Ticket:
-        "Buy shares or contracts at a limit (dollars per unit of underlying; none: at the ask of now)."
-        return await self._order(Side.BUY, what, qty, limit, why)
+    async def buy(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook", again: bool = False) -> Ticket:
+        "Buy shares or contracts at a limit (dollars per unit of underlying; none: at the ask of now); `again`: the same a second time."
+        return await self._order(Side.BUY, what, qty, limit, why, again)
 
-    async def sell(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook") -> Ticket:
-        "Sell shares or contracts at a limit (dollars per unit of underlying; none: at the bid of now)."
-        return await self._order(Side.SELL, what, qty, limit, why)
+    async def sell(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook", again: bool = False) -> Ticket:
+        "Sell shares or contracts at a limit (dollars per unit of underlying; none: at the bid of now); `again`: the same a second time."
+        return await self._order(Side.SELL, what, qty, limit, why, again)
 
-    async def _order(self, side: Side, what: object, qty: object, limit: object, why: str) -> Ticket:
+    async def _order(self, side: Side, what: object, qty: object, limit: object, why: str, again: bool) -> Ticket:
         contract, units, asked = contract_of(what), amount(qty, "qty"), _asked(why)
         price = None if limit is None else amount(limit, "limit")
 
@@ -361,7 +322,7 @@ class OpenBook(HeldBook, AccountWords):
             if contract.symbol not in (known := list(desk.history.symbols)):
                 raise InputError(f"{contract.symbol} is not one of the {len(known)} symbols that this book has prices of"
                                  f"{near(contract.symbol, known)}: nothing was sent")
-            return await _send(desk, book, side, contract, units, price, asked)
+            return await _send(desk, book, side, contract, units, price, asked, again)
 
         return Ticket.of(await self._act(doing))
 
