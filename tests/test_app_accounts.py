@@ -167,7 +167,7 @@ def test_command_line_arms_a_live_account_at_a_terminal_alone(folder, monkeypatc
                 monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self, tty=tty: tty})())
                 monkeypatch.setattr(cli_desk.typer, "prompt", lambda *_, typed_text=typed_text, **__: typed_text)
                 try:
-                    await asyncio.to_thread(cli_desk.place, "BUY", "1", "KO", "60.02", "a test", "real", "", 0)
+                    await asyncio.to_thread(cli_desk.place, "BUY", "1", "KO", "60.02", "a test", False, "real", "", 0)
                     answers.append("sent")
                 except Exception as error:  # what is typed ends in an error of its own kind
                     answers.append(str(error))

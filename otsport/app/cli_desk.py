@@ -215,7 +215,8 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
     from otsport.desk.requests import Command, in_hand
     from otsport.desk.session import beat, resume
 
-    check_port(host, port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
+    own = this_folder().profile
+    check_port(host or own.host, port or own.port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
                            "(`otsport gateway --port {port}`, typed in the same folder, serves a simulated one)")
 
     async def connected(store) -> None:
