@@ -166,7 +166,11 @@ def test_many_mistakes_of_one_kind_are_one(folder):
 
 ACCOUNTS = [
     ("account: DU123456", "account: paper1", "profiles.paper.account = 'paper1': string should match pattern"),
-    ("account: DU123456", "account: U1234567", "profiles.paper.account = 'U1234567': this account is live"),
+    ("account: DU123456", "type: live\n    account: DU123456", "profiles.paper.type = 'live': account DU123456 is paper: write type: paper"),
+    ("account: DU123456", "type: paper\n    account: U1234567", "profiles.paper.type = 'paper': account U1234567 is live: write type: live"),
+    ("account: DU123456", "accounts: [DU123456, U1234567]", "profiles.paper.accounts: DU123456 is paper, U1234567 is live: a log-in has accounts of one type"),
+    ("account: DU123456", "status: off\n    account: DU123456", "profiles.paper.status = 'off': input should be 'active' or 'disabled'"),
+    ("account: DU123456", "requests_per_second: 48\n    account: DU123456", "profiles.paper.requests_per_second = 48: input should be less than or equal to 47"),
     ("client_id: 1", "client_id: -1", "profiles.paper.client_id = -1: input should be greater than or equal to 0"),
     ("simulated: true", "simulated: perhaps", "profiles.paper.simulated = 'perhaps': input should be a valid boolean"),
     ("seed: 7", "sead: 7", "profiles.paper.sead = 7: there is no such field here: did you mean seed?"),

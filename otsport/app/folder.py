@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -23,13 +23,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file
-from .rule_faults import allocation_faults, constraint_faults, nearest, own_rule
+from .accounts_file import Profile, read_accounts
+from .book_file import BookFile, StrategyEntry, budget_faults
+from .yaml_file import Text, checked_file, nearest
+from .rule_faults import allocation_faults, constraint_faults, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
 from ..core.errors import FolderError, InputError, NoPrices
-from ..core.settings import BOOK_FILE, TWS_PORTS, AllocationRules, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
+from ..core.settings import BOOK_FILE, AllocationRules, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
 from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
 from ..data.market import History, stamped
@@ -95,8 +97,9 @@ class Folder:
     "A desk folder, checked."
     path: Path
     book: BookFile
-    profile: Profile
+    profile: Profile  # that of the book
     text: Text
+    profiles: Mapping[str, Profile] = field(default_factory=dict)  # all of accounts.yaml, by name
 
     @cached_property
     def history(self) -> History:
@@ -158,12 +161,12 @@ class Folder:
                   for name, part in (("constraints", b.constraints), ("allocation", b.allocation)) if part))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
-        "The settings with what a run was given."
+        "The settings with what a run was given, within what the account may do."
         limits = self.book.limits.model_dump(exclude_none=True) | {"max_sector_weight": max_sector_weight, "max_order_value": max_order_value}
         sizing = self.book.sizing.model_dump() | {"base_size": base_size, "max_portfolio_risk": max_portfolio_risk}
         budgets = self.book.budgets
         divided = None if self.book.allocation is None else AllocationRules(**self.book.allocation.model_dump())
-        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()),
+        return Settings(broker=broker, limits=broker.rules.tighten(Limits(**limits)), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()),
                         constraints=self.book.constraints, allocation=divided)
 
     def own_settings(self, broker: BrokerProfile) -> Settings:
@@ -173,11 +176,13 @@ class Folder:
 
     def broker(self, account: str = "", host: str = "", port: int = 0, simulated: bool | None = None) -> BrokerProfile:
         "The connection that accounts.yaml describes, with what a run was given."
-        p, port = self.profile, port or self.profile.port
-        begun = p.simulated if simulated is None else simulated
-        pace = {"requests_per_second": 0, "timeout_seconds": 30.0} if begun and port not in TWS_PORTS else {}  # one that TWS may serve is paced
-        return BrokerProfile(name=self.book.account, broker=p.broker, host=host or p.host, port=port, accounts=(account or p.account,), client_id=p.client_id,
-                             tws_zone=p.tws_zone, codes=p.codes, **pace)
+        return self.profile.broker_profile(self.book.account, (account or self.profile.account,), host, port, simulated)
+
+    def profile_of(self, account: str) -> tuple[str, Profile]:
+        "The profile that lists an account, with its name: that of the book where it does, or where none does."
+        if account in self.profile.all_accounts:
+            return self.book.account, self.profile
+        return next(((name, p) for name, p in self.profiles.items() if account in p.all_accounts), (self.book.account, self.profile))
 
     @property
     def last_session(self) -> date:
@@ -231,10 +236,10 @@ def read_folder(path: Path) -> Folder:
     text = Text(path / BOOK_FILE)
     book = checked_file(text, BookFile)
     accounts = Text(path / "accounts.yaml")
-    profiles = checked_file(accounts, AccountsFile).profiles
+    profiles = read_accounts(accounts)
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
-    folder = Folder(path, book, profiles[book.account], text)
+    folder = Folder(path, book, profiles[book.account], text, profiles)
     for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))

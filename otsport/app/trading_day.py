@@ -135,8 +135,8 @@ def _of_form(name: str, text: str, form: str) -> str:
 def check_account(account: str) -> None:
     "An `AccountNotServed` where the account is live, or of no form that tells paper from live."
     if account_mode(account) == "live":
-        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: "
-                               "use a paper account (DU and digits)")
+        raise AccountNotServed(f"account {account} is live, and a run cannot be armed, for nobody types its phrase: use a paper account (DU and digits), "
+                               "or trade it by hand in a notebook (book.arm)")
 
 
 async def broker_day(params: TradingDay) -> date:
