@@ -1009,6 +1009,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'otsport/analytics/sharpe_test.py'),
                                                'otsport.analytics.sharpe_test._moments': ( 'analytics/sharpe_test.html#_moments',
                                                                                            'otsport/analytics/sharpe_test.py'),
+                                               'otsport.analytics.sharpe_test._scale_or_none': ( 'analytics/sharpe_test.html#_scale_or_none',
+                                                                                                 'otsport/analytics/sharpe_test.py'),
                                                'otsport.analytics.sharpe_test.autocorrelations': ( 'analytics/sharpe_test.html#autocorrelations',
                                                                                                    'otsport/analytics/sharpe_test.py'),
                                                'otsport.analytics.sharpe_test.deflated_sharpe': ( 'analytics/sharpe_test.html#deflated_sharpe',

@@ -19,6 +19,7 @@ from otsport.analytics.performance import performance
 from otsport.analytics.position_returns import position_pnl, position_returns
 from otsport.analytics.ratios import TrackRecord
 from otsport.analytics.rolling_against import ROLLED, rolling_against
+from otsport.core.arrays import UnitWarning
 from otsport.core.errors import DataError, InputError
 from otsport.data.samples import sample
 
@@ -327,6 +328,13 @@ def test_what_has_no_value_is_nan_with_a_note():
     assert not np.isinf(still.values.to_numpy(dtype=float)).any() and not np.isinf(lost.values.to_numpy(dtype=float)).any()
     few = performance(R.iloc[:10])
     assert "a, b: no 95 % loss, it takes 20 returns" in few.notes and few["var_95"].isna().all()
+
+
+def test_returns_that_are_probably_percent_are_warned_of():
+    x = np.tile([0.5, -0.3], 150)
+    for call in (lambda: performance(x), lambda: performance(np.tile([0.01, -0.01], 150), x)):
+        with pytest.warns(UnitWarning, match="returns are decimals, 0.01 is 1 %"):
+            call()
 
 
 def test_short_records_are_told():

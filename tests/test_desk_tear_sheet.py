@@ -1,6 +1,8 @@
 """The tear sheet: its numbers are those of the measures, it is as complete as quantstats' and whole in itself."""
 import re
 import time
+from datetime import timezone
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,9 @@ from otsport.analytics.definitions import DEFINITIONS
 from otsport.analytics.drawdown_table import drawdown_table
 from otsport.analytics.months import monthly_table
 from otsport.analytics.performance import performance, written
-from otsport.analytics.record_facts import record_facts
+from otsport.analytics.record_facts import default_window, record_facts
 from otsport.bench.long_book import PORTFOLIO, write_book
+from otsport.core.books import NavPoint
 from otsport.core.errors import DataError, InputError
 from otsport.data.samples import sample
 from otsport.desk.tear_sheet import periods_of
@@ -132,6 +135,8 @@ REFUSED = {
     "after the bundled index": (lambda x: otsport.tear_sheet(x.set_axis(pd.bdate_range("2030-01-01", periods=len(x))), "SP500"), DataError, "the bundled S&P 500 has no return of 2030-01-01"),
     "percent": (lambda x: otsport.tear_sheet(100 * x), (DataError, InputError), "decimals"),
     "prices": (lambda x: otsport.tear_sheet(100 * (1 + x).cumprod()), InputError, "price"),
+    "nav of something else": (lambda x: otsport.tear_sheet(nav=[1.0, 2.0]), InputError, "nav is a list: give a frame with nav and flows in dollars by day, as `book.nav` is, or finished sessions"),
+    "nav of nothing": (lambda x: otsport.tear_sheet(nav=[]), InputError, "nav is a list: give"),
     "columns of nav": (lambda x: otsport.tear_sheet(nav=x.to_frame("nav")), InputError, "nav has no column flows"),
     "odd distances": (lambda x: otsport.tear_sheet(x.iloc[:40].set_axis(pd.date_range("2020-01-01", periods=40, freq="17D"))), InputError, "17 days apart: say how many a year has, periods="),
     "periods that are not": (lambda x: otsport.tear_sheet(x, periods=12), InputError, "periods is 12, and a year has about"),
@@ -143,6 +148,18 @@ def test_bad_input_is_named(what, ko):
     call, error, words = REFUSED[what]
     with pytest.raises(error, match=words):
         call(ko.iloc[:300])
+
+
+def test_finished_sessions_give_the_sheet_that_their_table_gives():
+    days = pd.bdate_range("2024-01-02", periods=21)
+    nav = [Decimal(1000 + 7 * i - (i % 3) * 5) for i in range(21)]
+    points = [NavPoint(d.date(), d.to_pydatetime().replace(tzinfo=timezone.utc), v, Decimal(0), Decimal(1000) if i == 0 else Decimal(0)) for i, (d, v) in enumerate(zip(days, nav))]
+    table = pd.DataFrame({"nav": nav, "flows": [p.flows for p in points]}, days)
+    assert otsport.tear_sheet(nav=points).html == otsport.tear_sheet(nav=table).html
+
+
+def test_windows_are_half_a_year_of_days_and_years_of_rarer_returns():
+    assert [default_window(p) for p in (252, 52, 12, 4, 1)] == [126, 26, 36, 12, 6]
 
 
 def test_monthly_measures_are_a_line(ko):

@@ -97,7 +97,7 @@ def _test(facts: RecordFacts) -> Table:
     low, high = t.interval()
     rows = {
         "with 95 % the true one is at least": f"{low:.2f}", "and at most": f"{high:.2f}", "standard error, normal returns": f"{t.error_normal:.2f}", "standard error, these returns": f"{t.error:.2f}",
-        f"standard error, {t.lags} lags": f"{t.error_dependent:.2f}", f"scaled with {t.lags} autocorrelations": f"{t.correlated:.2f}", "probability above 0": f"{t.probability:.1%}",
+        f"standard error, {t.lags} lags": f"{t.error_dependent:.2f}", f"scaled with {t.lags} autocorrelations": written(t.correlated, ""), "probability above 0": f"{t.probability:.1%}",
         f"years needed for 95 % ({t.n / t.periods:.1f} are there)": "–" if t.years_needed == float("inf") else f"{t.years_needed:.1f}",
     }
     return table(pd.DataFrame({"a year": rows.values()}, pd.Index(rows, name="measure")), f"How sure is a Sharpe ratio of {t.sharpe:.2f}?")
