@@ -446,6 +446,25 @@ def lacking(p, c, x, lo, hi, a, b, equal, budget, nu):
 
 
 @kernel
+def _ascending(key):
+    """Places of the keys from the least up, by Shell's sort: it owns the only array that it gives back."""
+    n = len(key)
+    order = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        order[i] = i
+    gap = n // 2
+    while gap > 0:
+        for i in range(gap, n):
+            k, j = order[i], i
+            while j >= gap and key[k] < key[order[j - gap]]:
+                order[j] = order[j - gap]
+                j -= gap
+            order[j] = k
+        gap //= 2
+    return order
+
+
+@kernel
 def first_guess(p, c0, gain, lo, hi, least, lam):
     """Where the weights may be: the cheapest at their upper bounds until their sum reaches `least`, those around the edge free.
 
@@ -460,7 +479,9 @@ def first_guess(p, c0, gain, lo, hi, least, lam):
         steep = max(steep, abs(gain[i]))
     width = np.max(score) - np.min(score)
     weight = lam if lam > 0.0 else (width / steep if steep > 0.0 else 0.0)
-    order = np.argsort(score + c0 - weight * gain)
+    for i in range(n):
+        score[i] += c0[i] - weight * gain[i]
+    order = _ascending(score)
     total, edge = lo.sum(), n - 1
     for j in range(n):
         if total >= least:
