@@ -140,8 +140,9 @@ def status(folder: Path) -> dict:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes, but for what tells git to see none of them."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".gitignore"}
+    """Every file below a folder with its bytes, but for what tells git to see none of them, and what SQLite keeps beside a database that no process closed."""
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".gitignore" and not p.name.endswith(("-shm", "-wal")))
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 def tables(home) -> dict[str, list[tuple]]:

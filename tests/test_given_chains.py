@@ -209,7 +209,7 @@ def test_the_day_after_the_split_is_stopped_by_name(friday, monkeypatch):
     """Nothing of Monday is done: neither by hand nor by a trading day."""
     folder, seen, _ = friday
     assert seen["broker"].astimezone(NEW_YORK).date() == MONDAY
-    for words in ("session 2014-06-09: AAPL split in the night before 2014-06-09", "near 7:1", "prices/aapl.parquet", "200 AAPL", "-2 AAPL 20140621 C", "end the book with 2014-06-06"):
+    for words in ("session 2014-06-09: AAPL split in the night before 2014-06-09", "near 7:1", "prices/aapl.parquet", "200 AAPL", "-2 AAPL 20140621 C", "otsport desk split AAPL NEW:OLD --day 2014-06-09"):
         assert words in seen["stopped"], seen["stopped"]
     monkeypatch.delenv("OTSPORT_HOME", raising=False)
     monkeypatch.chdir(folder)

@@ -75,7 +75,7 @@ async def level_book(desk: Desk) -> Book:
     "The book read from the store, begun where that was asked for, and brought level with the broker."
     now = await desk.broker.heartbeat()
     book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
-    check_splits(desk.history, book.positions, book.session, desk.store.splits(book.portfolio))
+    check_splits(desk.history, book.positions, book.session, desk.store.splits(book.portfolio) if desk.history.splits else ())
     return await resume(desk, await begin_portfolio(desk, book))
 
 
@@ -83,7 +83,7 @@ async def heard_book(desk: Desk, book: Book) -> Book:
     "The book after a heartbeat and what others asked for; on a new day that of the new session."
     book = await beat(desk, book)
     if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
-        check_splits(desk.history, book.positions, today, desk.store.splits(book.portfolio))
+        check_splits(desk.history, book.positions, today, desk.store.splits(book.portfolio) if desk.history.splits else ())
         book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
     return await carry_out(desk, book)
 

@@ -339,7 +339,7 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
-    check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio))
+    check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio) if desk.history.splits else ())
     while True:
         try:
             await go_through(desk, session)
