@@ -3878,6 +3878,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'otsport/portfolio/rebalance.py'),
                                              'otsport.portfolio.rebalance.call_limit': ( 'portfolio/rebalance.html#call_limit',
                                                                                          'otsport/portfolio/rebalance.py'),
+                                             'otsport.portfolio.rebalance.collared_limit': ( 'portfolio/rebalance.html#collared_limit',
+                                                                                             'otsport/portfolio/rebalance.py'),
                                              'otsport.portfolio.rebalance.covered_call_orders': ( 'portfolio/rebalance.html#covered_call_orders',
                                                                                                   'otsport/portfolio/rebalance.py'),
                                              'otsport.portfolio.rebalance.fit_cash': ( 'portfolio/rebalance.html#fit_cash',
