@@ -108,8 +108,12 @@ def copy_tree(target: Path, root: Path = ROOT) -> Path:
 
 
 def nbdev(command: str, *args: str, cwd: Path) -> None:
-    """Run an nbdev command in a folder."""
-    subprocess.run([str(Path(sys.executable).with_name(f"nbdev-{command}")), *args], cwd=cwd, check=True, capture_output=True, timeout=600)
+    """Run an nbdev command in a folder; what it printed is in the error of one that fails."""
+    argv = [str(Path(sys.executable).with_name(f"nbdev-{command}")), *args]
+    done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    if done.returncode:
+        print(done.stdout[-8000:])
+        raise subprocess.CalledProcessError(done.returncode, argv, done.stdout)
 
 
 def export_faults(tree: Path) -> list[str]:
