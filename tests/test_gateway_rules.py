@@ -1,4 +1,5 @@
 """The rules of the simulated exchange, one by one, against values that a pencil gives; each test takes milliseconds."""
+import random
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal as D
@@ -6,13 +7,15 @@ from decimal import Decimal as D
 import pytest
 from exchange_support import CALL, EXPIRY, KO, LAST, LATER_CALL, PUT, THURSDAY, StillMarket, ticket
 
+from otsport.analytics.margin import margin_of
+from otsport.analytics.margin_rules import STAGES
 from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Quote, Right, option, stock
 from otsport.core.errors import BrokerError, InputError, NoPrices
 from otsport.core.orders import OrderType, Side
 from otsport.core.venues import commission_due, commission_estimate, exact_mark, stock_tick, tick_of
 from otsport.gateway.accounts import (
-    Book, State, apply, buy_cost, move, naked_requirement, portfolio_line, requirements, short_after, still_to_sell, uncovered, uncovered_shorts,
+    Book, State, apply, buy_cost, move, options_after, portfolio_line, requirements, still_to_sell, uncovered,
 )
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.journal import Clock, Execution, Opened, OrderUpdate, Received, Refusal
@@ -208,7 +211,7 @@ def test_adjusted_call_pledges_what_it_delivers():
 
 def test_long_calls_are_sold_without_shares():
     book = Book(D(0), D(0), {CALL: D(2)})
-    assert short_after(book, {CALL: D(2)}) == {} and short_after(book, {CALL: D(3)}) == {CALL: 1}
+    assert options_after(book, {CALL: D(2)}) == {CALL: 0} and options_after(book, {CALL: D(3)}) == {CALL: -1}
     assert uncovered(book, {CALL: D(2)}, "KO") == 0 and uncovered(book, {CALL: D(3)}, "KO") == 100
 
 
@@ -568,28 +571,29 @@ def test_what_is_listed_is_found():
 
 # ---------------------------------------------------------------- margin figures, modelled
 
-def test_naked_requirement_by_hand():
-    "FINRA 4210: 20% of the underlying less what it is out of the money, at least 10% of the underlying (call) or of the strike (put)."
-    assert naked_requirement(CALL, D(58)) == D("0.2") * 5800 - 200
-    assert naked_requirement(CALL, D(40)) == D("0.1") * 4000  # 800 - 2,000 is below the least
-    assert naked_requirement(CALL, D(70)) == 1400
-    assert naked_requirement(PUT, D(62)) == D("0.2") * 6200 - 200
-    assert naked_requirement(PUT, D(90)) == D("0.1") * 6000
-    assert naked_requirement(PUT, D(50)) == 1000
-
-
-def test_share_covers_one_call_only():
-    book = Book(D(0), D(0), {KO: D(250), CALL: D(-2), LATER_CALL: D(-1), PUT: D(-1)})
-    assert uncovered_shorts(book) == {LATER_CALL: 1, PUT: 1}
-    assert uncovered_shorts(Book(D(0), D(0), {KO: D(-100), CALL: D(-1)})) == {CALL: 1}
-
-
 def test_requirements_add_up():
-    prices = {KO: D(60), CALL: D("1.50"), DEEP: D("5.00")}
-    book = Book(D(0), D(0), {KO: D(100), CALL: D(-2), DEEP: D(1)})
-    assert requirements(book, prices.get) == (3000 + 1200 + 500, 1500 + 1200 + 500)
-    assert requirements(Book(D(0), D(0), {KO: D(-100)}), prices.get) == (3000, 1800)
-    assert requirements(Book(D(0), D(0)), prices.get) == (0, 0)
+    """Shares by half and a quarter, calls beside them at what their strike leaves of it, less what was received; naked 20% of the underlying less out of the money."""
+    prices = {KO: D(60), CALL: D("1.50"), LATER_CALL: D("2.00"), PUT: D("1.00")}
+    asked = lambda **held: requirements(Book(D(0), D(0), {globals()[name]: D(qty) for name, qty in held.items()}), prices.get)
+    assert asked(KO=100) == (3000, 1500) and asked(KO=-100) == (3000, 1800) and asked() == (0, 0)
+    assert asked(CALL=2) == (300, 300)  # paid in full
+    assert asked(CALL=-1) == asked(PUT=-1) == (1200, 1200)
+    assert asked(KO=100, CALL=-2) == (3000 - 150 + 1200, 1500 - 150 + 1200)  # a hundred shares stand behind one call only
+
+
+def test_a_long_call_covers_a_short_one_in_the_figures_too():
+    prices = {KO: D(60), CALL: D("1.50"), LATER_CALL: D("2.00")}
+    assert requirements(Book(D(0), D(0), {CALL: D(-1), LATER_CALL: D(1)}), prices.get) == (50, 50)  # a calendar asks for what it cost
+    assert requirements(Book(D(0), D(0), {CALL: D(1), LATER_CALL: D(-1)}), prices.get) == (1200 + 150, 1200 + 150)  # the wrong way round it does not
+
+
+def test_the_figures_are_those_of_the_margin_of_the_kit():
+    """One rule in one place: whatever `analytics.margin` asks for, the simulated broker shows."""
+    rng, prices = random.Random(5), {KO: D(60), CALL: D("1.50"), LATER_CALL: D("2.00"), PUT: D("1.00"), DEEP: D("5.00")}
+    for _ in range(20):
+        held = {c: D(rng.choice([-3, -1, 1, 2])) * (100 if c == KO else 1) for c in rng.sample(list(prices), 4)}
+        found = [margin_of(held, {c.key: float(x) for c, x in prices.items()}, stage).total for stage in STAGES]
+        assert [float(x) for x in requirements(Book(D(0), D(0), held), prices.get)] == pytest.approx(found, abs=0.005)
 
 
 # ---------------------------------------------------------------- accounts that cannot be

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import align, floats, labels, number, warn_units, whole
+from ..core.arrays import align, floats, labels, number, shown, warn_units, whole
 from ..core.books import Lot
 from ..core.constraints import WeightCap
 from ..core.errors import InputError, NoPrices
@@ -392,10 +392,10 @@ class Rebalancing:
         )
 
     def __repr__(self) -> str:
-        return f"{self.summary()}\n{self.frame().round(4).to_string()}"
+        return shown(self.summary(), self.frame())
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.summary()}</p>{self.frame().to_html(float_format=lambda x: f'{x:,.4g}')}"
+        return shown(self.summary(), self.frame(), html=True)
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #d3b173fe
 def decide(c: DriftCase, outside: float = 0.0) -> Rebalancing:
