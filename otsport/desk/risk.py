@@ -16,10 +16,11 @@ import pandas as pd
 from ..analytics.combinations import Leg, outcome, payoff
 from ..analytics.marks import DOLLARS, Valued, position_frame, underlying_frame, valued
 from ..analytics.positions import date_of, held_legs, style_of
-from ..analytics.stress import DAYS, SPOTS, VOLS, StressGrid, historical_tail, reprice, repriced, stress
+from ..analytics.stress import StressGrid, historical_tail, reprice, repriced, stress
 from ..analytics.var import BookTail
 from ..core.calendars import NEW_YORK, is_session, session_close
 from ..core.errors import DataError, InputError
+from ..core.units import STRESS_DAYS, STRESS_SPOTS, STRESS_VOLS
 from ..data.prices import PriceTable
 from ..data.suspects import split_findings
 from otsport.show.positions import (
@@ -114,7 +115,7 @@ class PositionRisk:
     valued: Valued = field(repr=False)
     given: Mapping[str, object] = field(repr=False)  # what it was made from, positions apart: with a trade it is made again
 
-    def stress(self, spots: object = SPOTS, vols: object = VOLS, days: object = DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
+    def stress(self, spots: object = STRESS_SPOTS, vols: object = STRESS_VOLS, days: object = STRESS_DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
         "P&L on a grid of shifts, every position priced again: see `analytics.stress.stress`."
         return stress(self.valued, spots, vols, days, spot_kind, vol_kind)
 
