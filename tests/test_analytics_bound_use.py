@@ -199,7 +199,7 @@ def test_orders_are_cut_one_after_the_other_and_a_sale_makes_no_room_before_it_f
     orders = [order(KO, Side.SELL, 100), order(PEP, Side.BUY, 50, 2), order(KO, Side.BUY, 10, 3)]
     kept, told = limit_orders(orders, unit(GreekBound("delta", high=25_000)), {"KO": 300.0})
     assert [(o.contract.symbol, o.qty) for o in kept] == [("KO", 100), ("PEP", 34), ("KO", 1)] and [d.code for d in told] == ["DELTA", "DELTA"]  # 6,217 dollars of room, then 97
-    assert [o.qty for o in limit_orders(orders, unit(GreekBound("delta", high=25_000)), {"KO": 300.0}, lot=10)[0]] == [100, 30]
+    assert [o.qty for o in limit_orders(orders, unit(GreekBound("delta", high=25_000)), {"KO": 300.0}, lot=10)[0]] == [100, 30, 10]
     assert limit_orders(orders, unit(), {"KO": 300.0}) == (tuple(orders), ())
     lost = unit(GreekBound("vega", low=-1e6), prices={k: v for k, v in PRICES.items() if not k.startswith("KO ")})
     close, more = order(PUT, Side.BUY, 5), order(PUT, Side.SELL, 5, 2)

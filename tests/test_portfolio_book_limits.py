@@ -1,4 +1,4 @@
-"""Rules on the whole book: leverage, concentration, correlation, Greeks, stress loss; off by default, and a tighter one never allows more."""
+"""Rules on the whole book: leverage, concentration, correlation; off by default, and a tighter one never allows more."""
 from datetime import datetime, timezone
 from decimal import Decimal
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from otsport.core.books import Lot, Position
-from otsport.core.constraints import book_caps, squared_weight, top_weight
+from otsport.core.constraints import book_caps, greek_bounds, squared_weight, top_weight
 from otsport.core.contracts import stock
 from otsport.core.errors import InputError
-from otsport.core.intent import Target, Verdict
+from otsport.core.intent import Target
 from otsport.core.settings import Limits
 from otsport.portfolio.limits import apply_limits, average_correlation
 
@@ -19,7 +19,6 @@ NAMES = list("ABCDEFGH")
 PRICES, NAV = dict.fromkeys(NAMES, Decimal(100)), Decimal(1_000_000)
 WIDE = dict(max_position_weight=1.0, max_sector_weight=1.0, max_gross=1.0)
 RULES = {"max_leverage": (0.1, 1.0), "max_top_five": (0.05, 0.9), "min_effective": (40.0, 2.0), "max_average_correlation": (-0.2, 0.9), "max_pair_correlation": (-0.2, 0.95)}
-FLAT = dict.fromkeys(GREEKS.values(), 0.0)
 
 
 def covariance(seed: int) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def _share(x: float, span: tuple[float, float]) -> float:
     if x > high or x < low:
         edge = high if x > high else low
         return 1 + abs(x - edge) / abs(edge) if edge else inf
-    return max([x / edge for edge in span if isfinite(edge) and edge * x > 0], default=0.0)
+    return x / high if 0 < x and 0 < high < inf else x / low if x < 0 and -inf < low < 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

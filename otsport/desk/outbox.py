@@ -7,6 +7,7 @@ __all__ = ['NOT_SENT', 'subject_of', 'stop_for', 'absorb', 'enqueue', 'commit_de
            'expire_unsent', 'unfinished']
 
 # %% ../../nbs/desk/79_outbox.ipynb #c002
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -15,7 +16,8 @@ from decimal import Decimal
 from ..book.ledger import book_commission, book_fill
 from ..brokers.protocol import Broker
 from ..core.books import Booking
-from ..core.errors import CheckFailed, IllegalTransition
+from ..core.contracts import Contract, Quote
+from ..core.errors import CheckFailed, DataError, IllegalTransition
 from ..core.intent import Decision
 from otsport.core.orders import (
     BrokerReport, Commission, Fill, Order, OrderEvent, OrderRecord, OrderState, is_correction, missing_qty, next_state,
@@ -23,7 +25,7 @@ from otsport.core.orders import (
 from ..data.plain import plain
 from ..data.store import Store, Unit
 from .book import Book, load_book
-from ..execution.gate import Circumstances, let_through, margin_contracts
+from ..execution.gate import Circumstances, bound_contracts, let_through, margin_contracts
 from ..portfolio.rebalance import is_named_by
 
 # %% ../../nbs/desk/79_outbox.ipynb #c005
@@ -185,11 +187,27 @@ def ready(book: Book) -> list[OrderRecord]:
     return [r for r in book.in_session() if r.state is OrderState.CREATED and fulfilled(r.order)]
 
 
+_log = logging.getLogger(__name__)
+
+
+async def _also_quoted(broker: Broker, contracts: Sequence[Contract]) -> dict[str, Quote]:
+    "Quotes of what the book holds beside the orders; what the broker does not list has none, and the gate says what is not known."
+    try:
+        return await broker.quotes(contracts) if contracts else {}
+    except DataError as error:
+        found: dict[str, Quote] = {}
+        for contract in contracts if len(contracts) > 1 else ():
+            found |= await _also_quoted(broker, [contract])
+        _log.warning("%s", error)
+        return found
+
+
 async def release(store: Store, book: Book, broker: Broker, wishes: Sequence[OrderRecord], at: Circumstances) -> Book:
     "Let orders leave: gate, commit, send. A refused order is denied and never leaves."
     if not wishes:
         return book
     quotes = await broker.quotes(list(dict.fromkeys([*(r.order.contract for r in wishes), *margin_contracts(at, wishes)])))
+    quotes |= await _also_quoted(broker, [c for c in bound_contracts(at, wishes) if c.key not in quotes])
     decisions = let_through(book.orders, wishes, quotes, at)
     book = commit_departure(store, book, decisions, at.now)
     for record, decision in zip(wishes, decisions, strict=True):

@@ -19,7 +19,7 @@ import pandas as pd
 from ..analytics.covariance import shrunk_covariance
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
-from ..core.constraints import RiskBudget, WeightCap, coverable_calls, cover_of, secured_cash, weight_caps
+from ..core.constraints import GreekBound, LossBound, RiskBudget, WeightCap, coverable_calls, cover_of, greek_bounds, secured_cash, weight_caps
 from ..core.contracts import NAN, Contract, Quote, Right, stock
 from ..core.errors import LookAhead, StrategyError
 from ..core.intent import Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
@@ -39,6 +39,7 @@ from ..portfolio.lot_orders import plan_lot_orders
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.size_steps import Facts, vol_regime
 from ..portfolio.sizing import size_all, within_allocations
+from .bound_plan import options_within, orders_within, within_bounds
 from .risk_plan import within_budgets
 from ..portfolio.whole_lots import Rebalance
 from ..strategy.coordinator import MERGED, coordinate
@@ -124,6 +125,8 @@ class Plan:
     quoted: tuple[tuple[str, str], ...] = ()  # of the mandate: where option quotes are from
     budgets: tuple[RiskBudget, ...] = ()  # of risk, the whole book first; none: the book has none
     budget_uses: tuple[BudgetUse, ...] = ()  # of each, by the targets and the options held
+    greek_bounds: tuple[GreekBound, ...] = ()  # that hold for the whole book on this day
+    loss_bounds: tuple[LossBound, ...] = ()
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from, as in `Mandate`; plans of before say nothing: theirs were modelled."
@@ -319,14 +322,18 @@ def plan_stocks(
     if settings.budgets is not None:
         targets, over, budgets, report = within_budgets(targets, settings.budgets, past, positions, marks, prices, nav, tags, views)
         limited, uses = (*limited, *over), report.uses if report is not None else ()
+    targets, bounded, unit = within_bounds(targets, settings.limits, positions, marks, prices, nav, past.as_of)
     free, stays = without_failed(positions, failed)
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
     if mandate.rebalance is None:
         orders, traded = plan_orders(targets, free, prices, nav, cash, mandate.account, mandate.portfolio, session, TRADING, strategies=tags)
     else:
         orders, traded = _by_own_rules(targets, positions, prices, nav, cash, mandate, session, past, tags, positions.keys() - free.keys())
-    return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *stays, *traded), earned, vol, orders,
-                rules=mandate.rules, quoted=mandate.quoted, budgets=budgets, budget_uses=uses)
+    orders, cut = orders_within(orders, unit, positions, 1 if mandate.rebalance is None else mandate.rebalance.lot)
+    bounds = greek_bounds(settings.limits, float(nav))
+    return Plan(session, past.as_of, nav, signals, outcomes, views, caps, wished, targets, (*declined, *sized, *allotted, *limited, *bounded, *stays, *traded, *cut), earned, vol, orders,
+                rules=mandate.rules, quoted=mandate.quoted, budgets=budgets, budget_uses=uses,
+                greek_bounds=tuple(b for b in bounds if isinstance(b, GreekBound)), loss_bounds=tuple(b for b in bounds if isinstance(b, LossBound)))
 
 # %% ../../nbs/desk/76_plan.ipynb #x2c53048
 def _side(signal: Signal) -> Side:
@@ -365,15 +372,21 @@ def _assignable(positions: Mapping[str, Position], wishes: Sequence[Wish]) -> De
     return assigned_value(net)
 
 
-def _in_margin(name: str, unit: Mapping[Contract, int], count: int, known: Known, before: Sequence[Wish], nav: Decimal, limits: Limits) -> tuple[int, list[Decision]]:
-    "How many of them keep the margin of the book within its limit, wishes of before counted, and why there are fewer."
-    net: dict[Contract, Decimal] = {o.contract: Decimal(o.qty) for o in known.options} | {stock(s): Decimal(str(q)) for s, q in known.held.items() if q}
-    for w in before:
-        if w.qty and not w.closes:
-            net[w.contract] = net.get(w.contract, Decimal(0)) + w.side.sign * w.qty
+def _fitting(name: str, unit: Mapping[Contract, int], count: int, known: Known, before: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits,
+             margin: bool = True) -> tuple[int, list[Decision]]:
+    "How many of them keep the margin of the book and its bounds on Greeks and losses, orders and wishes of before counted, and why there are fewer."
+    wished = [(w.contract, w.side.sign * w.qty) for w in before if w.qty and not w.closes]
+    shares = {stock(s): Decimal(str(q)) for s, q in known.held.items()}
     prices = {**known.spots, **{o.contract.key: o.mark for o in known.options}, **{key: q.mark for key, q in known.quotes.items()}}
-    room, decision = margin_room(name, unit, count, net, prices, nav, limits)
-    return room, [decision] if decision else []
+    room, why = count, None
+    if margin:
+        net: dict[Contract, Decimal] = {o.contract: Decimal(o.qty) for o in known.options} | {c: q for c, q in shares.items() if q}
+        for contract, qty in wished:
+            net[contract] = net.get(contract, Decimal(0)) + qty
+        room, why = margin_room(name, unit, count, net, prices, nav, limits)
+    coming = [(c, q - (positions[c.key].qty if c.key in positions else Decimal(0))) for c, q in shares.items()]
+    room, more = options_within(name, unit, room, limits, positions, [*((c, q) for c, q in coming if q), *wished], prices, nav, known.past.as_of)
+    return room, [*([why] if why else []), *more]
 
 
 def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits, sizing: Sizing) -> list[Wish | Decision]:
@@ -383,10 +396,9 @@ def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, 
         return taken
     limit = option_limit(known.quotes[contract.key], side)
     qty, decision = planned_contracts(contract, side, limit, signal.contracts, nav, positions, limits, sizing, _wished_cover(contract.symbol, wishes))
-    clipped = []
-    if qty and side is Side.SELL and contract.right is Right.PUT:
-        room, clipped = _in_margin(contract.key, {contract: -1}, int(qty), known, wishes, nav, limits)
-        qty = Decimal(room)
+    asked = known.coverable.get(contract.symbol, 0) if qty is None else int(qty)
+    room, clipped = _fitting(contract.key, {contract: side.sign}, asked, known, wishes, nav, positions, limits, bool(qty) and side is Side.SELL and contract.right is Right.PUT)
+    qty = qty if room == asked else Decimal(room)
     return [*([decision] if decision else []), *clipped] + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
 
 
@@ -413,7 +425,7 @@ def _combined(
     legs = [Leg(s.contract, _side(s), option_limit(known.quotes[s.contract.key], _side(s)), s.ratio) for s in signals]
     free = 100 * known.coverable.get(signals[0].contract.symbol, 0)
     count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, sizing, strategy, _wished_cover(signals[0].contract.symbol, before), _assignable(positions, before))
-    count, clipped = _in_margin(name, {leg.contract: leg.side.sign * leg.ratio for leg in legs}, count, known, before, nav, limits)
+    count, clipped = _fitting(name, {leg.contract: leg.side.sign * leg.ratio for leg in legs}, count, known, before, nav, positions, limits)
     wishes = [Wish(leg.contract, leg.limit_price, s.reason, "", side=leg.side, qty=Decimal(count * leg.ratio), combo=name, ratio=leg.ratio) for leg, s in zip(legs, signals, strict=True)]
     return [*([decision] if decision else []), *clipped] + (wishes if count else [])
 
