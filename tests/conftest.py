@@ -9,6 +9,9 @@ from tempfile import mkdtemp
 
 import pytest
 
+from otsport.app.garbage import collect_seldom
+
+collect_seldom()
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OTSPORT_HEADS"] = mkdtemp()  # dated heads of the stores that tests make, for their processes too
 for number in (signal.SIGINT, signal.SIGHUP):  # a shell's `&` and `nohup` ignore them, for every process that a test starts and then ends so

@@ -16,6 +16,8 @@ from otsport.gateway import sockets
 from otsport.gateway.exchange import Exchange
 from otsport.gateway.market import Market
 from otsport.gateway.frames import PREFIX, Frames, frame
+from otsport.gateway.handlers import receive
+from otsport.gateway.session import Gateway, Session
 from otsport.gateway.wire import ASKED, SENT, decode, encode, split
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,13 +34,13 @@ def exchange(*accounts: str, journal: Path | None = None, session: date = SESSIO
 
 
 @contextmanager
-def running(served: Exchange, clock: str = "heartbeat", seconds_per_step: float = 1.0):
+def running(served: Exchange, clock: str = "heartbeat", seconds_per_step: float = 1.0, **more):
     "Serve an exchange from a thread; gives the server."
     loop, ready, box = asyncio.new_event_loop(), threading.Event(), {}
 
     def work():
         asyncio.set_event_loop(loop)
-        box["server"] = loop.run_until_complete(sockets.serve(served, clock=clock, seconds_per_step=seconds_per_step))
+        box["server"] = loop.run_until_complete(sockets.serve(served, clock=clock, seconds_per_step=seconds_per_step, **more))
         ready.set()
         loop.run_forever()
         box["server"].close()
@@ -97,3 +99,37 @@ def messages(data: bytes, version: int = 176) -> list[tuple[str, dict]]:
         if not (len(rest) == 1 and first == str(version)):
             found.append((_NUMBERS[first], decode(version, _NUMBERS[first], payload)))
     return found
+
+
+class Talk:
+    "A client without a socket."
+
+    def __init__(self, gateway: Gateway, client_id: int = 1, version: int = 176):
+        self.gateway, self.version, self.session = gateway, version, Session(f"client {client_id}")
+        receive(gateway, self.session, opening(client_id, version))
+        self.session.out.clear()
+
+    def say(self, name: str, **values) -> list[tuple[str, dict]]:
+        "Ask, and hear the answer."
+        return self.raw(ask(self.version, name, **values))
+
+    def raw(self, data: bytes) -> list[tuple[str, dict]]:
+        receive(self.gateway, self.session, data)
+        return self.hear()
+
+    def hear(self) -> list[tuple[str, dict]]:
+        "What waits for this client."
+        heard = messages(bytes(self.session.out), self.version)
+        self.session.out.clear()
+        return heard
+
+
+def buy(order_id: int = 7, **more) -> dict:
+    "The fields of an order to buy one KO."
+    fields = {"symbol": "KO", "secType": "STK", "currency": "USD", "side": "BUY", "qty": Decimal(1), "orderType": "MKT", "tif": "DAY", "transmit": True, "account": "DU1"}
+    return {"orderId": order_id} | fields | more
+
+
+def codes(heard) -> list[tuple[int, int]]:
+    "Whom each error is about, and its code."
+    return [(v["reqId"], v["code"]) for n, v in heard if n == "error"]

@@ -14,6 +14,7 @@ from otsport.core.calendars import session_open
 from otsport.core.contracts import stock
 from otsport.core.errors import BrokerError, CheckFailed, InputError
 from otsport.core.orders import Order, OrderEvent, OrderState, OrderType, Side
+from otsport.desk.book import load_book
 from otsport.desk import commands, outbox
 from otsport.desk.commands import Asked
 from otsport.desk.reconcile import begin_portfolio
@@ -130,7 +131,7 @@ def local(tmp_path):
     with store.unit(TS) as unit:
         unit.add_portfolio("main", "DU1")
         unit.book(deposit())
-    book = outbox.enqueue(store, outbox.load_book(store, "DU1", "main", DAY, TS), [order(1)], DAY, TS)
+    book = outbox.enqueue(store, load_book(store, "DU1", "main", DAY, TS), [order(1)], DAY, TS)
     return store, outbox.absorb(store, book, [OrderEvent(order(1).order_ref, OrderState.SENT, TS)], TS)
 
 
@@ -144,7 +145,7 @@ def test_settled_order_ends_only_in_an_ended_state(tmp_path):
         commands.settle(store, book, "nobody", "cancelled", ANA, TS)
     assert store.order(ref).state is OrderState.SENT
     assert commands.settle(store, book, ref, "cancelled", ANA, TS).accepted and store.order(ref).state is OrderState.CANCELLED
-    again = outbox.load_book(store, "DU1", "main", DAY, TS)
+    again = load_book(store, "DU1", "main", DAY, TS)
     assert commands.settle(store, again, ref, "rejected", ANA, TS).code == "DONE" and store.order(ref).state is OrderState.CANCELLED
     store.close()
 
@@ -188,7 +189,7 @@ def test_each_local_command_leaves_one_audit_row_with_who_why_what_and_the_decis
     for _ in range(2):
         commands.adjust(store, book, ANA, TS, cash=D(1))
     commands.settle(store, book, ref, "expired", ANA, TS)
-    commands.settle(store, outbox.load_book(store, "DU1", "main", DAY, TS), ref, "expired", ANA, TS)
+    commands.settle(store, load_book(store, "DU1", "main", DAY, TS), ref, "expired", ANA, TS)
     store.close()
     assert [said(row) for row in command_rows(tmp_path / "s" / "otsport.db")] == [
         ("command halt", *who, {}, "accepted", "OK"), ("command resume", *who, {}, "accepted", "OK"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from exchange_support import CALL, EXPIRY, KO, THURSDAY, StillMarket, ticket
-from gateway_support import ask, messages, opening
+from gateway_support import Talk, ask, buy, codes, messages, opening
 
 from otsport.core.contracts import option, stock
 from otsport.core.errors import InputError
@@ -21,36 +21,8 @@ from otsport.gateway.wire import MAX_TEXT
 VERSION = 176
 
 
-class Talk:
-    "A client without a socket."
-
-    def __init__(self, gateway: Gateway, client_id: int = 1):
-        self.gateway, self.session = gateway, Session(f"client {client_id}")
-        receive(gateway, self.session, opening(client_id))
-        self.session.out.clear()
-
-    def say(self, name: str, **values) -> list[tuple[str, dict]]:
-        "Ask, and hear the answer."
-        return self.raw(ask(VERSION, name, **values))
-
-    def raw(self, data: bytes) -> list[tuple[str, dict]]:
-        receive(self.gateway, self.session, data)
-        heard = messages(bytes(self.session.out))
-        self.session.out.clear()
-        return heard
-
-
 def served(*accounts: str, cash: int = 1_000_000) -> Gateway:
     return Gateway(Exchange(StillMarket(), {name: Decimal(cash) for name in accounts or ("DU1",)}, THURSDAY))
-
-
-def codes(heard) -> list[tuple[int, int]]:
-    return [(v["reqId"], v["code"]) for n, v in heard if n == "error"]
-
-
-def buy(order_id: int = 7, **more) -> dict:
-    fields = {"symbol": "KO", "secType": "STK", "currency": "USD", "side": "BUY", "qty": Decimal(1), "orderType": "MKT", "tif": "DAY", "transmit": True, "account": "DU1"}
-    return {"orderId": order_id} | fields | more
 
 
 # ---------------------------------------------------------------- texts and numbers

@@ -11,7 +11,7 @@ from otsport.core.books import Lot, Position
 from otsport.core.constraints import book_caps, greek_bounds, squared_weight, top_weight
 from otsport.core.contracts import stock
 from otsport.core.errors import InputError
-from otsport.core.intent import Target
+from otsport.core.intent import Target, Verdict
 from otsport.core.settings import Limits
 from otsport.portfolio.limits import apply_limits, average_correlation
 

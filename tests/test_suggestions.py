@@ -89,7 +89,7 @@ def test_examples_of_the_command_line_are_taken():
     assert day(**pairs([example])).sessions == 5
     example, = advice(accounts, ["DU1=lots"], find=r"for example (\S+)$")
     assert accounts([example]) == {"DU123456": Decimal(1_000_000)}
-    example, = advice(accounts, ["DU1"], find=r"for example --account (\S+)$")
+    example, = advice(accounts, ["=5"], find=r"for example --account (\S+)$")
     assert accounts([example]) == {"DU123456": Decimal(1_000_000)}
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['desk', 'Portfolio', 'Reason', 'Host', 'Port', 'ANSWER_SECONDS', 'amount', 'tell', 'book_time', 'halt', 'resume',
-           'acknowledge', 'settle', 'adjust', 'place', 'cancel', 'modify', 'close_day']
+           'acknowledge', 'settle', 'adjust', 'split', 'place', 'cancel', 'modify', 'close_day', 'import_file']
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c002
 import asyncio
@@ -13,11 +13,12 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..core.errors import BookHeld, InputError
+from ..core.errors import BookHeld, CheckFailed, InputError
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c004
 desk = typer.Typer(help="Act on a book: each command says who, why and what came of it.", no_args_is_help=True)
@@ -173,6 +174,26 @@ def adjust(
     _with_book(portfolio, "adjust", contract or "cash", reason,
                lambda store, book, now: commands.adjust(store, book, _asked(reason), now, **what))
 
+# %% ../../nbs/app/98_cli_desk.ipynb #aa48489e
+@desk.command()
+def split(
+    symbol: Annotated[str, typer.Argument(help="The stock.")],
+    ratio: Annotated[str, typer.Argument(help="Shares after for shares before: 7:1.")],
+    day: Annotated[str, typer.Option(help="First session after the split, YYYY-MM-DD.")],
+    reason: Reason,
+    cash: Annotated[str, typer.Option(help="Dollars paid for the fraction of a share.")] = "0",
+    portfolio: Portfolio = "",
+) -> None:
+    "Book a split of a stock and of every option on it that is held."
+    from otsport.core.contracts import day_of
+    from otsport.desk import commands
+
+    new, colon, old = ratio.partition(":")
+    if not (colon and new.isdigit() and old.isdigit()):
+        raise InputError(f"ratio is {ratio!r}: give two whole numbers, shares after and before, for example 7:1")
+    _with_book(portfolio, "split", symbol, reason,
+               lambda store, book, now: commands.book_split(store, book, symbol, int(new), int(old), day_of(day), _asked(reason), now, amount(cash, "cash")))
+
 # %% ../../nbs/app/98_cli_desk.ipynb #c012
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
@@ -300,3 +321,21 @@ def close_day(
 
     _at_broker(portfolio, host, port, "close past day", session, reason,
                lambda traded, book: commands.close_past_day(traded, day_of(session), book.now, _asked(reason)))
+
+# %% ../../nbs/app/98_cli_desk.ipynb #aa7db790
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A Flex Query as XML, or an Activity Statement as CSV.")],
+    portfolio: Annotated[str, typer.Option(help="Whose book, where several are in one account.")] = "",
+    begin: Annotated[str, typer.Option(help="Name of a new book that is to begin with the end of the statement.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "statement of the broker",
+) -> None:
+    "Book what a statement of the broker has and the book lacks; importing twice changes nothing."
+    from otsport.data.store import open_store
+    from otsport.desk.imports import import_statements
+
+    with open_store() as store:
+        results = import_statements(store, file, _asked(reason), book_time(store), portfolio, begin)
+    for result in results:
+        typer.echo(repr(result))
+    if not all(result.clean for result in results):
+        raise typer.Exit(CheckFailed.exit_code)

@@ -199,7 +199,7 @@ def check_book(store: Store, params: TradingDay) -> list[date]:
         return []
     check_sequence(store, name, pending[0])
     if name in store.portfolios():
-        check_splits(this_folder().history, store.positions(name, open_only=True), pending[0])
+        check_splits(this_folder().history, store.positions(name, open_only=True), pending[0], store.splits(name))
     return unfinished_sessions(store, name, pending[0]) + pending
 
 # %% ../../nbs/app/94_trading_day.ipynb #c013

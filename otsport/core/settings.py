@@ -150,7 +150,10 @@ class BrokerProfile(_Checked):
     accounts: tuple[str, ...] = ("DU123456",)
     timeout_seconds: float = Field(default=10.0, gt=0)  # for each answer of the broker
     heartbeat_seconds: float = Field(default=0.0, ge=0)  # between heartbeats; 0: at once in a replay, a second in real time
-    requests_per_second: int = Field(default=40, ge=0, le=50)  # TWS drops clients above 50; 0: no limit, simulated gateway
+    silence_seconds: float = Field(default=9.0, ge=0)  # a line on which nothing comes for so long, though asked, is given up; 0: it is not watched
+    reconnect_seconds: float = Field(default=0.0, ge=0)  # how long a lost line is tried again; 0: its loss ends the run
+    clock_skew_seconds: float = Field(default=5.0, ge=0)  # by how much the broker's clock may differ from this machine's; 0: a replay, it is not compared
+    requests_per_second: int = Field(default=40, ge=0, le=47)  # TWS drops clients above 50; 0: no limit, simulated gateway
     market_data_lines: int = Field(default=90, ge=2)  # quotes asked or watched at the same time; an account has 100 unless it bought more
     tws_zone: str = ""  # of a time without zone, as TWS is set: 'America/New_York'; blank: such a time is refused
     codes: tuple[BrokerCode, ...] = ()  # what a code of the broker means, before the table of `brokers.ib_words`
@@ -171,7 +174,7 @@ class BrokerProfile(_Checked):
     def _paced(self) -> "BrokerProfile":
         if self.requests_per_second == 0 and (self.port in TWS_PORTS or self.mode == "live"):
             raise ValueError(f"requests_per_second 0 on port {self.port}, mode {self.mode}: "
-                             "TWS drops a client that sends more than 50 messages a second; give 1 to 50")
+                             "TWS drops a client that sends more than 50 messages a second; give 1 to 47")
         return self
 
 # %% ../../nbs/core/04_settings.ipynb #c008b

@@ -15,7 +15,7 @@ import pandas as pd
 from ..book.snapshots import external_flows
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.orders import Fill
+from ..core.orders import Fill, charges_of
 from ..data.store import Store
 from .plan import read_plan
 from ..show.fills import fills_frame, orders_frame
@@ -103,8 +103,9 @@ def nav_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # by ses
 
 def orders_view(store: Store, portfolio: str) -> UnitFrame:  # by order reference
     "Every order with its session, what filled, and what was said of it."
-    orders, charges = store.orders(portfolio), store.commissions(portfolio)
-    frame = orders_frame(orders, store.fills(portfolio), {key: charge.amount for key, charge in charges.items()})
+    orders, fills = store.orders(portfolio), store.fills(portfolio)
+    charges = charges_of(fills, store.commissions(portfolio))
+    frame = orders_frame(orders, fills, {key: charge.amount for key, charge in charges.items()})
     session = {r.order.order_ref: r.session for r in orders}
     frame.insert(0, "session", [session[ref] for ref in frame.index])
     return unit_frame(frame, f"{len(frame)} order{'s' * (len(frame) != 1)}")
@@ -121,7 +122,7 @@ def fill_quotes(store: Store, portfolio: str, fills: Collection[Fill], quotes_of
 def fills_view(store: Store, portfolio: str, fills: Collection[Fill] | None = None, quotes_of: Callable[[str], str] = lambda symbol: "live") -> UnitFrame:  # a row an execution
     "Executions (all, or those given) with their session, cash, commission and whose quotes they met, oldest first."
     chosen = store.fills(portfolio) if fills is None else list(fills)
-    charges = {key: charge.amount for key, charge in store.commissions(portfolio).items()}
+    charges = {key: charge.amount for key, charge in charges_of(chosen, store.commissions(portfolio)).items()}
     frame = fills_frame(chosen, charges, fill_quotes(store, portfolio, chosen, quotes_of))
     frame.insert(0, "session", [f.ts.astimezone(NEW_YORK).date() for f in sorted(chosen, key=lambda f: (f.ts, f.exec_id))])
     return unit_frame(frame, f"{len(frame)} fill{'s' * (len(frame) != 1)}")

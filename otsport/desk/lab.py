@@ -269,7 +269,7 @@ async def _level(desk: Desk) -> Book:
     "The book read from the store, begun where that was asked for, and brought level with the broker."
     now = await desk.broker.heartbeat()
     book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
-    check_splits(desk.history, book.positions, book.session)
+    check_splits(desk.history, book.positions, book.session, desk.store.splits(book.portfolio))
     return await resume(desk, await begin_portfolio(desk, book))
 
 
@@ -277,7 +277,7 @@ async def _heard(desk: Desk, book: Book) -> Book:
     "The book after a heartbeat and what others asked for; on a new day that of the new session."
     book = await beat(desk, book)
     if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
-        check_splits(desk.history, book.positions, today)
+        check_splits(desk.history, book.positions, today, desk.store.splits(book.portfolio))
         book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
     return await carry_out(desk, book)
 

@@ -31,7 +31,8 @@ from ..data.market import History, Past
 from ..data.store import Store
 from .book import Book, Desk, check_splits
 from .marks import mark_sources, marked_vols, marks
-from .outbox import absorb, commit_departure, enqueue, expire_unsent, ready, release, unfinished
+from .booking import absorb
+from .outbox import commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
 from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
 from .requests import Asked, begin_cancel, carry_out
@@ -275,18 +276,20 @@ PATIENCE = 10  # heartbeats for which late events of a closed session are waited
 
 async def await_stragglers(desk: Desk, book: Book) -> Book:
     "Wait until every order is done and every execution is there and charged."
-    book = expire_unsent(desk.store, book)
+    book, stated = expire_unsent(desk.store, book), {}
     for _ in range(PATIENCE):
-        if not (open_ends := unfinished(book, book.session)):
+        if not (open_ends := unfinished(book, book.session, stated)):
             return book
         before = book.now
         await desk.pause(None, before)
         book = await beat(desk, book)
         report = await desk.broker.report(book.account)
-        book = absorb(desk.store, book, [*report.fills, *report.commissions, *report.orders], book.now)
+        stated = {event.order_ref: event.filled_qty for event in report.orders if event.filled_qty is not None}
+        book = absorb(desk.store, book, report.messages, book.now)
     raise CheckFailed(f"account {book.account}, session {book.session}: after the close {'; '.join(open_ends)}: "
                       "ask the broker, then run again; "
-                      "an order whose fate the broker does not tell is settled with otsport desk settle")
+                      "an order whose fate the broker does not tell is settled with otsport desk settle, "
+                      "and what will not come any more is let go with otsport desk acknowledge")
 
 
 async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
@@ -341,7 +344,7 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
-    check_splits(desk.history, desk.load(session).positions, session)
+    check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio))
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:

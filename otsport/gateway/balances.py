@@ -68,7 +68,7 @@ def on_cancel_positions(gateway: Gateway, session: Session, ask: dict[str, Any])
 # %% ../../nbs/gateway/70_balances.ipynb #c008
 def realized(exchange: Exchange, account: str, contract: Contract | None = None) -> Decimal:
     "Profit of what was closed in the present session, dollars, before commissions."
-    trades = [e for e in exchange.executions(account) if contract in (None, e.contract)]
+    trades = [e for e in exchange.valid_executions(account) if contract in (None, e.contract)]
     return sum((exchange.commission(e.exec_id).realized or Decimal(0) for e in trades), Decimal(0))
 
 # %% ../../nbs/gateway/70_balances.ipynb #c009

@@ -6,7 +6,8 @@
 __all__ = ['log', 'MAX_CLIENTS', 'FARMS', 'MAX_REF', 'Handler', 'HANDLERS', 'NOT_SERVED', 'on_start_api', 'on_managed_accounts',
            'on_ids', 'on_current_time', 'unserved_parts', 'on_place_order', 'ticket_of', 'place', 'on_cancel_order',
            'on_global_cancel', 'on_open_orders', 'on_all_open_orders', 'on_auto_open_orders', 'on_completed_orders',
-           'filter_time', 'on_executions', 'on_log_level', 'refuse', 'answer', 'greet', 'take', 'receive', 'leave']
+           'filter_time', 'on_executions', 'on_log_level', 'refuse', 'answer', 'handle', 'greet', 'take', 'receive',
+           'leave']
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c002
 import logging
@@ -42,7 +43,7 @@ from otsport.gateway.lookups import (
     one_contract,
 )
 from .session import Gateway, Session, order_values, send_commission, send_execution, send_order, served
-from .wire import FieldError, Unserved, request
+from .wire import FieldError, Request, Unserved, request
 
 log = logging.getLogger("otsport.gateway")
 
@@ -93,7 +94,7 @@ def on_current_time(gateway: Gateway, session: Session, ask: dict[str, Any]) -> 
     if gateway.clock == "heartbeat" and session.knows_time and session is gateway.driver():
         gateway.step()
     session.knows_time = True
-    session.send("currentTime", time=int(gateway.exchange.now.timestamp()))
+    session.send("currentTime", time=int(gateway.told_time().timestamp()))
 
 # %% ../../nbs/gateway/71_handlers.ipynb #c011
 def unserved_parts(ask: dict[str, Any]) -> list[str]:
@@ -302,6 +303,14 @@ def answer(gateway: Gateway, session: Session, payload: bytes) -> None:
         return
     if None in (asked.values.get("reqId", 0), asked.values.get("orderId", 0)):
         raise WireError(f"{asked.name} comes without its id")
+    if gateway.faults is None or gateway.faults.admits(session, asked):
+        handle(gateway, session, asked)
+    if gateway.faults is not None:
+        gateway.faults.answered(session, asked)
+
+
+def handle(gateway: Gateway, session: Session, asked: Request) -> None:
+    "Answer a request that is whole."
     try:
         HANDLERS[asked.name](gateway, session, asked.values)
     except WireError:
@@ -319,11 +328,13 @@ def greet(gateway: Gateway, session: Session, payload: bytes) -> None:
         session.version = agreed_version(payload)
     except VersionRefused as error:
         session.version = nearest_version(payload)
-        session.out += hello(session.version, gateway.exchange.now)
+        session.out += hello(session.version, gateway.told_time())
         session.error(-1, 503, str(error))
         session.closing = str(error)
         return
-    session.out += hello(session.version, gateway.exchange.now)
+    session.out += hello(session.version, gateway.told_time())
+    if gateway.faults is not None:
+        session.through = gateway.faults.pass_on
 
 
 def take(gateway: Gateway, session: Session) -> bool:
@@ -338,6 +349,8 @@ def take(gateway: Gateway, session: Session) -> bool:
         answer(gateway, session, payload)
     else:
         greet(gateway, session, payload)
+    if gateway.faults is not None:
+        gateway.faults.settle()
     return True
 
 

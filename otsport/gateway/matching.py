@@ -134,14 +134,15 @@ def covered_qty(state: State, update: OrderUpdate, qty: Decimal, price: Decimal)
     return (qty if missing <= 0 or is_put else Decimal(0)), f"{missing:f} shares of {ticket.contract.symbol} are missing to cover the sells"
 
 # %% ../../nbs/gateway/65_matching.ipynb #c016
-def match(state: State, perm_id: int, quote: Quote, now: datetime) -> tuple[Event, ...]:
-    "What happens to a working order that meets a quote: nothing, a fill, or its end when cash or shares no longer cover it."
+def match(state: State, perm_id: int, quote: Quote, now: datetime, most: Decimal | None = None) -> tuple[Event, ...]:
+    "What happens to a working order that meets a quote: nothing, a fill (of `most` at most), or its end when cash or shares no longer cover it."
     update = state.orders[perm_id]
     ticket = update.ticket
     price, size = touch(quote, ticket.side)
     qty = min(update.remaining, size - state.taken.get((ticket.contract, ticket.side), Decimal(0)))
     if qty <= 0 or not marketable(ticket, price):
         return ()
+    qty = qty if most is None else min(qty, most)
     qty, lacking = covered_qty(state, update, qty, price)
     if qty == 0:
         return (replace(update, status="Cancelled", ts=now, code=201, message=f"Order cancelled - {lacking}"),)

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MAX_FEEDS', 'VALIDATION', 'Feed', 'Session', 'follow', 'refresh_feed', 'contract_fields', 'order_values',
-           'send_order', 'send_update', 'send_execution', 'send_commission', 'Gateway', 'served']
+           'send_order', 'send_update', 'send_execution', 'send_commission', 'tell', 'Gateway', 'served']
 
 # %% ../../nbs/gateway/68_session.ipynb #c002
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -41,11 +42,20 @@ class Session:
     feeds: dict[tuple, Feed] = field(default_factory=dict)
     knows_time: bool = False  # it has asked for the time before
     closing: str = ""  # why this side ends the conversation
+    through: Callable[["Session", bytes], None] | None = None  # takes every frame in place of `out`
 
     def send(self, message: str, **values) -> None:
         "Queue a message."
-        if not self.closing:
-            self.out += encode(self.version, message, **values)
+        self.put(encode(self.version, message, **values))
+
+    def put(self, frame: bytes) -> None:
+        "Queue a frame; where faults are planned it goes through them."
+        if self.closing:
+            return
+        if self.through is None:
+            self.out += frame
+        else:
+            self.through(self, frame)
 
     def error(self, req_id: int, code: int, text: str) -> None:
         "Queue an error or notice; `req_id` is the request or order that it is about, -1 for none."
@@ -55,11 +65,11 @@ class Session:
         "Queue what changed in a feed."
         lines = feed.lines()
         for key, line in lines.items():
-            if feed.sent.get(key) != line and not self.closing:
-                self.out += line
+            if feed.sent.get(key) != line:
+                self.put(line)
         for key in (k for k in feed.sent if k not in lines):
-            if feed.gone and not self.closing:
-                self.out += feed.gone(key)
+            if feed.gone:
+                self.put(feed.gone(key))
         feed.sent = lines
 
 # %% ../../nbs/gateway/68_session.ipynb #c009
@@ -161,6 +171,7 @@ def send_execution(session: Session, exchange: Exchange, trade: Execution, req_i
         cumQty=trade.cum_qty,
         avgPrice=trade.avg_price,
         orderRef=trade.order_ref,
+        liquidation=trade.liquidation,
     )
 
 
@@ -169,33 +180,57 @@ def send_commission(session: Session, note: CommissionNote) -> None:
     profit = {} if note.realized is None else {"realizedPNL": note.realized}
     session.send("commissionReport", execId=note.exec_id, commission=note.amount, currency=note.currency, **profit)
 
+# %% ../../nbs/gateway/68_session.ipynb #1d2d4b57
+def tell(session: Session, exchange: Exchange, message: OrderUpdate | Execution | CommissionNote) -> None:
+    "What happened at the exchange, as it just happened."
+    if isinstance(message, Execution):
+        send_execution(session, exchange, message, -1)
+    elif isinstance(message, CommissionNote):
+        send_commission(session, message)
+    else:
+        send_update(session, exchange, message)
+
 # %% ../../nbs/gateway/68_session.ipynb #c017
 class Gateway:
     "The exchange and the clients that are connected to it."
 
-    def __init__(self, exchange: Exchange, clock: str = "heartbeat"):
+    def __init__(self, exchange: Exchange, clock: str = "heartbeat", master: int | None = None, faults: Any = None):
         if clock not in ("heartbeat", "paced"):
             raise InputError(
                 f"clock {clock!r} is not known: use 'heartbeat' (each reqCurrentTime is a step) or 'paced' (a step every few seconds)"
             )
-        self.exchange, self.clock = exchange, clock
+        self.exchange, self.clock, self.master, self.faults = exchange, clock, master, faults
+        self.skew = 0.0  # seconds that the clock tells too much
+        self.told_all: set[int] = set()  # perm ids of orders of which every client hears
         self.sessions: dict[int, Session] = {}  # by client id
-        self.owners: dict[str, int] = {}  # exec id -> client id: whom a commission concerns
+        self.owners: dict[str, tuple[int, int]] = {}  # exec id -> client id and perm id: whom a commission concerns
         self.traded = False  # positions changed since the feeds were refreshed
         exchange.listen(self.hear)
+        if faults is not None:
+            faults.attach(self)
 
     def hear(self, message: OrderUpdate | Execution | CommissionNote) -> None:
-        "Tell the owner of an order what happened to it."
+        "Tell those whom it concerns what happened to an order."
         if isinstance(message, Execution):
             self.traded = True
-            self.owners[message.exec_id] = message.client_id
-            if session := self.sessions.get(message.client_id):
-                send_execution(session, self.exchange, message, -1)
-        elif isinstance(message, CommissionNote):
-            if session := self.sessions.get(self.owners.pop(message.exec_id, -1)):
-                send_commission(session, message)
-        elif session := self.sessions.get(message.ticket.client_id):
-            send_update(session, self.exchange, message)
+            self.owners[message.exec_id] = message.client_id, message.perm_id
+        whom = self.concerned(message)
+        if self.faults is None or not self.faults.silences(message):
+            for session in whom:
+                tell(session, self.exchange, message)
+
+    def concerned(self, message: OrderUpdate | Execution | CommissionNote) -> list[Session]:
+        "The clients that hear of a message: the owner of the order, the master, and all where all are to be told."
+        if isinstance(message, CommissionNote):
+            client_id, perm_id = self.owners.pop(message.exec_id, (-1, 0))
+        else:
+            client_id, perm_id = (message if isinstance(message, Execution) else message.ticket).client_id, message.perm_id
+        everyone = perm_id in self.told_all
+        return [s for n, s in self.sessions.items() if everyone or n in (client_id, self.master)]
+
+    def told_time(self) -> datetime:
+        "What the gateway says that it is."
+        return self.exchange.now + timedelta(seconds=self.skew)
 
     def lines_used(self) -> int:
         "Quotes that all clients together follow."
@@ -209,6 +244,8 @@ class Gateway:
         "Move the clock one step; every client hears what that brought."
         self.exchange.advance()
         self.refresh()
+        if self.faults is not None:
+            self.faults.stepped()
 
     def refresh(self, ticks: bool = True) -> None:
         "Send every client what changed in its subscriptions; without `ticks` only positions and balances."

@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['log', 'MAX_BACKLOG', 'STALL_SECONDS', 'MAX_WAITING', 'HANDSHAKE_SECONDS', 'PIECE', 'Line', 'nudge', 'hang_up',
-           'Server', 'accept', 'make_room', 'tick', 'converse', 'give_up', 'listen', 'serve']
+           'Server', 'accept', 'make_room', 'tick', 'converse', 'give_up', 'listen', 'serve', 'cut', 'refuse', 'freeze',
+           'kill', 'tend_faults']
 
 # %% ../../nbs/gateway/72_sockets.ipynb #c002
 import asyncio
 import errno
 import logging
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from ..core.errors import BrokerError, OtsportError
 from .exchange import Exchange
@@ -41,6 +45,13 @@ class Line:
     deaf: bool = False  # the client no longer takes bytes
     ended: bool = False  # nothing more will be written
     taken_at: float = field(default_factory=time.monotonic)  # when the client last took bytes, or had none to take
+    flow: asyncio.Event | None = None  # cleared: nothing is read and nothing sent
+    reset: bool = False  # it ends without a goodbye
+
+    async def flows(self) -> None:
+        "Wait while the line is half open."
+        if self.flow is not None:
+            await self.flow.wait()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         "The bytes of the client until there are no more, however the connection ended."
@@ -52,6 +63,7 @@ class Line:
                 return
             if not data:
                 return
+            await self.flows()
             yield data
 
     async def write(self) -> None:
@@ -64,6 +76,7 @@ class Line:
                 self.wake.clear()
                 await self.wake.wait()
                 continue
+            await self.flows()
             data = bytes(out[:PIECE])
             del out[: len(data)]
             try:
@@ -89,6 +102,12 @@ async def hang_up(line: Line, writer: asyncio.Task, linger: bool = True) -> None
     "Send what is left and say the end; with `linger` the socket goes when the client has read it, after two seconds at most."
     line.ended = True
     line.wake.set()
+    if line.reset:
+        line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        line.sock.close()
+        return
     with suppress(OSError, asyncio.TimeoutError):
         await asyncio.wait_for(asyncio.shield(writer), 2.0 if linger else 0.2)
         line.sock.shutdown(socket.SHUT_WR)
@@ -112,6 +131,8 @@ class Server:
         self.lines: dict[Line, asyncio.Task] = {}
         self.tasks: list[asyncio.Task] = []
         self.closed = False
+        self.flow = asyncio.Event()
+        self.flow.set()
 
     def flush(self) -> None:
         "Have every line send what waits for it."
@@ -143,7 +164,8 @@ async def accept(server: Server) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         make_room(server)
-        line = Line(sock, Session(f"{address[0]}:{address[1]}"))
+        await server.flow.wait()
+        line = Line(sock, Session(f"{address[0]}:{address[1]}"), flow=server.flow)
         server.lines[line] = asyncio.create_task(converse(server, line))
 
 
@@ -219,11 +241,80 @@ async def serve(
     clock: str = "heartbeat",  # or "paced"
     seconds_per_step: float = 1.0,  # wall seconds, of the paced clock
     listener: socket.socket | None = None,  # a socket of `listen`, in place of host and port
+    master: int | None = None,  # client id that hears of all orders
+    faults: Any = None,  # an `Injector`
 ) -> Server:
     "Serve an exchange on a port; `BrokerError` when the port is taken."
-    gateway = Gateway(exchange, clock)
+    gateway = Gateway(exchange, clock, master, faults)
     server = Server(gateway, listener or listen(host, port))
-    server.tasks.append(asyncio.create_task(accept(server)))
+    server.accepting = asyncio.create_task(accept(server))
+    server.tasks.append(server.accepting)
+    if faults is not None:
+        server.tasks.append(asyncio.create_task(tend_faults(server)))
     if clock == "paced":
         server.tasks.append(asyncio.create_task(tick(server, seconds_per_step)))
     return server
+
+# %% ../../nbs/gateway/72_sockets.ipynb #306b1d76
+def cut(server: Server, session: Session | None = None) -> None:
+    "Reset the line of a session, or all."
+    for line, task in tuple(server.lines.items()):
+        if session is None or line.session is session:
+            line.reset = line.deaf = True
+            line.session.closing = line.session.closing or "cut by a fault"
+            task.cancel()
+
+
+def refuse(server: Server, seconds: float) -> None:
+    "Reset all lines and take none for a while."
+    cut(server)
+    server.accepting.cancel()
+    server.listener.close()
+    server.tasks.append(asyncio.create_task(_again(server, seconds)))
+
+
+async def _again(server: Server, seconds: float) -> None:
+    "Listen on the same port again."
+    await asyncio.sleep(seconds)
+    while not server.closed:
+        try:
+            server.listener = listen(server.host, server.port)
+        except BrokerError as error:  # somebody took the port meanwhile
+            log.error("%s", error)
+            await asyncio.sleep(0.5)
+            continue
+        server.accepting = asyncio.create_task(accept(server))
+        server.tasks.append(server.accepting)
+        return
+
+
+def freeze(server: Server, seconds: float, then: str) -> None:
+    "Read nothing and send nothing for a while; then all goes on, or is cut."
+    server.flow.clear()
+
+    def thaw() -> None:
+        if then == "cut":
+            cut(server)
+        server.flow.set()
+
+    asyncio.get_running_loop().call_later(seconds, thaw)
+
+
+def kill(server: Server) -> None:
+    "End at once, without a goodbye."
+    cut(server)
+    server.close()
+
+# %% ../../nbs/gateway/72_sockets.ipynb #11f0b2c2
+async def tend_faults(server: Server) -> None:
+    "Let the faults of the gateway happen when their time comes."
+    faults, woken, loop = server.gateway.faults, asyncio.Event(), asyncio.get_running_loop()
+    hands = faults.hands
+    hands.kill, hands.cut, hands.wake = hands.kill or partial(kill, server), partial(cut, server), woken.set
+    hands.refuse, hands.freeze, hands.soon = partial(refuse, server), partial(freeze, server), loop.call_soon_threadsafe
+    while True:
+        wait = faults.tend()
+        server.flush()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(woken.wait(), wait)
+        woken.clear()
