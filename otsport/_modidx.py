@@ -905,6 +905,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'otsport.app.folder.Folder.rules': ('app/folder.html#folder.rules', 'otsport/app/folder.py'),
                                     'otsport.app.folder.Folder.settings': ('app/folder.html#folder.settings', 'otsport/app/folder.py'),
                                     'otsport.app.folder.Folder.strategies': ('app/folder.html#folder.strategies', 'otsport/app/folder.py'),
+                                    'otsport.app.folder._bound_faults': ('app/folder.html#_bound_faults', 'otsport/app/folder.py'),
                                     'otsport.app.folder._built_rule': ('app/folder.html#_built_rule', 'otsport/app/folder.py'),
                                     'otsport.app.folder._chain_faults': ('app/folder.html#_chain_faults', 'otsport/app/folder.py'),
                                     'otsport.app.folder._check_idle': ('app/folder.html#_check_idle', 'otsport/app/folder.py'),

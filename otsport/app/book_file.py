@@ -20,7 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from .params import as_day
 from ..brokers.adapters import adapter_class
 from ..core.errors import AccountNotServed, FolderError, SettingsError
-from ..core.settings import BrokerCode, BudgetLevel, BudgetRules, Sizing, TWS_PORTS, account_mode, checked_zone
+from ..core.settings import BrokerCode, BudgetLevel, BudgetRules, GreekLimit, Sizing, StressLimit, TWS_PORTS, account_mode, checked_zone
 from ..portfolio.budgets import ALLOCATIONS, LEVELS, REGIMES
 from ..portfolio.contributions import METRICS
 from ..portfolio.objectives import OBJECTIVES
@@ -209,6 +209,8 @@ class LimitEntry(_Strict):
     min_effective: float | None = Field(default=None, ge=1, le=10_000, description="a number of positions, for example 20, or leave the line out")
     max_average_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.6, or leave the line out")
     max_pair_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.9, or leave the line out")
+    greeks: tuple[GreekLimit, ...] | None = Field(default=None, min_length=1, description="a list of `- {greek: vega, low: -500, high: 500}`, or leave it out")
+    stress: StressLimit | None = Field(default=None, description="{most: 50000}, or leave it out")
 
 
 class TaxEntry(_Strict):
@@ -369,8 +371,10 @@ def _field(model: type[BaseModel], name: object):
 def _inner(model: type[BaseModel], step: object) -> type[BaseModel] | None:
     "The model inside a field, also of a list or mapping of them."
     found = _field(model, step)
-    parts = [found.annotation, *getattr(found.annotation, "__args__", ())] if found else []
-    return next((p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)), None)
+    parts = [found.annotation] if found else []
+    for part in parts:  # a list that grows by what stands inside
+        parts += getattr(part, "__args__", ())
+    return next((p for p in parts if isinstance(p, type) and not getattr(p, "__args__", ()) and issubclass(p, BaseModel)), None)
 
 
 def _rule(model: type[BaseModel], text: Text, error: dict) -> tuple[tuple, str]:
