@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTLED', 'BY_HAND', 'halt', 'resume_book', 'acknowledge', 'adjust', 'book_split', 'close_past_day', 'settle',
-           'next_ref', 'place', 'cancel', 'modify']
+           'next_ref', 'place', 'place_at', 'cancel', 'modify']
 
 # %% ../../nbs/desk/83_commands.ipynb #c002
 from contextlib import contextmanager, suppress
@@ -17,10 +17,12 @@ from ..book.corporate_actions import adjust_option, adjusted, split
 from ..book.ledger import book_move, deposit
 from ..core.books import Booking, Position, TransactionKind
 from ..core.calendars import NEW_YORK, check_session, session_open
-from ..core.contracts import Contract
+from ..core.contracts import Contract, Quote
 from ..core.errors import InputError, OtsportError
 from ..core.intent import Decision
-from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
+from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, OrderType, Side
+from ..core.units import from_float
+from ..core.venues import tick_of
 from ..data.store import Store
 from .book import Book, Desk
 from .booking import absorb
@@ -183,6 +185,25 @@ async def place(desk: Desk, book: Book, order: Order, asked: Asked) -> tuple[Boo
     with carried(desk.store, book.portfolio, command, book.now, desk.broker.profile.client_id):
         book, decision = await _place(desk, book, replace(order, reason=order.reason or asked.reason))
         return book, tell(desk.store, command, decision, book.now)
+
+
+def _touch(quote: Quote, side: Side) -> Decimal:
+    "The price at which the other side of the market is met, dollars."
+    price = quote.ask if side is Side.BUY else quote.bid
+    if not price > 0:
+        raise InputError(f"nobody {'asks' if side is Side.BUY else 'bids'} for {quote.contract} (bid {quote.bid:g}, ask {quote.ask:g}): "
+                         "give limit, dollars per unit of underlying")
+    return from_float(price, tick_of(quote.contract, price), "up" if side is Side.BUY else "down")
+
+
+async def place_at(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
+                asked: Asked) -> tuple[Book, Decision]:
+    "Place an order at its limit, or at the price at which the other side is met."
+    quote = (await desk.broker.quotes([contract]))[contract.key]
+    price = _touch(quote, side) if limit is None else limit
+    wish = Order(next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
+                 strategy="by hand", reason=asked.reason)
+    return await place(desk, book, wish, asked)
 
 
 async def _place(desk: Desk, book: Book, order: Order, after: OrderRecord | None = None) -> tuple[Book, Decision]:
