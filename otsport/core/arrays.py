@@ -42,7 +42,7 @@ def floats(
     if isinstance(value, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(value), np.nan, floats(value.data, name))
     try:
-        given = np.asarray(value)
+        given = np.asarray(value.to_numpy() if hasattr(value, "iloc") else value)
     except ValueError as error:
         raise InputError(f"{name} has rows of different lengths: give a rectangular array") from error
     if given.dtype.kind == "O":
