@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
+
+from run_support import free_port
 
 FAULTS = r"""
 () => {
@@ -77,12 +78,6 @@ def save_shot(page, path, full_page=False):
     return png
 
 
-def _free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def _wait_until_up(process, url, log, seconds=90):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -110,7 +105,7 @@ def _stop(process):
 @contextmanager
 def jupyterlab(root, env=None):
     """A JupyterLab of its own on a folder; gives a function from a notebook's name to its address."""
-    root, port, token = Path(root), _free_port(), secrets.token_hex(8)
+    root, port, token = Path(root), free_port(), secrets.token_hex(8)
     config = root / ".jupyter"
     quiet = config / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     quiet.parent.mkdir(parents=True, exist_ok=True)  # no news pop-up over the page

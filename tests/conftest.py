@@ -9,6 +9,9 @@ from tempfile import mkdtemp
 
 import pytest
 
+from otsport.app.garbage import collect_seldom
+
+collect_seldom()
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["OTSPORT_HEADS"] = mkdtemp()  # dated heads of the stores that tests make, for their processes too
 for number in (signal.SIGINT, signal.SIGHUP):  # a shell's `&` and `nohup` ignore them, for every process that a test starts and then ends so
@@ -17,9 +20,10 @@ for number in (signal.SIGINT, signal.SIGHUP):  # a shell's `&` and `nohup` ignor
 
 LONGEST = [
     "test_kernels_american", "test_portfolio_program",  # what compiles most, one for each worker: all others find it compiled
-    "test_trading_day_kill", "test_notebooks_analytics", "test_trading_day_sixty", "test_package", "test_processes", "test_app_folder", "test_two_desks_kill",
-    "test_trading_day_full_disk", "test_howto", "test_trading_day_kill_run", "test_trading_day_bad_input", "test_trading_day_same_bytes", "test_panel_browser",
-    "test_gateway_clients", "test_notebooks_rooms", "test_trading_day_run", "test_house", "test_portfolio_chain", "test_mutants", "test_desk_session",
+    "test_howto", "test_notebooks_rooms", "test_trading_day_full_disk", "test_trading_day_bad_input", "test_two_desks_kill", "test_processes",
+    "test_trading_day_kill", "test_app_folder", "test_package", "test_panel_browser", "test_foreign_broker", "test_trading_day_same_bytes",
+    "test_notebooks_analytics", "test_trading_day_run", "test_trading_day_sixty", "test_trading_day_kill_run", "test_scale", "test_strategy_legs", "test_desk_session",
+    "test_own_paper", "test_strategy_own", "test_kernels_cache", "test_house", "test_mutants", "test_gateway_clients", "test_show_figures", "test_data_golden_trade",
 ]
 
 

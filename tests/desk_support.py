@@ -56,7 +56,7 @@ SIZING = Sizing(base_size=0.2, max_position_risk=0.05, max_portfolio_risk=0.05)
 def mandate(port: int, **more) -> Mandate:
     """The rules of the small desk."""
     given = {"limits": LIMITS, "sizing": SIZING} | {k: v for k, v in more.items() if k in ("limits", "sizing")}
-    profile = BrokerProfile(port=port, accounts=(ACCOUNT,), timeout_seconds=5.0, requests_per_second=0)
+    profile = BrokerProfile(port=port, accounts=(ACCOUNT,), timeout_seconds=60.0, requests_per_second=0)
     rest = {k: v for k, v in more.items() if k not in ("limits", "sizing")}
     return replace(Mandate(ACCOUNT, PORTFOLIO, CAPITAL, Settings(broker=profile, **given), (Buys(), CoveredCalls())), **rest)
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +31,13 @@ def module_name(path: Path, root: Path = ROOT) -> str:
 
 def imports(path: Path, root: Path = ROOT) -> set[str]:
     """What a file imports of the package, as `room.name`, functions included."""
-    found, package = set(), ["otsport", *path.relative_to(root).with_suffix("").parts[1:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    return _imports(path.read_text(), ("otsport", *path.relative_to(root).with_suffix("").parts[1:-1]))
+
+
+@cache
+def _imports(text: str, package: tuple[str, ...]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -107,9 +113,16 @@ def copy_tree(target: Path, root: Path = ROOT) -> Path:
     return target
 
 
+SELDOM = "import atexit, gc, runpy, sys; gc.set_threshold(100_000, 50, 100); atexit.register(gc.freeze); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
 def nbdev(command: str, *args: str, cwd: Path) -> None:
-    """Run an nbdev command in a folder."""
-    subprocess.run([str(Path(sys.executable).with_name(f"nbdev-{command}")), *args], cwd=cwd, check=True, capture_output=True, timeout=600)
+    """Run an nbdev command in a folder, looking for garbage as seldom as a run does; what it printed is in the error of one that fails."""
+    argv = [sys.executable, "-c", SELDOM, str(Path(sys.executable).with_name(f"nbdev-{command}")), *args]
+    done = subprocess.run(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    if done.returncode:
+        print(done.stdout[-8000:])
+        raise subprocess.CalledProcessError(done.returncode, argv, done.stdout)
 
 
 def export_faults(tree: Path) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 import otsport.analytics
 import otsport.portfolio
-from otsport.analytics import american, combinations, covariance, diversification, kelly, live, marks, metrics, montecarlo, options, positions, revaluation, risk, scenarios, surface, var
+from otsport.analytics import american, combinations, covariance, diversification, drawdown_table, factors, flows, kelly, live, market_timing, marks, metrics, montecarlo, months, options, performance, position_returns, positions, record_facts, revaluation, risk, rolling_against, scenarios, sharpe_test, surface, var
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
@@ -180,6 +180,7 @@ CASES = {
         (Group(dict.fromkeys(("weights", "held", "prices", "multipliers", "pledged", "volumes", "half_spreads", "vols"), (0,))),)),
     "walk_forward.walk_forward": Case(lambda returns: walk_forward.walk_forward(returns, window=30, every=10).returns, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
+    "objectives.Seen.posterior": Case(None, {}, plain={"excess": "in the order of the names beside it", "spread": "in the order of the names beside it"}),
     "sizing.size_batch": Case(None, {}, plain={"signals": "a table of signals, read by the names of its columns; symbols meet the facts by name"}),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }
@@ -212,5 +213,37 @@ CASES |= {
     "diversification.diversification": Case(lambda **k: [getattr(diversification.diversification(**_names(**k), window=20), f) for f in ("ratio", "bets", "weighted_correlation", "average_correlation", "herfindahl")],
                                             {"returns": RETURNS, "weights": MU}, (Group({"returns": (1,), "weights": (0,)}),)),
     "diversification.rolling_correlation": Case(lambda returns: diversification.rolling_correlation(returns, 20), {"returns": RETURNS}, (COLUMNS,), ("returns",)),
+}
+INDEX = RETURNS.mean(axis=1)  # a benchmark of the same sessions
+DATED = (COLUMNS, Group({"returns": (0,), "benchmark": (0,)}, SESSIONS))
+_series = lambda x: x if hasattr(x, "iloc") else pd.Series(x, SESSIONS)
+ACCOUNT = {"nav": 1e3 * np.cumprod(1 + SERIES), "flows": np.r_[1e3, np.zeros(59)]}
+OF_ACCOUNT = (Group({"nav": (0,), "flows": (0,)}, SESSIONS),)
+HOLDINGS = {"units": np.tile([3.0, -1.0, 2.0], (60, 1)), "prices": 50 * CLOSES, "multipliers": np.array([1.0, 100.0, 1.0])}
+OF_HOLDINGS = (Group({"units": (1,), "prices": (1,), "multipliers": (0,)}), Group({"units": (0,), "prices": (0,)}, SESSIONS))
+_holdings = lambda k: {n: v if hasattr(v, "iloc") else pd.DataFrame(v, SESSIONS, NAMES) if v.ndim == 2 else pd.Series(v, NAMES if len(v) == 3 else SESSIONS) for n, v in k.items()}
+CASES |= {
+    "drawdown_table.drawdown_table": Case(lambda returns: drawdown_table.drawdown_table(returns)["depth"], {"returns": SERIES}, (), ("returns",)),
+    "performance.track_record": Case(lambda **k: performance.track_record(**k).rows.sum(axis=0), {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
+    "performance.performance": Case(lambda **k: performance.performance(**k).values, {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
+    "rolling_against.rolling_against": Case(lambda **k: rolling_against.rolling_against(**k, window=20).frame("beta"), {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
+    "sharpe_test.sharpe_test": Case(lambda returns: sharpe_test.sharpe_test(returns).error_dependent, {"returns": SERIES}, (), ("returns",)),
+    "sharpe_test.autocorrelations": Case(None, {}, plain={"returns": "one series, in the order given"}),
+    "factors.factor_regression": Case(lambda **k: factors.factor_regression(**k).alpha, {"returns": RETURNS, "factors": INDEX[:, None], "rate": np.full(60, 1e-4)},
+                                      (COLUMNS, Group({"returns": (0,), "factors": (0,), "rate": (0,)}, SESSIONS)), ("returns",)),
+    "factors.period_rate": Case(None, {}, plain={"rate": ONE}),
+    "market_timing.market_timing": Case(lambda **k: market_timing.market_timing(**k).coefficients["beta"], {"returns": RETURNS, "benchmark": INDEX, "rate": np.full(60, 1e-4)},
+                                        (COLUMNS, Group({"returns": (0,), "benchmark": (0,), "rate": (0,)}, SESSIONS)), ("returns",)),
+    **{f"months.{f.__name__}": Case(lambda returns, _f=f: _f(_series(returns)), {"returns": SERIES}, (), ("returns",)) for f in (months.compounded, months.monthly_table, months.trailing_returns, months.distribution)},
+    "months.yearly_comparison": Case(lambda returns, benchmark: months.yearly_comparison(_series(returns), _series(benchmark))["difference"], {"returns": SERIES, "benchmark": INDEX},
+                                     (Group({"returns": (0,), "benchmark": (0,)}, SESSIONS),), ("returns",), seeded=True),
+    "record_facts.record_facts": Case(lambda returns, benchmark: record_facts.record_facts(_series(returns), _series(benchmark), window=20).measures.iloc[:, 0], {"returns": SERIES, "benchmark": INDEX},
+                                      (Group({"returns": (0,), "benchmark": (0,)}, SESSIONS),), ("returns",), seeded=True),
+    **{f"flows.{f.__name__}": Case(lambda _f=f, **k: _f(**k), ACCOUNT, OF_ACCOUNT, seeded=True) for f in (flows.flow_returns, flows.time_weighted)},
+    "flows.account_return": Case(lambda **k: flows.account_return(_series(k["nav"]), _series(k["flows"])).returns, ACCOUNT, OF_ACCOUNT, seeded=True),
+    "flows.xirr": Case(None, {}, plain={"amounts": "each with its day, in the order given"}),
+    "position_returns.position_pnl": Case(lambda **k: position_returns.position_pnl(**_holdings(k)), HOLDINGS, OF_HOLDINGS),
+    "position_returns.position_returns": Case(lambda **k: position_returns.position_returns(**_holdings(k)), HOLDINGS | {"capital": np.full(60, 1e6)},
+                                              (OF_HOLDINGS[0], Group({"units": (0,), "prices": (0,), "capital": (0,)}, SESSIONS))),
 }
 BY_HAND = {"bounds.Bounds"}  # annotated as tuples, and given Series all the same

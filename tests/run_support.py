@@ -1,13 +1,15 @@
 """The `otsport` command in a process of its own: start it, see what it leaves behind, compare that with the gateway's own record."""
+import itertools
 import json
 import os
+import random
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,11 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240  # a trading day on a busy machine; a quiet one needs twelve
 
 
+_ports = itertools.count(random.randrange(5_000))
+
+
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port on which nothing listens: below those that the system takes for outgoing connections, each given once, and none to two workers."""
+    first = 10_000 + 5_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 2)
+    while True:
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port := first + next(_ports) % 5_000))
+            return port
 
 
 def command(*arguments, python=sys.executable) -> list[str]:

@@ -2,9 +2,11 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from decimal import Decimal
 
@@ -15,9 +17,10 @@ import otsport
 from otsport.app.book_file import BookFile
 from otsport.app.cli import app
 from otsport.app.folder import SAMPLE, new_folder, own_port, read_folder, this_folder
+from otsport.app.lab import check_broker
 from otsport.app.params import find_paper, read_paper, resolve
 from otsport.app.runs import locked
-from otsport.core.errors import DataError, FolderError, InputError, NoPrices, ParameterError, SettingsError
+from otsport.core.errors import BrokerError, DataError, FolderError, InputError, NoPrices, ParameterError, SettingsError
 from otsport.core.settings import desk_folder, home as state_folder
 from otsport.book.ledger import deposit
 from otsport.data.prices import read_prices
@@ -25,7 +28,7 @@ from otsport.data.samples import history, sample
 from otsport.data.shelf import keep
 from otsport.data.store import open_store
 from otsport.gateway.journal import received_orders
-from run_support import FAULTLESS, command, contents, free_port, gateway, left_behind, otsport as typed, run_folder, status, verdict
+from run_support import FAULTLESS, command, contents, free_port, gateway, left_behind, otsport as typed, row_count, run_folder, status, verdict
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ def test_a_new_folder_works_as_it_stands(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
-    commented = {name for name in ("budgets", "rebalance", "objective_with") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
-    assert fields | commented == set(BookFile.model_fields) and len(commented) == 3 and desk.profile.port == own_port(folder) != 4010
+    commented = {name for name in ("budgets", "rebalance", "objective_with", "constraints", "allocation", "on_clash") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
+    assert fields | commented == set(BookFile.model_fields) and len(commented) == 6 and desk.profile.port == own_port(folder) != 4010
 
 
 def test_the_strategy_notebook_runs(folder):
@@ -163,7 +166,11 @@ def test_many_mistakes_of_one_kind_are_one(folder):
 
 ACCOUNTS = [
     ("account: DU123456", "account: paper1", "profiles.paper.account = 'paper1': string should match pattern"),
-    ("account: DU123456", "account: U1234567", "profiles.paper.account = 'U1234567': this account is live"),
+    ("account: DU123456", "type: live\n    account: DU123456", "profiles.paper.type = 'live': account DU123456 is paper: write type: paper"),
+    ("account: DU123456", "type: paper\n    account: U1234567", "profiles.paper.type = 'paper': account U1234567 is live: write type: live"),
+    ("account: DU123456", "accounts: [DU123456, U1234567]", "profiles.paper.accounts: DU123456 is paper, U1234567 is live: a log-in has accounts of one type"),
+    ("account: DU123456", "status: off\n    account: DU123456", "profiles.paper.status = 'off': input should be 'active' or 'disabled'"),
+    ("account: DU123456", "requests_per_second: 48\n    account: DU123456", "profiles.paper.requests_per_second = 48: input should be less than or equal to 47"),
     ("client_id: 1", "client_id: -1", "profiles.paper.client_id = -1: input should be greater than or equal to 0"),
     ("simulated: true", "simulated: perhaps", "profiles.paper.simulated = 'perhaps': input should be a valid boolean"),
     ("seed: 7", "sead: 7", "profiles.paper.sead = 7: there is no such field here: did you mean seed?"),
@@ -376,20 +383,53 @@ def test_two_folders_trade_side_by_side_on_two_gateways(tmp_path, monkeypatch):
     assert again.returncode == 0 and "nothing was done again" in again.stdout
 
 
-def test_a_port_that_another_folder_holds_is_refused(tmp_path):
+@contextmanager
+def gateway_in(folder, *words):
+    """`otsport gateway` in a desk folder, as a process of its own."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("OTSPORT_H")}
+    process = subprocess.Popen(command("gateway", "--session", "2022-12-28", "--clock", "heartbeat", *words), cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert " ready on " in process.stdout.readline()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["of_a_run", "by_hand"])
+def test_a_port_that_another_folder_holds_is_refused(tmp_path, monkeypatch, by_hand):
+    """To a run, to a book in a notebook, and to what is typed: the account has the same name there, and would take the order."""
+    monkeypatch.delenv("OTSPORT_HOME", raising=False)
     one, two = new_folder(tmp_path / "one").path, new_folder(tmp_path / "two").path
     port = own_port(one)
-    words = command("gateway", "--port", port, "--session", "2022-12-28", "--clock", "heartbeat", "--owner", one / "state", "--folder", one)
-    gateway = subprocess.Popen(words, cwd=one, stdout=subprocess.PIPE, text=True)
-    try:
-        assert " ready on " in gateway.stdout.readline()
-        done = run_in(two, "-p", f"port={port}")
-        assert done.returncode == 30 and f"port {port} belongs to the simulated gateway of the state folder {one / 'state'}" in done.stderr
-        assert not (two / "state" / "gateway").exists()
-    finally:
-        gateway.terminate()
-        gateway.wait(30)
-        gateway.stdout.close()
+    monkeypatch.chdir(two)
+    with gateway_in(one, *(() if by_hand else ("--port", port, "--owner", one / "state", "--folder", one))) as process:
+        begun = f"port {port} belongs to the simulated gateway of the state folder {one / 'state'} (process {process.pid}, begun at session 2022-12-28{', started by hand' if by_hand else ''})"
+        written = contents(one / "state")
+        if not by_hand:
+            done = run_in(two, "-p", f"port={port}")
+            assert done.returncode == 30 and begun in done.stderr
+        with pytest.raises(BrokerError, match=re.escape(begun)) as told:
+            asyncio.run(otsport.open_book(port=port).connect())
+        assert re.search(r"not taken in hand, nothing was sent; give it a port of its own \(`port: (\d+)` in accounts.yaml, or open_book\(port=\1\)\), where `otsport gateway --port \1`", str(told.value))
+        typed_order = CliRunner().invoke(app, ["desk", "place", "BUY", "1", "KO", "--limit", "60", "--reason", "x", "--port", str(port)])
+        assert isinstance(typed_order.exception, BrokerError) and begun in str(typed_order.exception) and "with --port or as `port:` in accounts.yaml" in str(typed_order.exception)
+        assert contents(one / "state") == written and row_count(two / "state") == 0 and not (two / "state" / "gateway").exists()
+        monkeypatch.chdir(one)
+        check_broker("127.0.0.1", port)  # its own
+        if by_hand:
+            asyncio.run(own_day(port))
+            words = ["desk", "place", "BUY", "10", "KO", "--limit", "50", "--reason", "typed twice"]
+            typed_orders = [CliRunner().invoke(app, [*words, *more]) for more in ([], [], ["--again"])]
+            assert [t.exit_code for t in typed_orders] == [0, InputError.exit_code, 0] and "refused (REPEATED): BUY 10 KO at 50 [DU123456] was sent at" in typed_orders[1].stdout
+            assert len(received_orders(one / "state" / "gateway" / "simulated.jsonl")) == 2
+
+
+async def own_day(port) -> None:
+    """The book of the folder whose gateway it is."""
+    async with otsport.open_book() as book:
+        assert book.place.settings.broker.port == port and book.cash == 1_000_000
 
 
 def test_a_broken_book_stops_a_run_before_anything_is_done(folder):

@@ -7,7 +7,7 @@ from book_support import ACCOUNT, CALL, CAPITAL, CONTRACTS, OPEN, PORTFOLIO, fil
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otsport.book.ledger import balances_after, book_commission, book_fill, book_move, deposit, match_fifo, positions_from, trial_balance
+from otsport.book.ledger import balances_after, book_commission, book_fill, book_move, deposit, match_lots, positions_from, trial_balance
 from otsport.core.errors import CheckFailed, InputError
 from otsport.core.books import Lot, Position, TransactionKind
 from otsport.core.contracts import stock
@@ -87,7 +87,7 @@ def test_trial_balance_holds_position_cost_and_realized(drawn):
     ids=["open", "partial_close", "close_one_lot", "close_all", "cross_to_short", "cross_to_long", "short_over_two_lots", "add_to_short"],
 )
 def test_fifo_lots(lots, qty, price, left, gain):
-    got, earned = match_fifo(tuple(Lot(Decimal(q), Decimal(p), OPEN) for q, p in lots), Decimal(qty), Decimal(price), OPEN)
+    got, earned = match_lots(tuple(Lot(Decimal(q), Decimal(p), OPEN) for q, p in lots), Decimal(qty), Decimal(price), OPEN)
     assert ([(lot.qty, lot.price) for lot in got], earned) == (left, gain)
 
 

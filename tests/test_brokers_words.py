@@ -1,7 +1,8 @@
 """What the words, numbers and codes of TWS mean: pure functions, tried against hand-made messages."""
 import asyncio
 import logging
-from datetime import date, datetime, timezone
+import re
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from otsport.brokers import ib_words
 from otsport.brokers.ib_words import (
-    CODES, DELAYED, STATES, code_row, exact_number, expiry_date, from_ib, in_words, instant, is_doubtful, order_state, state_by_code, to_commission,
-    to_fill, to_ib, to_ib_order,
+    CODES, DELAYED, STATES, check_possible, code_row, exact_number, expiry_date, from_ib, in_words, instant, is_doubtful, order_state, state_by_code, to_commission,
+    to_fill, to_ib, to_ib_order, zone_doubt,
 )
 from otsport.core.contracts import Contract, from_key, option, stock
 from otsport.core.errors import BrokerError, DataError, SettingsError
@@ -48,6 +49,35 @@ def test_code_row_has_its_number_and_its_cause_in_words(code):
     assert row.code == code and len(row.cause.split()) >= 3
     assert row.step or row.meaning in ("ended", "notice", "line", "data")
     assert row.step or code not in DELAYED
+
+
+HALF_PAST = datetime(2022, 7, 28, 13, 30, tzinfo=timezone.utc)  # 09:30 in New York
+
+
+@pytest.mark.parametrize("greeting, zone, told", [
+    ("20220728 09:30:05 EDT", "America/New_York", ""), ("20220728 09:30:05 EDT", "", ""), ("20220728 09:31:59 EDT", "US/Eastern", ""), ("20220728 09:28:10 EDT", "America/Toronto", ""),
+    ("20220728 09:30:05 EDT", "Europe/Berlin", "where it is 15:30.*6 hours wrong.*America/New_York fits"), ("20220728 19:00:05 IST", "America/New_York", "9.5 hours wrong.*shows at its log-in fits"),
+    ("20220728 09:30:05 EDT", "America/Chicago", "1 hours wrong"), ("20220728 22:30:02 JST", "America/New_York", "13 hours wrong.*Asia/Tokyo fits"),
+    ("20220728 09:37:00 EDT", "Asia/Tokyo", ""), ("20200101 09:30:00 EST", "Asia/Tokyo", ""), ("", "Asia/Tokyo", ""), ("20220728 09:05:00 America/New_York", "Asia/Tokyo", "13 hours wrong"),
+])  # fmt: skip
+def test_the_clock_of_tws_gives_a_wrong_zone_away(greeting, zone, told):
+    """An answer that is far from its greeting, or a clock that is none of now, says nothing."""
+    words = zone_doubt(greeting, HALF_PAST, zone)
+    assert re.search(told, words) if told else words == ""
+
+
+@pytest.mark.parametrize("text, now, sent, words", [
+    ("20220728  09:30:00", 0, 0, ""), ("20220728  09:30:00", -40, None, ""), ("20220728  09:30:00", None, None, ""), ("20220728  09:30:00", 300, 40, ""),
+    ("20220728  09:30:00", -50, None, "later than now .12:40"), ("20220728  09:30:00", 60, 50, "13:30, before its order was sent .14:20"),
+    ("20220728 09:30:00 America/New_York", -50, 50, ""), ("20220728-13:30:00", -50, 50, ""),
+])  # fmt: skip
+def test_an_execution_is_neither_later_than_now_nor_before_its_order(text, now, sent, words):
+    """Minutes from the execution to now, and to the sending of its order; a time that names its zone is believed."""
+    at = [None if m is None else HALF_PAST + timedelta(minutes=m) for m in (now, sent)]
+    if not words:
+        return check_possible(text, instant(text, "America/New_York"), "America/New_York", *at)
+    with pytest.raises(DataError, match=f"read in tws_zone America/New_York, is .*{words}.*set tws_zone"):
+        check_possible(text, instant(text, "America/New_York"), "America/New_York", *at)
 
 
 def test_code_of_the_user_comes_before_the_table():

@@ -235,7 +235,7 @@ def test_served_accounts_must_contain_the_profile_and_agree_in_mode():
 @pytest.mark.parametrize("profile, served, account, why", [
     ({}, ["DU1"], "DU2", "'DU2' is not one of profile 'simulated' .DU1."), ({}, ["DU1"], "", "'' is not one of profile"), ({}, ["DU2"], "DU1", "is not served by this session, which serves DU2"),
     ({}, [], "DU1", "serves none"), ({"mode": "live"}, ["DU1"], "DU1", "DU1 is paper, profile 'simulated' is live"), ({"accounts": ("U7",)}, ["U7"], "U7", "U7 is live, profile 'simulated' is paper"),
-    ({"mode": "live", "accounts": ("U7",)}, ["U7"], "U7", "live trading cannot be armed"), ({"mode": "live", "accounts": ("F7",)}, ["F7"], "F7", "live trading cannot be armed"),
+    ({"mode": "live", "accounts": ("U7",)}, ["U7"], "U7", "U7 is live and not armed through this connection"), ({"mode": "live", "accounts": ("F7",)}, ["F7"], "F7", "F7 is live and not armed"),
     ({"accounts": ("SIM1",)}, ["SIM1"], "SIM1", "has no known form"),
 ])  # fmt: skip
 def test_adapter_trades_on_no_other_account(profile, served, account, why):

@@ -212,4 +212,5 @@ def test_bundled_files_come_with_notice_and_licenses():
         if file.name != "NOTICE":
             assert file.name in notice
     assert "BSD 3-Clause" in (folder / "LICENSE-skfolio-BSD-3-Clause.txt").read_text()
-    assert "Kevin Sheppard" in (folder / "LICENSE-arch-NCSA.txt").read_text()
+    for package in ("arch", "linearmodels"):
+        assert "Kevin Sheppard" in (folder / f"LICENSE-{package}-NCSA.txt").read_text()

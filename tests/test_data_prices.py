@@ -1,5 +1,6 @@
 """Own prices: what is understood of each vendor's layout, what is found suspect, and what comes of a decision."""
 import json
+from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from io import StringIO
 
@@ -251,6 +252,9 @@ FAULTS = [
     (lambda f: f.assign(PG=f.PG.where(f.index < f.index[15])), "ENDS_EARLY", {"ends": "cut"}, lambda c: len(c) == 15),
     (lambda f: f.assign(KO=f.KO.where(f.index < f.index[15])), "ENDS_EARLY", {"ends": "leave-out"}, lambda c: c.name == "PG" and len(c) == 20),
     (lambda f: f.drop(f.index[3]), "GAP", {"gaps": "carry"}, lambda c: c.iloc[3] == 42.0),
+    (lambda f: f.assign(KO=f.KO.where(f.index != f.index[3], 63.0)), "SPIKE", {"spikes": "drop", "gaps": "carry"}, lambda c: c.iloc[3] == 42.0),
+    (lambda f: f.assign(KO=f.KO.where(f.index != f.index[3], 63.0)), "SPIKE", {"spikes": "keep"}, lambda c: c.iloc[3] == 63.0),
+    (lambda f: f.iloc[[0, 1, 2, 7, 12, 17, 19]], "SPARSE", {"sparse": "keep", "gaps": "carry"}, lambda c: len(c) == 20 and c.iloc[6] == 42.0),
     (lambda f: f.set_axis(f.index.insert(0, pd.Timestamp("1989-12-29"))[:20]), "EARLY", {"early": "cut", "gaps": "carry"}, lambda c: c.index[0].year > 1989),
 ]
 
@@ -267,12 +271,79 @@ def test_fault_is_found_and_decided(change, code, decision, good):
     assert good(read_prices(change(clean), **decision).check().closes.iloc[:, 0])
 
 
+def test_a_gap_tells_the_move_over_it_and_is_no_move_of_a_session():
+    days = pd.DatetimeIndex(sessions_between(date(2014, 6, 2), date(2014, 6, 13)))
+    frame = pd.DataFrame({"KO": [40.0, 41, np.nan, np.nan, 60, 61, 62, 63, 64, 65], "PG": [80.0, 80, np.nan, 81, 82, 83, 84, 85, 86, 87]}, index=days)
+    assert [(f.code, f.symbol, f.value) for f in read_prices(frame).findings] == [
+        ("GAP", "all", "no price for 1 session; KO 41 before, 60 after (+46.3%)"), ("GAP", "KO", "no price for 1 session; 41 before, 60 after (+46.3%)")]
+    assert not [f for f in read_prices(frame, gaps="carry").findings if f.code in ("MOVE", "SPIKE")]
+
+
+def minutes_of(*days) -> pd.DataFrame:
+    """A bar a minute in regular hours of New York, a cent up a bar."""
+    times = pd.DatetimeIndex(np.concatenate([pd.date_range(f"{d} 09:30", f"{d} 15:59", freq="min") for d in days]))
+    return pd.DataFrame({"time": times, "close": 50 + 0.01 * np.arange(len(times))})
+
+
+def test_sessions_that_are_not_whole():
+    """A day cut at noon has a close, and it is the wrong one: it waits for a word. A hole leaves the close right, and is told with the move over it."""
+    frame = minutes_of("2022-12-20", "2022-12-21", "2022-12-22")
+    assert read_prices(frame, symbol="KO", zone="America/New_York").findings == ()
+    cut = frame[(frame.time < "2022-12-21 12:00") | (frame.time > "2022-12-22")]
+    table = read_prices(cut, symbol="KO", zone="America/New_York")
+    assert [(f.code, str(f.day), f.value, f.decision) for f in table.open_findings] == [("LAST_BAR", "2022-12-21", "its last bar ended 240 minutes before the close", "short")]
+    with pytest.raises(DataError, match="1 LAST_BAR.*short='keep'"):
+        table.check()
+    kept = read_prices(cut, symbol="KO", zone="America/New_York", short="keep").check()
+    assert kept.closes["KO"].round(2).tolist() == [53.89, 55.39, 61.69]
+    dropped = read_prices(cut, symbol="KO", zone="America/New_York", short="drop", gaps="carry").check()
+    assert dropped.closes["KO"].round(2).tolist() == [53.89, 53.89, 61.69] and {f.code for f in dropped.findings} == {"LAST_BAR", "GAP"}
+    holes = frame[((frame.time < "2022-12-21 10:00") | (frame.time > "2022-12-21 11:30")) & (frame.time >= "2022-12-20 10:15")]
+    table = read_prices(holes, symbol="KO", zone="America/New_York").check()
+    assert [(f.code, f.value) for f in table.findings] == [("HOLE", "no bar from 09:30 to 10:15 New York"), ("HOLE", "no bar from 10:00 to 11:31 New York; 54.19 before, 55.11 after (+1.7%)")]
+    many = minutes_of(*(str(d) for d in sessions_between(date(2022, 12, 1), date(2022, 12, 12))))
+    many = many[(many.time.dt.hour != 11) & ~((many.time.dt.day == 7) & (many.time.dt.hour == 12))]
+    one, = read_prices(many, symbol="KO", zone="America/New_York").findings
+    assert (one.code, str(one.day), one.rows) == ("HOLE", "2022-12-07", 8) and "no bar from 11:00 to 13:00" in one.value and one.value.endswith("the longest of 8 such holes")
+
+
+@pytest.mark.parametrize("said", ["UTC", "America/Chicago", "Europe/London"])
+def test_a_wrong_zone_is_told_and_waits_for_a_word(said):
+    """New York's minutes under another zone: the closes are those of other hours, and a part of the bars is lost."""
+    frame = minutes_of("2022-12-20", "2022-12-21")
+    table = read_prices(frame, symbol="KO", zone=said)
+    finding, = (f for f in table.open_findings if f.code == "HOURS")
+    assert "100% if they are America/New_York" in finding.value and "say zone='America/New_York', or hours='keep'" in finding.next_step
+    with pytest.raises(DataError, match="1 HOURS.*hours='keep'"):
+        table.check()
+    read_prices(frame, symbol="KO", zone=said, hours="keep", short="keep").check()
+    told = read_prices(frame.assign(time=frame.time.dt.tz_localize(said)), symbol="KO")  # the file itself is wrong
+    assert "HOURS" in [f.code for f in told.open_findings] and f"{said} (told by the file): " in told.understood["time zone"]
+
+
+def test_a_right_zone_is_shown_by_its_hours():
+    frame = minutes_of("2022-12-20", "2022-12-21")
+    assert read_prices(frame, symbol="KO", zone="America/New_York").understood["time zone"] == "America/New_York (as said): 09:30 to 15:59 New York, 100% of them in regular hours"
+    utc = frame.assign(time=frame.time.dt.tz_localize("America/New_York").dt.tz_convert("UTC"))
+    assert read_prices(utc, symbol="KO").findings == ()
+    with pytest.raises(InputError, match="the times of the file tell their own .UTC.: leave zone out"):
+        read_prices(utc, symbol="KO", zone="America/New_York")
+    with pytest.raises(InputError, match="'EST' is the same all year, without daylight saving: give the name of a place, as 'America/New_York'"):
+        read_prices(frame, symbol="KO", zone="EST")
+    evening = pd.DataFrame({"time": pd.to_datetime(["2022-12-20 16:15", "2022-12-21 16:15"]), "close": [1.0, 1.1]})
+    assert read_prices(evening, symbol="KO", zone="America/New_York").findings == ()  # one time a day says nothing of its zone
+    days = pd.DataFrame({"date": ["2022-12-20", "2022-12-21"], "close": [1.0, 1.1]})
+    assert read_prices(days, symbol="KO", zone="UTC").understood["time zone"] == "days, no time of day; zone='UTC' is not used"
+
+
 def test_clean_real_prices_are_not_suspect():
-    """33 years of 20 stocks: RRC, adjusted to a tenth of a cent, repeats itself in the nineties; the rest are seven true nights."""
+    """33 years of 20 stocks: RRC, adjusted to a tenth of a cent, repeats itself in the nineties; the rest are seven nights near a ratio, a true spike, and moves that are only told."""
     from otsport.data.samples import sample
     table = read_prices(sample("sp500_20_daily"))
     assert {f.symbol for f in table.findings if f.code == "STALE"} == {"RRC"}
-    assert len([f for f in table.findings if f.code != "STALE"]) == 7
+    rest = Counter(f.code for f in table.findings if f.code != "STALE")
+    assert rest == {"SPLIT": 7, "SPIKE": 3, "MOVE": 16} and not [f for f in table.open_findings if f.code == "MOVE"]
+    assert "15.925 to 12.624 (-20.7%), and back to 15.793" in next(f.value for f in table.findings if f.event == "JPM 2009-01-20")
 
 
 BAD = [
@@ -390,9 +461,9 @@ def test_half_a_million_rows_say_where_they_are(capfd):
     stamps = pd.DatetimeIndex(np.concatenate([pd.date_range(o, periods=390, freq="min").tz_localize(None).to_numpy() for o in opens])).tz_localize("UTC")
     walk = 50 * np.exp(np.random.default_rng(5).normal(0, 1e-4, (len(stamps), 5)).cumsum(axis=0))
     long = pd.DataFrame({"symbol": np.tile(list("ABCDE"), len(stamps)), "time": stamps.repeat(5), "close": walk.ravel()})
-    begun = time.perf_counter()
+    begun = time.process_time()
     table = read_prices(long)
-    assert time.perf_counter() - begun < 15 and len(long) > 500_000  # about 1 s
+    assert time.process_time() - begun < 15 and len(long) > 500_000  # about 1 s
     assert "daily closes of the bars" in capfd.readouterr().err
     ends = [session_close(d) - timedelta(minutes=1) for d in sessions_between(date(2014, 1, 2), date(2015, 3, 23))]
     last = stamps.get_indexer(pd.DatetimeIndex(ends))

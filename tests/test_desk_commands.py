@@ -11,9 +11,10 @@ import pytest
 from desk_support import ACCOUNT, PORTFOLIO, THURSDAY, desk_on, gateway, sent
 from otsport.brokers.ib import IBBroker
 from otsport.core.calendars import session_open
-from otsport.core.contracts import stock
+from otsport.core.contracts import option, stock
 from otsport.core.errors import BrokerError, CheckFailed, InputError
 from otsport.core.orders import Order, OrderEvent, OrderState, OrderType, Side
+from otsport.desk.book import load_book
 from otsport.desk import commands, outbox
 from otsport.desk.commands import Asked
 from otsport.desk.reconcile import begin_portfolio
@@ -130,7 +131,7 @@ def local(tmp_path):
     with store.unit(TS) as unit:
         unit.add_portfolio("main", "DU1")
         unit.book(deposit())
-    book = outbox.enqueue(store, outbox.load_book(store, "DU1", "main", DAY, TS), [order(1)], DAY, TS)
+    book = outbox.enqueue(store, load_book(store, "DU1", "main", DAY, TS), [order(1)], DAY, TS)
     return store, outbox.absorb(store, book, [OrderEvent(order(1).order_ref, OrderState.SENT, TS)], TS)
 
 
@@ -144,7 +145,7 @@ def test_settled_order_ends_only_in_an_ended_state(tmp_path):
         commands.settle(store, book, "nobody", "cancelled", ANA, TS)
     assert store.order(ref).state is OrderState.SENT
     assert commands.settle(store, book, ref, "cancelled", ANA, TS).accepted and store.order(ref).state is OrderState.CANCELLED
-    again = outbox.load_book(store, "DU1", "main", DAY, TS)
+    again = load_book(store, "DU1", "main", DAY, TS)
     assert commands.settle(store, again, ref, "rejected", ANA, TS).code == "DONE" and store.order(ref).state is OrderState.CANCELLED
     store.close()
 
@@ -188,7 +189,7 @@ def test_each_local_command_leaves_one_audit_row_with_who_why_what_and_the_decis
     for _ in range(2):
         commands.adjust(store, book, ANA, TS, cash=D(1))
     commands.settle(store, book, ref, "expired", ANA, TS)
-    commands.settle(store, outbox.load_book(store, "DU1", "main", DAY, TS), ref, "expired", ANA, TS)
+    commands.settle(store, load_book(store, "DU1", "main", DAY, TS), ref, "expired", ANA, TS)
     store.close()
     assert [said(row) for row in command_rows(tmp_path / "s" / "otsport.db")] == [
         ("command halt", *who, {}, "accepted", "OK"), ("command resume", *who, {}, "accepted", "OK"),
@@ -355,11 +356,61 @@ def test_command_of_nobody_or_without_a_reason_is_refused(who, reason):
         Asked(who, reason)
 
 
+def test_the_same_order_typed_again_is_not_sent_before_it_is_confirmed(tmp_path):
+    """While the first works, and for ten minutes after it has filled; the answer names it, and the audit has the second and its confirmation."""
+    async def doing(desk, book, exchange):
+        book, first = await commands.place(desk, book, buy(book), ANA)
+        book = await commands.beat(desk, book)
+        book, second = await commands.place(desk, book, buy(book), ANA)
+        assert not second.accepted and second.code == "REPEATED" and f"BUY 10 KO at 50.00 [DU1] was sent at 10:" in second.message
+        assert f" New York as {first.subject} (it is working): nothing was sent a second time" in second.message and "again=True (command line: --again)" in second.message
+        assert sent(exchange) == [first.subject] and list(book.orders) == [first.subject]
+        book, confirmed = await commands.place(desk, book, buy(book), ANA, again=True)
+        book = await commands.beat(desk, book)
+        assert confirmed.accepted and sent(exchange) == [first.subject, confirmed.subject]
+        with sqlite3.connect(tmp_path / "otsport.db") as db:
+            rows = [json.loads(p) for p, in db.execute("select payload from audit where action = 'command place' order by seq")]
+        assert [(r["verdict"], r["code"], r["intent"].get("again", False)) for r in rows] == [("accepted", "OK", False), ("refused", "REPEATED", False), ("accepted", "OK", True)]
+    on_desk(tmp_path, doing)
+
+
+@pytest.mark.parametrize("change", [{"limit_price": D("50.01")}, {"qty": D(11)}, {"side": Side.SELL, "limit_price": D("65.00")}, {"contract": option("KO", "2023-01-20", 60, "C"), "limit_price": D("1.00")},
+                                    {"strategy": "another"}], ids=lambda change: next(iter(change)))
+def test_an_order_that_differs_is_no_repetition(tmp_path, change):
+    """What differs is another order; where nobody named the limit, another limit is none."""
+    async def doing(desk, book, exchange):
+        book, first = await commands.place(desk, book, buy(book), ANA)
+        other = replace(buy(book), **change)
+        assert commands.repeated(desk.store, book, other) is None
+        named = commands.repeated(desk.store, book, other, any_limit=True)
+        assert (named is not None) == (change == {"limit_price": D("50.01")})
+    on_desk(tmp_path, doing)
+
+
+def test_an_order_that_has_ended_or_is_long_past_is_no_repetition(tmp_path):
+    async def doing(desk, book, exchange):
+        book, first = await commands.place(desk, book, buy(book), ANA)
+        assert commands.repeated(desk.store, replace(book, now=book.now + timedelta(hours=3)), buy(book)).order.order_ref == first.subject  # it still works
+        book, _ = await commands.cancel(desk, book, first.subject, ANA)
+        assert commands.repeated(desk.store, book, buy(book)) is None
+        book, filled = await commands.place(desk, book, buy(book, limit="61.00"), ANA)
+        while not book.orders[filled.subject].state.done:
+            book = await commands.beat(desk, book)
+        written = desk.store.first_seen(filled.subject)
+        again = buy(book, limit="61.00")
+        at = {m: commands.repeated(desk.store, replace(book, now=written + timedelta(minutes=m)), again) for m in (0, 10, 11)}
+        assert [None if r is None else r.order.order_ref for r in at.values()] == [filled.subject, filled.subject, None]
+        assert desk.store.first_seen("nobody") is None
+        book, denied = await commands.place(desk, book, buy(book, 5000, "60.00"), ANA)
+        assert not denied.accepted and commands.repeated(desk.store, book, buy(book, 5000, "60.00")) is None  # asked again, the gate says why again
+    on_desk(tmp_path, doing)
+
+
 def test_next_reference_is_one_more_than_the_orders_of_the_session(tmp_path):
     async def doing(desk, book, exchange):
         assert commands.next_ref(book) == "20221215-main-001"
         for n in (1, 2):
-            book, placed = await commands.place(desk, book, buy(book), ANA)
+            book, placed = await commands.place(desk, book, buy(book, n), ANA)
             assert placed.subject == f"20221215-main-00{n}"
         assert commands.next_ref(book) == "20221215-main-003"
     on_desk(tmp_path, doing)

@@ -36,7 +36,7 @@ async def opened(desk):
     return await session.resume(desk, await begin_portfolio(desk, await session.beat(desk, desk.load(THURSDAY, now))))
 
 
-async def place(port, folder, where=None):
+async def place(port, folder, where=None, again=False):
     "Place an order as a command does; with `where`, die there."
     async def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -48,7 +48,7 @@ async def place(port, folder, where=None):
                 commands.release = die
             if where == "departed":
                 IBBroker.place = die
-            book, decision = await commands.place(desk, book, buy(book), ANA)
+            book, decision = await commands.place(desk, book, buy(book), ANA, again)
             await session.beat(desk, book)
             return decision
 
@@ -107,13 +107,13 @@ def test_order_of_a_killed_command_is_not_sent_by_a_run_that_sends_its_own(tmp_p
 
 @pytest.mark.parametrize("where", WHERE)
 def test_without_the_rule_both_leave(tmp_path, monkeypatch, where):
-    "The control: what was done before."
+    "The control: what was done before, to who says that both are meant."
     monkeypatch.setattr(session, "end_by_hand", lambda desk, book, silent: (book, silent))
 
     async def day():
         async with gateway() as (server, exchange):
             await killed(server.port, tmp_path, where)
-            await place(server.port, tmp_path)
+            await place(server.port, tmp_path, again=True)
             async with desk_on(server.port, tmp_path) as desk:
                 with desk.store.hold(PORTFOLIO, "a run", 1, NOW):
                     await session.let_leave(desk, await opened(desk))

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import json
 import sqlite3
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -60,7 +60,7 @@ def test_order_is_placed_cancelled_and_filled_and_the_audit_says_who_and_why(hom
         cancelled = await book.cancel(ticket, why="no dip")
         assert cancelled.accepted and book.orders.loc[ticket.subject, "state"] == "cancelled" and book.fills.empty
         bought = await book.buy("KO", "100", why="to hold")
-        fills = await book.fills_since(bought, seconds=5)
+        fills = await book.fills_since(bought, seconds=60)
         assert fills["qty"].sum() == 100 == book.positions["qty"].sum() == sum(f.qty for f in exchange.state.fills)
         assert sent(exchange) == [ticket.subject, bought.subject]
         assert (await book.fills_since()).empty  # nothing is new
@@ -70,14 +70,30 @@ def test_order_is_placed_cancelled_and_filled_and_the_audit_says_who_and_why(hom
     assert audit_rows(home) == [("command place", who, "a dip", "accepted", "OK"), ("command cancel", who, "no dip", "accepted", "OK"), ("command place", who, "to hold", "accepted", "OK")]
 
 
+def test_a_cell_that_runs_twice_sends_one_order(home, monkeypatch):
+    """At the ask of now the second has another limit, and is the same order all the same; a heartbeat of this market is half an hour."""
+    monkeypatch.setattr(commands, "MOMENTS", timedelta(hours=2))
+
+    async def doing(book, exchange):
+        first = await book.buy("KO", 50)
+        second = await book.buy("KO", 50)
+        assert first.accepted and second.code == "REPEATED" and first.subject in second.message and "again=True" in repr(second)
+        assert (await book.buy("KO", 50, limit=58)).accepted  # a limit of its own is an order of its own
+        await book.fills_since(first, seconds=5)
+        assert (await book.buy("KO", 50, again=True)).accepted
+        await book.refresh()
+        assert len(sent(exchange)) == 3 == len(set(sent(exchange)))
+    in_lab(doing)
+
+
 def test_option_by_delta_is_sold_against_shares_and_uncovered_it_is_refused(home):
     async def doing(book, exchange):
         call = (await book.chain("KO", days=30)).nearest(delta=0.25, right="C")
         refused = await book.sell(call, 1)
         assert not refused.accepted and refused.code == "UNCOVERED" and sent(exchange) == []
-        await book.fills_since(await book.buy("KO", 100), seconds=5)
+        await book.fills_since(await book.buy("KO", 100), seconds=60)
         sold = await book.sell(call, 1)
-        await book.fills_since(sold, seconds=5)
+        await book.fills_since(sold, seconds=60)
         held = book.positions.set_index("contract")["qty"]
         assert held[call.contract.key] == -1 and held["KO"] == 100 and len(sent(exchange)) == 2
     in_lab(doing)
@@ -120,7 +136,7 @@ def test_option_that_the_broker_does_not_know_is_a_row_with_its_reason(home):
 
 def test_book_reads_and_shows_itself_without_a_broker(home):
     async def doing(book, exchange):
-        await book.fills_since(await book.buy("KO", 100), seconds=5)
+        await book.fills_since(await book.buy("KO", 100), seconds=60)
         doing.resting = await book.buy("KO", 5, "58.00")
     in_lab(doing)
     book = otsport.open_book()

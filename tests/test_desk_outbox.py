@@ -3,12 +3,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from random import Random
 
 import pytest
 
+from otsport.book.snapshots import check_ledger
 from otsport.core.contracts import stock
 from otsport.core.errors import CheckFailed, LostRace
-from otsport.core.orders import BrokerReport, Commission, OrderEvent, OrderState, Side
+from otsport.core.orders import BrokerReport, Commission, OrderEvent, OrderState, Side, charges_of
 from otsport.desk.book import load_book
 from otsport.desk.outbox import absorb, enqueue, expire_unsent, ready, recover, unfinished
 from store_support import DAY, TS, deposit, fill_of, fresh_place, order
@@ -65,7 +67,8 @@ STRANGE = {
     "another side": (part(FIRST, "s1", 5, side=Side.SELL), "s1", "is SELL KO, its order"),
     "unknown reference": (part(FIRST, "s1", 5, order_ref="20221228-main-077"), "s1", "is not in the store of portfolio main"),
     "by hand": (part(FIRST, "s1", 5, order_ref=""), "s1", "order '' \\(BUY 5 KO, execution s1\\) is not in the store"),
-    "correction": (part(FIRST, "0001.02", 5), "0001.02", "corrections are not booked"),
+    "a correction of another contract": (part(FIRST, "e1.02", 5, contract=stock("AAPL")), "e1.02", "is BUY AAPL, its order"),
+    "a correction without a number": (part(FIRST, "e1.02", "5", price="-1"), "e1.02", "-1: a correction has finite numbers"),
     "order that we never named": (OrderEvent("20221228-main-077", OrderState.WORKING, TS), "20221228-main-077",
                                   "\\(working\\) is not in the store"),
     "two numbers": (OrderEvent(REF, OrderState.WORKING, TS, perm_id=7), REF, "two numbers, 100001 and 7"),
@@ -76,16 +79,92 @@ STRANGE = {
 def test_strange_message_is_named_the_rest_is_booked_and_a_person_lets_it_go_on(tmp_path, kind):
     message, subject, words = STRANGE[kind]
     with outbox(tmp_path, FIRST, SECOND) as (store, book):
-        book = absorb(store, book, [part(FIRST, "e1", 40)], TS)
+        book = absorb(store, book, [part(FIRST, "e1.01", 40)], TS)
         with pytest.raises(CheckFailed, match=words):
             absorb(store, book, [message, part(SECOND, "e2", 10, "130.00"), Commission("e2", D("1.00"))], TS)
         book = again(store)
-        assert book.fills.keys() == {"e1", "e2"} and book.cash == D("996194.60")  # less 40 x 62.61, 10 x 130 and 1
+        assert book.fills.keys() == {"e1.01", "e2"} and book.cash == D("996194.60")  # less 40 x 62.61, 10 x 130 and 1
         assert {k: p.qty for k, p in book.positions.items()} == {"KO": 40, "AAPL": 10}
         with store.unit(TS) as unit:
             unit.acknowledge("main", subject, "ana: seen at the broker")
         after = absorb(store, again(store), [message], TS)
-        assert (after.cash, after.fills.keys()) == (D("996194.60"), {"e1", "e2"})
+        assert (after.cash, after.fills.keys()) == (D("996194.60"), {"e1.01", "e2"})
+
+
+# ---------------------------------------------------------------- corrections
+
+WRONG, RIGHT = part(FIRST, "e1.01", 40), part(FIRST, "e1.02", 30, "62.50")
+CORRECTED = [WRONG, Commission("e1.01", D("1.00")), RIGHT, Commission("e1.02", D("0.80")), part(FIRST, "e2.01", 10), Commission("e2.01", D("0.35"))]
+END = D(1_000_000) - 30 * D("62.50") - 10 * D("62.61") - D("1.15")  # the first charge is replaced by the second
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_correction_takes_the_place_of_what_it_corrects_in_any_order_at_any_cut(tmp_path, seed):
+    """One message or several a commit, the book read anew between them, everything told again at the end."""
+    random = Random(seed)
+    told = random.sample(CORRECTED, len(CORRECTED))
+    with outbox(tmp_path, FIRST) as (store, book):
+        while told:
+            cut = random.randint(1, 3)
+            book, told = absorb(store, book, told[:cut], TS), told[cut:]
+            if random.random() < 0.5:
+                book = replace(again(store), early=book.early)
+        for _ in range(2):
+            assert (book.cash, book.positions["KO"].qty, book.orders[REF].filled_qty) == (END, 40, 40)
+            assert book.fills.keys() == {"e1.02", "e2.01"} == {f.exec_id for f in store.fills("main")} and unfinished(book, DAY) == [f"{REF} is partially_filled"]
+            book = absorb(store, again(store), CORRECTED, TS)
+        assert check_ledger("DU1", "main", store.positions("main"), store.transactions("main"), store.balances("main"))
+        assert charges_of(book.fills.values(), store.commissions("main")).keys() == book.fills.keys()
+
+
+def test_charge_of_zero_leaves_the_one_before_it_and_a_correction_to_nothing_takes_the_fill_out(tmp_path):
+    with outbox(tmp_path, FIRST) as (store, book):
+        book = absorb(store, book, [WRONG, Commission("e1.01", D(6)), RIGHT, Commission("e1.02", D(0))], TS)
+        assert book.cash == D(1_000_000) - 30 * D("62.50") - 6
+        book = absorb(store, book, [replace(RIGHT, exec_id="e1.03", qty=D(0))], TS)
+        assert (book.cash, book.positions["KO"].qty, book.orders[REF].filled_qty) == (D(999_994), 0, 0)
+        again_told = absorb(store, again(store), [WRONG, RIGHT, Commission("e1.02", D(0))], TS)
+        assert again_told.cash == again(store).cash == D(999_994) and "commission of e1.03" not in unfinished(again_told, DAY)
+
+
+def test_correction_of_an_earlier_session_is_booked_into_this_one(tmp_path):
+    with outbox(tmp_path, FIRST) as (store, book):
+        absorb(store, book, [WRONG, part(FIRST, "e2.01", 60), Commission("e1.01", D(1)), Commission("e2.01", D(1))], TS)
+        later = load_book(store, "DU1", "main", DAY + timedelta(days=1), TS + timedelta(days=1))
+        assert REF not in later.orders and not later.fills
+        book = absorb(store, later, [RIGHT], TS + timedelta(days=1))
+        assert book.cash == D(1_000_000) - 30 * D("62.50") - 60 * D("62.61") - 2 and store.order(REF).filled_qty == 90
+        note = [(n.subject, n.payload) for n in store.notes("execution corrected")]
+        assert note == [(REF, {"exec_id": "e1.02", "replaces": "e1.01", "was": "BUY 40 KO at 62.61", "is": "BUY 30 KO at 62.50"})]
+
+
+def test_what_was_corrected_away_is_missing_until_the_broker_or_a_person_says_that_it_will_not_come(tmp_path):
+    with outbox(tmp_path, FIRST) as (store, book):
+        filled = [part(FIRST, "e1.01", 100), Commission("e1.01", D(1)), OrderEvent(REF, OrderState.FILLED, TS, D(100))]
+        book = absorb(store, absorb(store, book, filled, TS), [part(FIRST, "e1.02", 90)], TS)
+        assert unfinished(book, DAY) == unfinished(book, DAY, {REF: D(100)}) == [f"10 of {REF} filled without an execution"]
+        assert unfinished(book, DAY, {REF: D(90)}) == []
+        with store.unit(TS) as unit:
+            unit.acknowledge("main", REF, "ana: ten did not trade")
+        assert unfinished(again(store), DAY) == []
+
+
+@pytest.mark.parametrize("fills, price, gain", [
+    (((2, "0.73"), (1, "0.80"), (-1, "0.90")), "0.70", "0.20"),                       # the corrected lot is the one that was sold
+    (((2, "0.73"), (1, "0.80"), (-3, "0.90")), "0.70", "0.30"),                       # all sold: 1 at .70 and 1 at .80 close, 1 is short
+    (((2, "0.73"), (-2, "0.90"), (1, "0.80")), "0.70", "0.30"),                       # sold before the last was bought: one short, bought back at .80
+])
+def test_lots_are_matched_again_with_the_corrected_one_in_its_place(tmp_path, fills, price, gain):
+    """2 bought at 0.73 become 1 at 0.70; what was sold since is matched by hand, first in, first out."""
+    with outbox(tmp_path, FIRST, SECOND, replace(FIRST, order_ref="20221228-main-004", side=Side.SELL)) as (store, book):
+        told = []
+        for n, (qty, at) in enumerate(fills):
+            of = replace(FIRST, order_ref="20221228-main-004", side=Side.SELL) if qty < 0 else FIRST
+            told.append(part(of, f"x{n}.01", abs(qty), at, ts=TS + timedelta(seconds=n)))
+        book = absorb(store, book, told, TS)
+        book = absorb(store, book, [part(FIRST, "x0.02", 1, price)], TS)
+        assert book.positions["KO"].realized == D(gain)
+        assert check_ledger("DU1", "main", store.positions("main"), store.transactions("main"), store.balances("main"))
 
 
 @pytest.mark.parametrize("fill_first", [True, False])

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otsport.core.books import Lot, Position
-from otsport.core.constraints import WeightCap
+from otsport.core.constraints import WeightCap, constraint_caps
 from otsport.core.contracts import NAN, Quote, option, stock
+from otsport.core.live import Grant
 from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
-from otsport.core.settings import BrokerProfile, Limits
+from otsport.core.settings import BrokerProfile, ConstraintRules, Limits
 from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through, margin_contracts
 
 NOW = datetime(2022, 12, 28, 15, 0, tzinfo=timezone.utc)
@@ -40,6 +41,7 @@ AT = Circumstances(
     known_symbols=frozenset({"KO", "AAPL"}), positions=held((KO, 300)), orders={},
 )
 LIVE = dict(profile=BrokerProfile(mode="live", accounts=("U7654321", "DU123456")), served=("U7654321", "DU123456"))
+GRANT = Grant("simulated", "U7654321", "c1", "ana", NOW)
 SOLD_CALL = replace(SALE, contract=CALL, limit_price=Decimal("2.60"), qty=Decimal(2))
 SOLD_PUT = replace(SALE, contract=PUT, limit_price=Decimal("0.55"), qty=Decimal(16))
 CALL_QUOTE, PUT_QUOTE = Quote(CALL, NOW, 2.60, 2.70), Quote(PUT, NOW, 0.55, 0.60)
@@ -72,6 +74,8 @@ def asking(share, **at):
 
 
 # reason, what is refused, and its control: the nearest thing that passes
+OWN_CAPS = constraint_caps(["KO", "PEP"], ConstraintRules(max_weight=0.1, groups={"colas": {"symbols": ["KO", "PEP"], "most": 0.1}}))
+OWN_CAPS = (OWN_CAPS[0], OWN_CAPS[-1])  # of KO alone, and of the group
 CASES = [
     ("HALTED", {"halted": "ana: the feed is wrong"}, {}),
     ("ACCOUNT", order(account=" "), {}),
@@ -80,7 +84,15 @@ CASES = [
     ("ACCOUNT", {"served": ()}, {}),
     ("MODE", LIVE, {}),
     ("MODE", order(account="U7654321") | {"profile": BrokerProfile(accounts=("U7654321",)), "served": ("U7654321",)}, {}),
-    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE, {}),
+    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE, order(account="U7654321") | LIVE | {"connection": "c1", "grants": (GRANT,)}),
+    *(("LIVE_NOT_ARMED", order(account="U7654321") | LIVE | {"connection": "c1", "grants": (replace(GRANT, **other),)}, {}) for other in (
+        {"profile": "paper"}, {"account": "U7654322"}, {"connection": "c2"}, {"connection": ""})),
+    ("LIVE_NOT_ARMED", order(account="U7654321") | LIVE | {"connection": "", "grants": (replace(GRANT, connection=""),)}, {}),
+    ("DISABLED", {"profile": BrokerProfile(status="disabled")}, {}),
+    ("DAILY_TRADES", {"profile": BrokerProfile(rules={"max_daily_trades": 2}), "orders": book((OTHER, "filled", 100), (replace(OTHER, order_ref="x"), "working", 0))},
+     {"profile": BrokerProfile(rules={"max_daily_trades": 2}), "orders": book((OTHER, "filled", 100), (replace(OTHER, order_ref="x"), "denied", 0))}),
+    ("DAILY_TRADES", {"profile": BrokerProfile(rules={"max_daily_trades": 0})}, {}),
+    ("SYMBOL", {"profile": BrokerProfile(rules={"symbols": ["AAPL"]})}, {"profile": BrokerProfile(rules={"symbols": ["AAPL", "KO"]})}),
     *(("DUPLICATE", {"orders": book((ORDER, state, 0))}, {"orders": book((ORDER, "created", 0))}) for state in OrderState if state is not OrderState.CREATED),
     ("WAITING", order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "working", 0))},
      order(waits_for=(OTHER.order_ref,)) | {"orders": book((OTHER, "cancelled", 0))}),
@@ -182,6 +194,8 @@ CASES = [
     ("MAX_GROSS", CAP | {"weights": {"AAPL": 0.2438}}, CAP | {"weights": {"AAPL": 0.2437}}),
     ("SECTOR_CAP", {"caps": (WeightCap("SECTOR_CAP", "sector cap Staples", ("KO", "PEP"), 0.1),), "weights": {"PEP": 0.119}},
      {"caps": (WeightCap("SECTOR_CAP", "sector cap Energy", ("XOM",), 0.1),), "weights": {"XOM": 0.3}}),
+    ("MAX_WEIGHT", {"caps": OWN_CAPS[:1], "weights": {"KO": 0.119}}, {"caps": OWN_CAPS[:1], "weights": {"KO": 0.118}}),
+    ("GROUP_CAP", {"caps": OWN_CAPS[1:], "weights": {"PEP": 0.119}}, {"caps": OWN_CAPS[1:], "weights": {"XOM": 0.3}}),
     ("MARGIN", sold_put(**asking(0.0167)), sold_put(**asking(0.0168))),  # 16 x (20 % of 6,261 less 261, and 57.50 of value) = 16,779.20 of a million
     ("MARGIN", sold_put(**asking(0.0079, positions=held((LOW, 16)))), sold_put(**asking(0.0080, positions=held((LOW, 16))))),  # 16 spreads of 5 dollars
     ("MARGIN", sold_put(**asking(0.5, prices={PUT.key: 0.575})), sold_put(**asking(0.5))),  # without a spot nobody knows

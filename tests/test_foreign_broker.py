@@ -116,5 +116,5 @@ def test_the_zone_of_tws_is_a_field(foreign):
     file.write_text(text.replace("# tws_zone", "tws_zone"))
     assert this_folder().broker().tws_zone == "America/New_York"
     file.write_text(text.replace("# tws_zone: America/New_York", "tws_zone: New York"))
-    with pytest.raises(FolderError, match="accounts.yaml, line 11: profiles.paper.tws_zone = 'New York': 'New York' is no time zone: give the name that TWS shows"):
+    with pytest.raises(FolderError, match="accounts.yaml, line 11: profiles.paper.tws_zone = 'New York': 'New York' is no time zone: give the name of a place as TWS shows it"):
         this_folder()

@@ -80,7 +80,7 @@ def test_ibapi_trades_the_same_day(of_ib_insync):
 def test_missing_end_message_is_noticed(script, mute, monkeypatch):
     send = session.Session.send
     monkeypatch.setattr(session.Session, "send", lambda self, message, **values: None if message == mute else send(self, message, **values))
-    monkeypatch.setenv("PATIENCE", "6")  # seconds that a client waits for what does not come
+    monkeypatch.setenv("PATIENCE", "2")  # seconds that a client waits for what does not come
     with running(exchange(ACCOUNT)) as server:
         done = client(*script, server.port, 3, ACCOUNT)
     assert done.returncode != 0 and not done.stdout.strip()

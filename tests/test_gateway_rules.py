@@ -2,6 +2,7 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal as D
+from zlib import crc32
 
 import pytest
 from exchange_support import CALL, EXPIRY, KO, LAST, LATER_CALL, PUT, THURSDAY, StillMarket, ticket
@@ -274,7 +275,7 @@ def test_no_order_trades_through_its_limit(side, limit, price, trades):
 def test_fill_is_execution_then_status_then_commission():
     trade, after, note = match(at("100000", order("BUY", 500, "60.05")), 100001, QUOTE, NOW)
     assert (trade.exec_id, trade.perm_id, trade.client_id, trade.order_id, trade.account, trade.side, trade.contract, trade.ts) == \
-        ("0000e1a7.000186a1.0001.01", 100001, 1, 1, "DU1", Side.BUY, KO, NOW)
+        (f"{crc32(b'DU1'):08x}.000186a1.0001.01", 100001, 1, 1, "DU1", Side.BUY, KO, NOW)
     assert (trade.qty, trade.price, trade.cum_qty, trade.avg_price, trade.cash) == (400, D("60.02"), 400, D("60.02"), -24008)
     assert (after.status, after.filled, after.remaining, after.avg_price, after.last_price) == ("Submitted", 400, 100, D("60.02"), D("60.02"))
     assert (note.exec_id, note.amount, note.realized, note.account) == (trade.exec_id, D("2.00"), None, "DU1")
@@ -287,7 +288,7 @@ def test_second_fill_adds_to_the_first():
         apply(state, e)
     apply(state, Clock(THURSDAY, 2, NOW))
     trade, after, note = match(state, 100001, replace(QUOTE, ask=60.07, ask_size=1000), NOW)
-    assert (trade.exec_id, trade.qty, trade.cum_qty, trade.avg_price) == ("0000e1a7.000186a1.0002.01", 100, 500, D("60.03"))
+    assert (trade.exec_id, trade.qty, trade.cum_qty, trade.avg_price) == (f"{crc32(b'DU1'):08x}.000186a1.0002.01", 100, 500, D("60.03"))
     assert (after.status, after.filled, after.remaining, after.last_price, note.amount) == ("Filled", 500, 0, D("60.07"), D("0.50"))
 
 

@@ -12,6 +12,7 @@ import otsport
 from house import ROOT
 from otsport.app.cli import lab_page
 from otsport.app.folder import new_folder
+from otsport.app.notebooks import KERNEL
 from otsport.core.errors import InputError
 
 HOWTO = ROOT / "nbs" / "howto"
@@ -43,7 +44,7 @@ def differences(one: list[str], other: list[str]) -> list[tuple[str, str]]:
 def test_page_runs_and_gives_again_what_it_shows(path):
     kept = nbformat.read(path, as_version=4)
     again = copy.deepcopy(kept)
-    NotebookClient(again, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HOWTO)}}).execute()
+    NotebookClient(again, timeout=300, kernel_name="python3", extra_arguments=KERNEL, resources={"metadata": {"path": str(HOWTO)}}).execute()
     assert differences(shown(kept), shown(again)) == []
 
 

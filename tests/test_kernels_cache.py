@@ -1,4 +1,4 @@
-"""The compiled code on disk: an edit anywhere is seen, and a cached kernel starts about as fast as numba itself."""
+"""The compiled code on disk: an edit anywhere is seen, a copy elsewhere finds it, and a cached kernel starts about as fast as numba itself."""
 import os
 import shutil
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba.core.caching import IndexDataCacheFile
+
+from otsport.kernels._jit import _Data
 
 ROOT = Path(__file__).resolve().parents[1]
 PRICE = """
@@ -54,10 +57,13 @@ def tree(tmp_path):
 
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
-def test_edited_callee_is_never_served_stale(tree, variable):
-    env = {variable: str(tree / "cache")}
-    (first, _), (again, hits) = run(PRICE, tree, **env), run(PRICE, tree, **env)
-    assert again == first and hits == 1
+def test_equal_sources_are_compiled_once_and_edited_callee_is_never_served_stale(tree, tmp_path_factory, variable):
+    """Compiled in one place and found from another, until a byte changes."""
+    env = {"NUMBA_CACHE_DIR": "", variable: str(tree / "cache")}
+    (other := tmp_path_factory.mktemp("other")).rmdir()
+    shutil.copytree(tree, other)
+    (first, none), (again, hits) = run(PRICE, other, **env), run(PRICE, tree, **env)
+    assert again == first and (none, hits) == (0, 1)
     assert list((tree / "cache").rglob("options.bsm_arrays*.nbc"))
     source = tree / "otsport" / "kernels" / "elementary.py"
     text = source.read_text()
@@ -66,6 +72,24 @@ def test_edited_callee_is_never_served_stale(tree, variable):
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even with the old time of change
     changed, hits = run(PRICE, tree, **env)
     assert changed != first and hits == 0
+
+
+@pytest.mark.parametrize("files, found", [(_Data, None), (IndexDataCacheFile, "of the first")])
+def test_process_that_compiles_at_once_never_gets_the_code_of_another(tmp_path, files, found):
+    """Both find an empty index, and the second writes all of its own between the index and the code of the first; numba's own files are the negative control."""
+    first, second = (files(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    save_data = first._save_data
+
+    def interrupted(name, data):
+        second._load_index = dict
+        second.save("second", "of the second")
+        save_data(name, data)
+    first._save_data = interrupted
+    first.save("first", "of the first")
+    fresh = files(str(tmp_path), "kernel", "stamp")
+    assert fresh.load("second") == (found or "of the second") and fresh.load("first") is None
+    fresh.save("first", "again")
+    assert (fresh.load("first"), fresh.load("second")) == ("again", found or "of the second")
 
 
 def test_cached_start_is_that_of_numba(tmp_path):

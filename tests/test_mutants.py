@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = [  # module, function, what is changed
     ("execution.gate", "check_account", "account not in profile.accounts"),
     ("core.constraints", "leaving_shares", "r.order.side is Side.SELL"),
-    ("book.lifecycle", "exercise_shares", "in_the_money >= EXERCISE_THRESHOLD"),
+    ("book.lifecycle", "exercise_shares", "intrinsic(contract, official_close) >= EXERCISE_THRESHOLD"),
 ]
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from datetime import date
 from decimal import Decimal
@@ -295,16 +296,22 @@ def test_signal_whose_exception_was_swallowed_still_ends_the_command(monkeypatch
     with ended_by_signals():
         check_signals()  # forgotten with its command
 
+    killed = threading.Event()
+
     def long_notebook(paper, values, out, ended, over, **options):
-        over.wait(3)
+        killed.wait(60)
         over.set()
 
     monkeypatch.setattr(notebooks, "_papermill", long_notebook)
+    monkeypatch.setattr(notebooks, "_kill", lambda managers: killed.set())
     with pytest.raises(Interrupted, match="ended by a closed terminal"), ended_by_signals():
         with suppress(BaseException):
             os.kill(os.getpid(), signal.SIGHUP)
         notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")
-    notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")  # negative control: without a signal it is waited for
+    ran, run_out = [], lambda paper, values, out, ended, over, **options: (over.wait(0.7), ran.append(out), over.set())
+    monkeypatch.setattr(notebooks, "_papermill", run_out)
+    notebooks.run_notebook(None, {}, tmp_path / "out.ipynb")  # negative control: without a signal it is waited for, longer than the signals are looked for
+    assert ran == [tmp_path / "out.ipynb"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

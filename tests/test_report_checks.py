@@ -74,7 +74,7 @@ def test_every_day_of_a_good_book_passes(path, session):
     "update transactions set price = '1' where seq = (select max(seq) from transactions where kind = 'buy')",
     "update legs set amount = amount + 1 where seq = (select max(seq) from transactions)",
     "delete from legs where seq = (select max(seq) from transactions)",
-    "insert into transactions select 1000, kind, account, ref || 'x', portfolio, ts, key, contract, qty, price from transactions where seq = (select max(seq) from transactions)",
+    "insert into transactions select 1000, kind, account, ref || 'x', portfolio, ts, key, contract, qty, price, lots, other from transactions where seq = (select max(seq) from transactions)",
     "update balances set amount = amount + 0.01 where name = 'cash'",
     "insert into balances select portfolio, account, 'realized', currency, '0.01', version from balances where name = 'cash'",
     "update balances set amount = amount + 0.01 where name = 'commissions'",

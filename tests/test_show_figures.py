@@ -77,6 +77,15 @@ def all_figures(book):
     }
 
 
+@pytest.fixture(scope="module")
+def figures(book):
+    """All figures of a book, drawn once; and whether pyplot keeps any of them open."""
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    return all_figures(book), plt.get_fignums() != before
+
+
 def faults(figure):
     "Texts that leave the figure, and labels of one axis that touch each other."
     figure.draw_without_rendering()
@@ -95,13 +104,13 @@ def faults(figure):
     return found
 
 
-def test_figures_show_every_text_whole(book):
-    for name, figure in all_figures(book).items():
+def test_figures_show_every_text_whole(figures):
+    for name, figure in figures[0].items():
         assert faults(figure) == [], name
 
 
-def test_figures_name_the_unit_of_every_axis_with_numbers(book):
-    for name, figure in all_figures(book).items():
+def test_figures_name_the_unit_of_every_axis_with_numbers(figures):
+    for name, figure in figures[0].items():
         for ax in figure.axes:
             if ax.axison:
                 assert any(unit in ax.get_xlabel() for unit in ("percent", "dollars", "basis points", "session (close)")), name
@@ -120,12 +129,8 @@ def test_figures_cut_off_and_overlap_are_seen():
     assert any("leaves the figure" in x for x in found) and any("touches" in x for x in found)
 
 
-def test_figures_leave_nothing_open_in_pyplot(book):
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    all_figures(book)
-    assert plt.get_fignums() == before
+def test_figures_leave_nothing_open_in_pyplot(figures):
+    assert not figures[1]
 
 
 CODE = """
@@ -270,18 +275,24 @@ LETTER = 8.5 / 72 * 110  # pixels, of the smallest letters in a picture
 READABLE = 9  # pixels on the screen
 
 
-def test_on_a_phone_words_are_whole_and_figures_are_large_enough_to_read(chromium, tmp_path):
+@pytest.fixture(scope="module")
+def phone(chromium):
+    """A page as small as a phone, opened once."""
+    with open_browser(chromium, 390, 800) as page:
+        yield page
+
+
+def test_on_a_phone_words_are_whole_and_figures_are_large_enough_to_read(phone):
     words = "Option quotes of the simulated gateway: modelled at the realized vol of each stock, since the bundled data have no value for the previous close."
     shown = Picture(lambda: risk.var_figure(SCENARIOS, 9000, 12000, 1e6))._repr_html_()
     page_of = lambda css, html: (f"<style>pre {{white-space: pre-wrap; word-break: break-all}}</style><style>{css}</style><body class='jp-Notebook'>"
                                  f"<div class='jp-OutputArea-output jp-RenderedText'><pre>{words}</pre></div><div class='jp-OutputArea-output jp-RenderedHTMLCommon'>{html}</div></body>")
-    with open_browser(chromium, 390, 800) as page:
-        page.set_content(page_of(REPORT_CSS, shown))
-        found = page.evaluate(PHONE)
-        assert len(found["before"]) >= 3 and set(found["before"]) == {" "} and found["scale"] * LETTER >= READABLE and found["page"] <= 391
-        page.set_content(page_of(REPORT_CSS.replace("word-break: normal !important", ""), shown.replace("<source", "<nothing")))  # negative control
-        found = page.evaluate(PHONE)
-        assert set(found["before"]) != {" "} and found["scale"] * LETTER < READABLE
+    phone.set_content(page_of(REPORT_CSS, shown))
+    found = phone.evaluate(PHONE)
+    assert len(found["before"]) >= 3 and set(found["before"]) == {" "} and found["scale"] * LETTER >= READABLE and found["page"] <= 391
+    phone.set_content(page_of(REPORT_CSS.replace("word-break: normal !important", ""), shown.replace("<source", "<nothing")))  # negative control
+    found = phone.evaluate(PHONE)
+    assert set(found["before"]) != {" "} and found["scale"] * LETTER < READABLE
 
 
 def test_figures_for_a_phone_are_narrow_and_show_every_text_whole(book):
@@ -292,16 +303,15 @@ def test_figures_for_a_phone_are_narrow_and_show_every_text_whole(book):
     assert not style.on_phone()
 
 
-def test_a_wide_table_is_cards_on_a_phone_and_a_narrow_one_stays(chromium):
+def test_a_wide_table_is_cards_on_a_phone_and_a_narrow_one_stays(phone):
     wide = table(pd.DataFrame({f"measure {i}": [f"{i},000.00"] for i in range(9)}))
     narrow = table(pd.DataFrame({"measure": ["vol"], "portfolio": ["8.1%"], "S&P 500": ["23.7%"]}))
     heads = "() => [...document.querySelectorAll('thead')].map(h => getComputedStyle(h).display)"
-    with open_browser(chromium, 390, 800) as page:
-        page.set_content(f"<meta name=viewport content='width=device-width'><body>{wide.html}{narrow.html}</body>")
-        assert page.evaluate(heads) == ["none", "table-header-group"] and page.evaluate("document.scrollingElement.scrollWidth") <= 390
-        assert "measure 3" in page.evaluate("getComputedStyle(document.querySelectorAll('td')[3], '::before').content")
-        page.set_viewport_size({"width": 1280, "height": 800})
-        assert page.evaluate(heads) == ["table-header-group"] * 2
+    phone.set_content(f"<meta name=viewport content='width=device-width'><body>{wide.html}{narrow.html}</body>")
+    assert phone.evaluate(heads) == ["none", "table-header-group"] and phone.evaluate("document.scrollingElement.scrollWidth") <= 390
+    assert "measure 3" in phone.evaluate("getComputedStyle(document.querySelectorAll('td')[3], '::before').content")
+    phone.set_viewport_size({"width": 1280, "height": 800})
+    assert phone.evaluate(heads) == ["table-header-group"] * 2
 
 
 def test_colors_of_returns_follow_their_sign_and_size():
@@ -310,8 +320,8 @@ def test_colors_of_returns_follow_their_sign_and_size():
     assert red(style.heat_color(-0.1, 0.1)) > red(style.heat_color(-0.05, 0.1)) > 0 > red(style.heat_color(0.05, 0.1)) > red(style.heat_color(0.1, 0.1))
 
 
-def test_every_figure_says_in_words_what_it_shows(book):
-    for figure in (*all_figures(book).values(), style.styled(style.nothing)("No order was filled today.")):
+def test_every_figure_says_in_words_what_it_shows(figures):
+    for figure in (*figures[0].values(), style.styled(style.nothing)("No order was filled today.")):
         shown = Picture(lambda: figure)
         assert len(shown.alt.split()) > 4 and "\n" not in shown.alt, shown.alt
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from public_arrays import BOUNDS, CALL, CASES, COV, HELD, MU, NAMES, NOW, PNL, RETURNS, SERIES, SESSIONS, public
+from public_arrays import BOUNDS, CALL, CASES, COV, HELD, INDEX, MU, NAMES, NOW, PNL, RETURNS, SERIES, SESSIONS, public
 
 from otsport.analytics.combinations import Leg
 from otsport.analytics.live import LiveBook
@@ -30,7 +30,7 @@ WRONG = {  # what stands in another unit, from a sample that does not
     "vol": {"percent": lambda x: 100 * x}, "vols": {"percent": lambda x: 100 * x}, "tau": {"days": lambda x: 365 * x, "expired": lambda x: -x}, "rate": {"percent": lambda x: 100 * x},
     "div_yield": {"percent": lambda x: 100 * x}, "vol_shifts": {"points": lambda x: 100 * x}, "cov": {"percent": lambda x: 1e4 * x, "daily": lambda x: x / 252}, "expected_returns": {"percent": lambda x: 100 * x},
     "upper": {"percent": lambda x: 100 * x}, "mean": {}, "level": {"percent": lambda x: 100 * x}, "levels": {"percent": lambda x: tuple(100 * level for level in x)}, "decay": {"percent": lambda x: 100 * x},
-    **dict.fromkeys(("returns", "past_returns", "spot_returns", "factors"), {"percent": lambda x: 100 * x, "prices": lambda x: 100 * np.cumprod(1 + x, axis=0)}),
+    **dict.fromkeys(("returns", "past_returns", "spot_returns", "factors"), {"percent": lambda x: 100 * x, "prices": lambda x: 100 * (1 + x).cumprod(axis=0)}),
 }
 LEGS = [Leg(1, "C", 100, 2), Leg(-1, "C", 105, 1)]
 CALENDAR = [Leg(-1, "C", 100, 2, date(2024, 6, 21)), Leg(1, "C", 105, 1, date(2024, 9, 20))]
@@ -42,6 +42,9 @@ SAMPLES = {  # all arguments of functions whose sample in public_arrays does not
     "combinations.probability_of_profit": LAW, "combinations.expected_profit": LAW, "combinations.outcome": dict(legs=CALENDAR, **LATER), "combinations.payoff": dict(legs=CALENDAR, spot=100.0, **LATER),
     "combinations.combination_greeks": dict(legs=LEGS, spot=100.0, tau=0.4, rate=0.03, div_yield=0.02, vols=0.2),
     "option_sizing.combination_unit": dict(name="spread", legs=CALENDAR, spot=100.0, tau=0.4, margin=500.0, **LATER),
+    **{f"performance.{name}": dict(returns=RETURNS, benchmark=INDEX, rate=0.03) for name in ("performance", "track_record")}, "rolling_against.rolling_against": dict(returns=RETURNS, benchmark=INDEX, window=20, rate=0.03),
+    "sharpe_test.sharpe_test": dict(returns=SERIES, rate=0.03), "factors.factor_regression": dict(returns=RETURNS, factors=RETURNS[:, :2], rate=0.03), "factors.period_rate": dict(rate=0.03, periods=252),
+    "market_timing.market_timing": dict(returns=RETURNS, benchmark=INDEX, rate=0.03), "record_facts.record_facts": dict(returns=pd.Series(SERIES, SESSIONS), rate=0.03, window=20),
     "metrics.metrics": dict(returns=SERIES, rate=0.03), "metrics.rolling_metrics": dict(returns=SERIES, window=20, rate=0.03), "kelly.growth_rate": dict(returns=SERIES, share=0.5),
     "risk.historical_var": dict(pnl=SERIES, level=0.95), "risk.expected_shortfall": dict(pnl=SERIES, level=0.95), "risk.component_var": dict(pnl=FRAME, level=0.95), "risk.component_es": dict(pnl=FRAME, level=0.95),
     "risk.scenario_pnl": dict(quantities={stock(n): 1 for n in NAMES}, spots=dict.fromkeys(NAMES, 60.0), past_returns=pd.DataFrame(RETURNS, columns=NAMES), option_vols={}, as_of=NOW, rate=0.03,
@@ -79,7 +82,8 @@ FREE = {  # (function, argument): why another unit cannot be told
     **{(name, "vols"): "of a plan, from its covariance; `whole_lots.rebalance` names the unit" for name in ("whole_lots.drift_case", "lot_orders.plan_lot_orders")},
     ("black_litterman.black_litterman", "tau"): "no time: a share of the covariance, above 1 an error", ("empirical.shortfall", "returns"): ANY,
     ("objectives.capped_bounds", "upper"): "the position cap holds it, as large as it may be",
-    ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY,
+    ("objectives.optimize_targets", "expected_returns"): "tested below", ("live.LiveBook.update", "marks"): ANY, ("sharpe_test.autocorrelations", "returns"): "any unit: they have none", ("conventions.modified_tail", "mean"): ANY,
+    ("ratios.quantile", "level"): "of a track record, for the measures' own levels",
 }
 
 

@@ -50,7 +50,7 @@ class SmallMarket:
 
 
 def profile(port: int, **more) -> BrokerProfile:
-    return BrokerProfile(**{"port": port, "accounts": ("DU1",), "timeout_seconds": 5.0, "requests_per_second": 0} | more)
+    return BrokerProfile(**{"port": port, "accounts": ("DU1",), "timeout_seconds": 60.0, "requests_per_second": 0} | more)
 
 
 @asynccontextmanager

@@ -11,15 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .risk import _fewest, expected_shortfall, historical_var
+from . import ratios
+from .ratios import FLAT, TrackRecord
+from .risk import _fewest
 from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
 from ..core.contracts import NAN
 from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
-__all__ = ['FLAT', 'WHOLE_YEAR', 'ROLLING', 'drawdowns', 'longest_drawdown', 'Metrics', 'ShortHistory', 'metrics',
-           'RollingMetrics', 'rolling_metrics']
+__all__ = ['ROLLING', 'WHOLE_YEAR', 'drawdowns', 'longest_drawdown', 'Metrics', 'ShortHistory', 'metrics', 'RollingMetrics',
+           'rolling_metrics']
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c005
 def _series(returns: ArrayLike) -> np.ndarray:
@@ -40,29 +42,15 @@ def drawdowns(
 
     `returns` are simple and decimals; prices and percent are refused. From a missing return (NaN) on every answer is NaN.
     """
-    return _depths(_series(returns))
-
-
-def _depths(x: np.ndarray) -> np.ndarray:
-    "Drawdowns of checked returns."
-    value = np.cumprod(1 + x)
-    return value / np.maximum(np.maximum.accumulate(value), 1.0) - 1 if len(value) else value
+    x = _series(returns)
+    return TrackRecord(x[None]).depths[0] if len(x) else x
 
 
 def longest_drawdown(returns: ArrayLike) -> int:
     "The longest run of sessions below a peak, from simple returns; a NaN among the returns is an error."
     if np.isnan(depths := drawdowns(returns)).any():
         raise DataError(f"return {place(returns, (int(np.argmax(np.isnan(depths))),))} is not finite: where the value stands after it is not known")
-    return _longest(depths)
-
-
-def _longest(depths: np.ndarray) -> int:
-    "The longest run below a peak."
-    longest = run = 0
-    for below in depths < 0:
-        run = run + 1 if below else 0
-        longest = max(longest, run)
-    return longest
+    return int(ratios.longest_run(depths[None] < 0)[0])
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c008
 _UNITS = {
@@ -71,6 +59,10 @@ _UNITS = {
     "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive", "tail_sessions": "returns whose mean is cvar_95", "skewness": "population", "kurtosis": "excess, population",
     "win_rate": "decimal of the sessions not flat", "profit_factor": "gains over losses",
 }
+
+
+ROLLING = ("total_return", "annual_return", "vol", "sharpe", "sortino", "calmar", "max_drawdown", "var_95", "cvar_95",
+           "skewness", "kurtosis", "win_rate", "profit_factor")  # in the kernel's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +114,6 @@ def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
     return float(rate), float(periods)
 
 
-FLAT = 1e-12  # decimal a session: a deviation, drawdown or loss at or below it is rounding
 WHOLE_YEAR = 0.99  # of the returns of a year: 250 sessions are one
 
 
@@ -144,32 +135,6 @@ def _short_note(count: int, periods: float) -> str:
     warn_caller(note, ShortHistory)
     return note
 
-
-def _ratio(top: float, bottom: float, least: float = 0.0) -> float:
-    return float(top / bottom) if bottom > least else NAN
-
-
-def _moment(x: np.ndarray, order: int) -> float:
-    "Standardized central moment of the population."
-    centered = x - x.mean()
-    return _ratio(np.mean(centered**order), np.mean(centered**2) ** (order / 2))
-
-
-def _tail(x: np.ndarray) -> tuple[float, float, int]:
-    "Value at risk 95 %, the mean loss at or beyond it, losses positive, and of how many returns; NaN where `historical_var` refuses."
-    if len(x) < _fewest(0.95):
-        return NAN, NAN, 0
-    var = historical_var(x, 0.95)
-    return var, expected_shortfall(x, 0.95), int(np.sum(x <= -var))
-
-
-def _annual(total: float, periods: float, count: int) -> float:
-    "Geometric return a year; NaN where it leaves float64."
-    try:
-        return (1 + total) ** (periods / count) - 1 if total > -1 else -1.0
-    except OverflowError:
-        return NAN
-
 # %% ../../nbs/analytics/24_metrics.ipynb #c012
 def metrics(
     returns: ArrayLike,  # (n,) simple returns, one per session
@@ -188,28 +153,18 @@ def metrics(
         raise DataError(f"return {place(returns, (int(np.argmin(np.isfinite(x))),))} is not finite: measures of a series with gaps mean nothing")
     if len(x) < 2:
         return Metrics(len(x), *[NAN] * 7, 0, NAN, NAN, 0, *[NAN] * 4, note=f"{len(x)} returns: at least 2 are needed")
-    least, excess = _rounding(returns), x - ((1 + rate) ** (1 / periods) - 1)
-    flat, total = bool(x.std() <= least), float(np.prod(1 + x) - 1)
-    annual, deepest, root = _annual(total, periods, len(x)), float(_depths(x).min()), periods**0.5
-    gains, losses, (var, cvar, count) = x[x > 0].sum(), -x[x < 0].sum(), _tail(x)
-    reasons = {"all returns are equal: no ratio to risk": flat, f"{len(x)} returns compound to no annual return": np.isnan(annual),
-               "no session lost: no ratio to losses": losses <= least, f"no 95 % loss: it takes {_fewest(0.95)} returns": np.isnan(var)}
+    record = TrackRecord(x[None], rate, periods, _rounding(returns))
+    enough, flat = len(x) >= _fewest(0.95), bool(record.flat[0])
+    found = {name: float(getattr(ratios, name)(record)[0]) for name in ROLLING if enough or name not in ("var_95", "cvar_95")}
+    reasons = {"all returns are equal: no ratio to risk": flat, f"{len(x)} returns compound to no annual return": np.isnan(found["annual_return"]),
+               "no session lost: no ratio to losses": ratios.losses(record)[0] <= record.least, f"no 95 % loss: it takes {_fewest(0.95)} returns": not enough}
     return Metrics(
-        sessions=len(x), total_return=total, annual_return=annual, vol=0.0 if flat else float(x.std(ddof=1) * root),
-        sharpe=NAN if flat else _ratio(excess.mean() * root, x.std(ddof=1)),
-        sortino=_ratio(excess.mean() * root, np.sqrt(np.mean(np.minimum(excess, 0) ** 2)), least),
-        calmar=_ratio(annual, -deepest, least), max_drawdown=deepest, drawdown_sessions=_longest(_depths(x)),
-        var_95=var, cvar_95=cvar, tail_sessions=count,
-        skewness=NAN if flat else _moment(x, 3), kurtosis=NAN if flat else _moment(x, 4) - 3,
-        win_rate=_ratio(np.sum(x > 0), np.sum(x != 0)), profit_factor=_ratio(gains, losses, least),
+        sessions=len(x), drawdown_sessions=int(ratios.drawdown_sessions(record)[0]), tail_sessions=int(ratios.tail_counts(record)[0]) if enough else 0,
+        **{"var_95": NAN, "cvar_95": NAN} | found,
         note="; ".join([*(reason for reason, holds in reasons.items() if holds), *filter(None, [_short_note(len(x), periods)])]),
     )
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c018
-ROLLING = ("total_return", "annual_return", "vol", "sharpe", "sortino", "calmar", "max_drawdown", "var_95", "cvar_95",
-           "skewness", "kurtosis", "win_rate", "profit_factor")  # in the kernel's order
-
-
 @dataclass(frozen=True, slots=True)
 class RollingMetrics:
     "The measures of every window, by `frame(measure)`; units and signs as in `Metrics`, NaN where a measure is not defined or the window has a gap."

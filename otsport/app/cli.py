@@ -17,10 +17,12 @@ from typing import Annotated
 import typer
 
 import otsport
+from .cli_accounts import own_accounts
 from .cli_data import data
-from .cli_desk import desk
+from .cli_desk import desk, import_file
 from .cli_run import pairs, run
 from .cli_tools import bench, db
+from .garbage import collect_seldom
 from .schedule import schedule
 from ..core.settings import desk_folder
 from ..core.errors import InputError, OtsportError, ParameterError, all_errors
@@ -31,9 +33,11 @@ app = typer.Typer(help="Options portfolio management on Interactive Brokers, fro
 app.command(add_help_option=False)(run)
 app.command()(bench)
 app.command()(schedule)
+app.command("import")(import_file)
 app.add_typer(db, name="db")
 app.add_typer(data, name="data")
 app.add_typer(desk, name="desk")
+app.add_typer(own_accounts, name="accounts")
 
 # %% ../../nbs/app/99_cli.ipynb #c008
 OPENING_CASH = "1000000"  # dollars of an account that is given by name alone
@@ -198,6 +202,7 @@ def _options(version: Annotated[bool, typer.Option("--version", callback=_versio
 # %% ../../nbs/app/99_cli.ipynb #c024
 def main() -> None:
     "What the `otsport` command calls: one line on standard error and a distinct exit code for each kind of failure."
+    collect_seldom()
     try:
         if folder := desk_folder():
             os.environ["OTSPORT_FOLDER"] = str(folder)  # for every process that this one starts, wherever it stands

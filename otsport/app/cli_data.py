@@ -72,14 +72,18 @@ def add(
     impossible: Annotated[str, typer.Option(help="Prices that cannot be: drop.")] = "",
     splits: Annotated[list[str], typer.Option(help='Nights that look like splits: adjust or raw; one alone: "AIG 2009-07-01=1:20".')] = [],  # noqa: B006
     stale: Annotated[str, typer.Option(help="Runs of equal closes: keep or drop.")] = "",
+    spikes: Annotated[str, typer.Option(help="Closes from which the price comes back at once: keep or drop.")] = "",
     gaps: Annotated[str, typer.Option(help="Sessions without a price: carry.")] = "",
+    sparse: Annotated[str, typer.Option(help="Prices that are not there on many sessions: keep.")] = "",
     ends: Annotated[str, typer.Option(help="Symbols that end early: cut or leave-out.")] = "",
+    short: Annotated[str, typer.Option(help="Sessions whose bars end early: keep or drop.")] = "",
+    hours: Annotated[str, typer.Option(help="A time zone that puts few times into regular hours: keep.")] = "",
     expired: Annotated[str, typer.Option(help="Quotes after expiry: drop.")] = "",
     crossed: Annotated[str, typer.Option(help="Quotes with the bid above the ask: drop or keep.")] = "",
     below: Annotated[str, typer.Option(help="Asks below what exercise pays: drop or keep.")] = "",
 ) -> None:
     "Show what is in a file and what is suspect, and keep it in the desk folder when that is decided."
-    from otsport.app.book_file import Text, check_layout
+    from otsport.app.yaml_file import Text, check_layout
     from otsport.core.settings import BOOK_FILE
     from otsport.data.chains import is_quotes, read_quotes
     from otsport.data.columns import take_in
@@ -91,7 +95,7 @@ def add(
         check_layout(Text(place / BOOK_FILE))
     raw = take_in(file)
     said = dict(early=early, holidays=holidays, repeats=repeats, impossible=impossible, splits=split_words(splits),
-                stale=stale, gaps=gaps, ends=ends, expired=expired, crossed=crossed, below=below)
+                stale=stale, spikes=spikes, gaps=gaps, sparse=sparse, ends=ends, short=short, hours=hours, expired=expired, crossed=crossed, below=below)
     said = {key: word for key, word in said.items() if word}
     common = dict(name=name, symbol=symbol or None, columns=pairs_of(columns, "columns"), zone=zone or None, stamp=stamp or None, **said)
     if is_quotes(raw):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['desk', 'Portfolio', 'Reason', 'Host', 'Port', 'ANSWER_SECONDS', 'amount', 'tell', 'book_time', 'halt', 'resume',
-           'acknowledge', 'settle', 'adjust', 'place', 'cancel', 'modify', 'close_day']
+           'acknowledge', 'settle', 'adjust', 'split', 'place', 'cancel', 'modify', 'close_day', 'import_file']
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c002
 import asyncio
@@ -13,11 +13,12 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..core.errors import BookHeld, InputError
+from ..core.errors import BookHeld, CheckFailed, InputError
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c004
 desk = typer.Typer(help="Act on a book: each command says who, why and what came of it.", no_args_is_help=True)
@@ -30,22 +31,10 @@ def _own_portfolio(given: str) -> str:
     return given or str(Text((desk_folder() or SAMPLE) / BOOK_FILE).tree.get("portfolio", "main"))
 
 
-def _own_host(given: str) -> str:
-    from otsport.app.folder import this_folder
-
-    return given or this_folder().profile.host
-
-
-def _own_port(given: int) -> int:
-    from otsport.app.folder import this_folder
-
-    return given or this_folder().profile.port
-
-
 Portfolio = Annotated[str, typer.Option(help="Whose book; that of the desk folder when not given.", callback=_own_portfolio)]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
-Host = Annotated[str, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", callback=_own_host)]
-Port = Annotated[int, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", min=0, max=65535, callback=_own_port)]
+Host = Annotated[str, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.")]
+Port = Annotated[int, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", min=0, max=65535)]
 
 
 def amount(text: str, name: str) -> Decimal:
@@ -173,10 +162,51 @@ def adjust(
     _with_book(portfolio, "adjust", contract or "cash", reason,
                lambda store, book, now: commands.adjust(store, book, _asked(reason), now, **what))
 
+# %% ../../nbs/app/98_cli_desk.ipynb #aa48489e
+@desk.command()
+def split(
+    symbol: Annotated[str, typer.Argument(help="The stock.")],
+    ratio: Annotated[str, typer.Argument(help="Shares after for shares before: 7:1.")],
+    day: Annotated[str, typer.Option(help="First session after the split, YYYY-MM-DD.")],
+    reason: Reason,
+    cash: Annotated[str, typer.Option(help="Dollars paid for the fraction of a share.")] = "0",
+    portfolio: Portfolio = "",
+) -> None:
+    "Book a split of a stock and of every option on it that is held."
+    from otsport.core.contracts import day_of
+    from otsport.desk import commands
+
+    new, colon, old = ratio.partition(":")
+    if not (colon and new.isdigit() and old.isdigit()):
+        raise InputError(f"ratio is {ratio!r}: give two whole numbers, shares after and before, for example 7:1")
+    _with_book(portfolio, "split", symbol, reason,
+               lambda store, book, now: commands.book_split(store, book, symbol, int(new), int(old), day_of(day), _asked(reason), now, amount(cash, "cash")))
+
 # %% ../../nbs/app/98_cli_desk.ipynb #c012
+def _arm(store, broker, account: str, reason: str, now: datetime) -> None:
+    "Have the phrase of a live account typed at the terminal; a pipe or a file cannot type it."
+    import sys
+
+    from otsport.core.live import Grant
+    from otsport.desk.requests import Command, refused
+    from otsport.desk.requests import tell as noted
+    from otsport.execution.accounts import Armory, phrase
+
+    armory, command, words = Armory(), Command("arm", _asked(reason), account, {"mode": "live"}), phrase(broker.profile, account)
+    if not sys.stdin.isatty():
+        noted(store, command, refused(account, "NO_TERMINAL", "its phrase was not typed at a terminal"), now)
+        raise InputError(f"account {account} is live: its phrase is typed at a terminal, by a person; nothing was sent")
+    token, decision = armory.arm(broker.profile, account, typer.prompt(f"live account {account}; type: {words}\n", prompt_suffix=""), command.asked.who)
+    noted(store, command, decision, now)
+    if not (decision.accepted and armory.redeem(token, broker.profile, account).accepted):
+        raise InputError(f"{decision.code}: {decision.message}; nothing was sent")
+    broker.arm(Grant(broker.profile.name, account, broker.connection, command.asked.who, now))
+
+
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
     from otsport.app.folder import this_folder
+    from otsport.app.gateway_process import check_port
     from otsport.brokers.adapters import adapter
     from otsport.core.calendars import NEW_YORK
     from otsport.data.store import open_store
@@ -185,10 +215,16 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
     from otsport.desk.requests import Command, in_hand
     from otsport.desk.session import beat, resume
 
+    own = this_folder().profile
+    check_port(host or own.host, port or own.port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
+                           "(`otsport gateway --port {port}`, typed in the same folder, serves a simulated one)")
+
     async def connected(store) -> None:
         account = _account(store, portfolio)
-        told = this_folder().broker(account, host, port, simulated=False)  # paced: nobody says here who answers at the port
-        profile = told.model_copy(update={"client_id": _client_id(store, portfolio)})
+        name, kept = this_folder().profile_of(account)
+        told = kept.broker_profile(name, (account,), host, port, simulated=False)  # paced: nobody says here who answers at the port
+        skew = {"clock_skew_seconds": 0.0} if kept.simulated else {}
+        profile = told.model_copy(update={"client_id": _client_id(store, portfolio), **skew})
         with in_hand(store, portfolio, Command(what, _asked(reason), subject), book_time(store), profile.client_id):
             broker = adapter(profile)
             await broker.connect()
@@ -196,6 +232,8 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
                 traded = Desk(store, broker, this_folder().history, Mandate(account, portfolio, Decimal(0), this_folder().own_settings(profile)))
                 now = await broker.heartbeat()
                 book = await beat(traded, traded.load(now.astimezone(NEW_YORK).date(), now))
+                if what in ("place", "modify") and profile.mode == "live":
+                    _arm(store, broker, account, reason, now)
                 _, decision = await act(traded, await resume(traded, book))
             finally:
                 await broker.disconnect()
@@ -212,11 +250,12 @@ def place(
     contract: Annotated[str, typer.Argument(help="Symbol, or key of an option: 'KO 20230120 C 65'.")],
     limit: Annotated[str, typer.Option(help="Limit in dollars per unit of underlying.")],
     reason: Reason,
+    again: Annotated[bool, typer.Option("--again", help="Send it though the same order is working or was sent a moment ago.")] = False,
     portfolio: Portfolio = "",
     host: Host = "",
     port: Port = 0,
 ) -> None:
-    "Send an order of your own through the gate."
+    "Send an order of your own through the gate; the same one again only with --again."
     from otsport.core.contracts import from_key
     from otsport.core.orders import Order, OrderType
     from otsport.desk import commands
@@ -225,7 +264,7 @@ def place(
         ref, wanted = commands.next_ref(book), from_key(contract)
         wish = Order(ref, book.account, portfolio, wanted, side.upper(), amount(qty, "qty"), OrderType.LIMIT, amount(limit, "limit"),
                      strategy="by hand", reason=reason)
-        return await commands.place(traded, book, wish, _asked(reason))
+        return await commands.place(traded, book, wish, _asked(reason), again)
 
     _at_broker(portfolio, host, port, "place", contract, reason, act)
 
@@ -300,3 +339,21 @@ def close_day(
 
     _at_broker(portfolio, host, port, "close past day", session, reason,
                lambda traded, book: commands.close_past_day(traded, day_of(session), book.now, _asked(reason)))
+
+# %% ../../nbs/app/98_cli_desk.ipynb #aa7db790
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A Flex Query as XML, or an Activity Statement as CSV.")],
+    portfolio: Annotated[str, typer.Option(help="Whose book, where several are in one account.")] = "",
+    begin: Annotated[str, typer.Option(help="Name of a new book that is to begin with the end of the statement.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit.")] = "statement of the broker",
+) -> None:
+    "Book what a statement of the broker has and the book lacks; importing twice changes nothing."
+    from otsport.data.store import open_store
+    from otsport.desk.imports import import_statements
+
+    with open_store() as store:
+        results = import_statements(store, file, _asked(reason), book_time(store), portfolio, begin)
+    for result in results:
+        typer.echo(repr(result))
+    if not all(result.clean for result in results):
+        raise typer.Exit(CheckFailed.exit_code)

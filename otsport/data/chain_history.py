@@ -19,7 +19,7 @@ from ..core.errors import InputError, NoPrices
 from ..core.units import utc
 from .chains import QuoteTable
 from .market import EPOCH, microseconds
-from .prices import session_bounds
+from .hours import session_bounds
 
 # %% ../../nbs/data/21_chain_history.ipynb #c005
 OLDEST = timedelta(minutes=60)  # for less than that a quote is in force

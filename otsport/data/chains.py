@@ -17,7 +17,7 @@ from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
 from .columns import Raw, absent, as_days, check_zone, find_columns, instants, listed, numbers, plain_name, row_stamps, symbol_of, take_in
 from .findings import Decisions, Examined, Finding, check_decisions
-from .prices import bar_length, session_bounds, zoned
+from .hours import bar_length, session_bounds, zoned
 
 # %% auto #0
 __all__ = ['FIELDS', 'SIDED', 'SIDES', 'DECISIONS', 'VALUES', 'NO_QUOTE', 'OCC', 'RIGHTS', 'CONTRACT', 'CENT', 'is_quotes',
@@ -46,6 +46,7 @@ SIDED = {  # both sides in a row: names after the letter or word of the side
 SIDES = {"C": ("c", "call"), "P": ("p", "put")}
 DECISIONS: dict[str, tuple[str, ...]] = {
     "holidays": ("drop",), "expired": ("drop",), "repeats": ("last", "first"), "impossible": ("drop",), "crossed": ("drop", "keep"), "below": ("drop", "keep"),
+    "hours": ("keep",),
 }
 VALUES = ("bid", "ask", "bid_size", "ask_size", "volume", "open_interest", "underlying")
 NO_QUOTE = -1.0  # what brokers send where there is no bid or no ask

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
+from ..core.settings import checked_zone
 from .findings import FRAME
 
 # %% ../../nbs/data/17_columns.ipynb #c005
@@ -249,11 +250,11 @@ def _from_texts(cells: pd.Series) -> pd.Series:
 
 # %% ../../nbs/data/17_columns.ipynb #c016
 def check_zone(zone: str) -> ZoneInfo:
-    "A time zone by its name; an unknown one is an `InputError` with the nearest."
-    if zone not in available_timezones():
-        close = get_close_matches(zone, available_timezones(), 1, 0.5)
-        raise InputError(f"zone is {zone!r}: give a name such as America/New_York or UTC{f'; did you mean {close[0]!r}?' if close else ''}")
-    return ZoneInfo(zone)
+    "A time zone by its name; an unknown one, or one without daylight saving that is taken for one with it, is an `InputError` with the nearest."
+    try:
+        return ZoneInfo(checked_zone(zone))
+    except ValueError as error:
+        raise InputError(f"zone is {error}") from error
 
 
 def _midnight(stamps: pd.Series) -> bool:

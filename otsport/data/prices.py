@@ -17,11 +17,15 @@ from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
 from .columns import Raw, absent, as_days, check_zone, find_columns, listed, near, numbers, plain_name, row_stamps, symbol_of, take_in
 from .findings import Decisions, Examined, Finding, check_decisions
-from .suspects import adjusted_closes, end_findings, gap_findings, split_events, split_findings, stale_findings, without_stale
+from .hours import bar_length, hole_findings, last_bar_findings, session_bounds, stamped_at, zoned
+from otsport.data.suspects import (
+    adjusted_closes, end_findings, gap_findings, move_findings, sparse_findings, spike_findings, spike_nights, split_events, split_findings, stale_findings, without_spikes,
+    without_stale,
+)
 
 # %% auto #0
-__all__ = ['FIELDS', 'LETTERS', 'ADJUSTED_CLOSE', 'DECISIONS', 'ADJUSTED', 'LATE_MINUTES', 'PROGRESS_ROWS', 'price_columns',
-           'session_bounds', 'bar_length', 'stamped_at', 'daily_from_bars', 'zoned', 'PriceTable', 'read_prices']
+__all__ = ['FIELDS', 'LETTERS', 'ADJUSTED_CLOSE', 'DECISIONS', 'ADJUSTED', 'PROGRESS_ROWS', 'price_columns', 'daily_from_bars',
+           'PriceTable', 'read_prices']
 
 # %% ../../nbs/data/19_prices.ipynb #c005
 FIELDS: dict[str, tuple[str, ...]] = {  # plain names of each field, the best first
@@ -36,7 +40,8 @@ LETTERS = {"date": "t", "open": "o", "high": "h", "low": "l", "close": "c", "vol
 ADJUSTED_CLOSE = ("adjclose", "adjustedclose", "closeadj", "adjclosing")
 DECISIONS: dict[str, tuple[str, ...]] = {
     "early": ("cut",), "holidays": ("drop",), "repeats": ("last", "first"), "impossible": ("drop",), "splits": ("adjust", "raw"),
-    "stale": ("keep", "drop"), "gaps": ("carry",), "ends": ("cut", "leave-out"),
+    "stale": ("keep", "drop"), "spikes": ("keep", "drop"), "gaps": ("carry",), "sparse": ("keep",), "ends": ("cut", "leave-out"),
+    "short": ("keep", "drop"), "hours": ("keep",),
 }  # fmt: skip
 ADJUSTED = {"all": "for splits and dividends", "splits": "for splits, not for dividends", "raw": "not at all (raw)", "": "not said"}
 
@@ -85,40 +90,18 @@ def _long(raw: Raw, columns: Mapping[str, str], stamps: pd.Series, symbol: str |
     return wide, "a column each"
 
 # %% ../../nbs/data/19_prices.ipynb #c010
-def session_bounds() -> tuple[np.ndarray, np.ndarray]:
-    "Opening and closing instant of every session, microseconds UTC."
-    cal = exchange()
-    return (cal.opens.dt.as_unit("us").astype("int64").to_numpy(), cal.closes.dt.as_unit("us").astype("int64").to_numpy())
-
-
-def bar_length(stamps: np.ndarray) -> int:
-    "Microseconds between neighboring bars: the most frequent step of the instants that occur."
-    steps = np.diff(np.unique(stamps))
-    lengths, counts = np.unique(steps, return_counts=True)
-    return int(lengths[counts.argmax()]) if len(lengths) else 60_000_000
-
-
-def stamped_at(stamps: np.ndarray) -> str:
-    "`start` or `end`: which edge of the bar the instants tell."
-    opens, closes = session_bounds()
-    return "end" if np.isin(stamps, closes).any() and not np.isin(stamps, opens).any() else "start"
-
-
-LATE_MINUTES = 30  # a last bar that ended so long before the close is told
-
-
 def daily_from_bars(
     long: pd.DataFrame,  # symbol, stamp (aware), close, open, volume
     stamp: str | None,  # "start" or "end"; None: found out
-) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:  # the same by day, what was understood, remarks
+    short: str = "keep",  # sessions whose bars end early: "keep" or "drop"
+) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:  # the same by day, what was understood, findings
     "Daily closes of intraday bars, from the regular session."
     micro = long["stamp"].dt.tz_convert("UTC").dt.as_unit("us").astype("int64").to_numpy()
     distinct = np.unique(micro)
     length, edge = bar_length(distinct), stamp or stamped_at(distinct)
     ends = micro + (length if edge == "start" else 0)
     opens, closes = session_bounds()
-    session = np.searchsorted(closes, ends)  # the session whose close is at or after the end of the bar
-    session = np.minimum(session, len(closes) - 1)
+    session = np.minimum(np.searchsorted(closes, ends), len(closes) - 1)  # the session whose close is at or after the end of the bar
     inside = (ends > opens[session]) & (ends <= closes[session])
     if not inside.any():
         raise DataError(f"none of the {len(long):,} bars ends in regular hours of the exchange, read as times of {long['stamp'].dt.tz}: check the time zone (zone=)")
@@ -128,47 +111,23 @@ def daily_from_bars(
     understood = {"bars": f"{length / 60e6:g}-minute bars stamped at their {edge}, {len(long):,} of them; "
                           f"the close of a day is the last of {int(inside.sum()):,} in regular hours"}
     kept = kept.sort_values(["symbol", "end"], kind="stable")
-    last = ~kept.duplicated(["symbol", "day"], keep="last").to_numpy()
-    daily = kept[last]
-    late = closes[np.minimum(np.searchsorted(closes, daily["end"].to_numpy()), len(closes) - 1)] - daily["end"].to_numpy()
-    rule = f"the last bar ends within {LATE_MINUTES} minutes of the close"
-    remarks = [Finding("LAST_BAR", s, d.date(), f"its last bar ended {m / 60e6:.0f} minutes before the close", rule, "look whether the file is whole")
-               for s, d, m in zip(daily["symbol"], daily["day"], late) if LATE_MINUTES * 60e6 < m < 24 * 3600e6]
+    daily = _by_session(kept)
+    found = last_bar_findings(daily["symbol"], daily["day"], daily["end"].to_numpy()) + hole_findings(kept[kept["day"].isin(exchange().sessions)], length)
+    if short == "drop":
+        cut = {(f.symbol, f.day) for f in found if f.code == "LAST_BAR"}
+        daily = daily[[(str(s), d.date()) not in cut for s, d in zip(daily["symbol"], daily["day"])]]
+    return daily.drop(columns=["stamp", "end"]).reset_index(drop=True), understood, found
+
+
+def _by_session(bars: pd.DataFrame) -> pd.DataFrame:
+    "The last bar of each session of each symbol, with the open of the first and the volume of all."
+    by = ["symbol", "day"]
+    daily = bars[~bars.duplicated(by, keep="last").to_numpy()]
     if "open" in daily:
-        daily = daily.assign(open=kept[~kept.duplicated(["symbol", "day"]).to_numpy()]["open"].to_numpy())
+        daily = daily.assign(open=bars[~bars.duplicated(by).to_numpy()]["open"].to_numpy())
     if "volume" in daily:
-        daily = daily.assign(volume=kept.groupby(["symbol", "day"], observed=True, sort=False)["volume"].sum().to_numpy())
-    return daily.drop(columns=["stamp", "end"]).reset_index(drop=True), understood, remarks
-
-# %% ../../nbs/data/19_prices.ipynb #c012
-def zoned(long: pd.DataFrame, zone: str | None) -> tuple[pd.DataFrame, str, list[Finding]]:
-    "Instants with their zone, its name, and the finding when nobody said it."
-    stamps = long["stamp"]
-    if stamps.dt.tz is not None:
-        return long, f"{stamps.dt.tz} (told by the file)", []
-    if zone:
-        return long.assign(stamp=_localized(stamps, zone)), f"{zone} (as said)", []
-    best, share = max(((name, _regular_share(stamps, name)) for name in ("America/New_York", "UTC")), key=lambda pair: pair[1])
-    seen = f"times of day without a zone; {share:.0%} of them are in regular hours if they are {best}"
-    finding = Finding("ZONE", "all", stamps.min().date(), seen, "an instant names its zone", f"zone='{best}', if it is so", "zone", best, len(long))
-    return long.assign(stamp=_localized(stamps, best)), f"none told; read as {best}", [finding]
-
-
-def _localized(stamps: pd.Series, zone: str) -> pd.Series:
-    "Naive times of a zone as instants; an hour that occurs twice or never is a `DataError`."
-    try:
-        return stamps.dt.tz_localize(check_zone(zone))
-    except (ValueError, KeyError) as error:
-        raise DataError(f"a time of day does not exist, or exists twice, in {zone}: {error}; say another zone") from error
-
-
-def _regular_share(stamps: pd.Series, zone: str) -> float:
-    "Share of a sample of the times that fall in regular hours when they are read in a zone."
-    sample = stamps.iloc[:: max(1, len(stamps) // 20_000)]
-    micro = sample.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dropna().dt.tz_convert("UTC").dt.as_unit("us").astype("int64").to_numpy()
-    opens, closes = session_bounds()
-    place = np.minimum(np.searchsorted(closes, micro), len(closes) - 1)
-    return float(((micro >= opens[place]) & (micro <= closes[place])).mean()) if len(micro) else 0.0
+        daily = daily.assign(volume=bars.groupby(by, observed=True, sort=False)["volume"].sum().to_numpy())
+    return daily
 
 # %% ../../nbs/data/19_prices.ipynb #c014
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -190,10 +149,11 @@ class PriceTable(Examined):
         return tuple(self.closes.columns)
 
     def _title(self) -> str:
-        return f"{self.name}: {len(self.symbols)} symbol{'s' * (len(self.symbols) != 1)}, {len(self.closes):,} sessions"
+        return f"{self.name}: {len(self.symbols)} symbol{'s' * (len(self.symbols) != 1)}, {len(self.closes):,} session{'s' * (len(self.closes) != 1)}"
 
     def _reader(self) -> str:
         return "otsport.read_prices"
+
 
 
 # %% ../../nbs/data/19_prices.ipynb #c016
@@ -251,13 +211,18 @@ def _wide(daily: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFram
 
 
 def _settle(closes: pd.DataFrame, opens: pd.DataFrame | None, volumes: pd.DataFrame | None, decisions: Decisions) -> tuple[pd.DataFrame, list[Finding]]:
-    "Splits, stale rows, gaps and early ends of a wide table; what was decided is done."
-    splits = split_findings(closes, opens)
+    "Splits, spikes, stale rows, gaps and early ends of a wide table; what was decided is done."
+    spikes = spike_findings(closes)
+    nights = spike_nights(closes, spikes)
+    splits = [f for f in split_findings(closes, opens) if (f.symbol, f.day) not in nights]
+    moves = move_findings(closes, nights | {(f.symbol, f.day) for f in splits})
     stale = stale_findings(closes, volumes)
     closes = adjusted_closes(closes, split_events(splits, decisions))
     if decisions.get("stale") == "drop":
         closes = without_stale(closes, stale)
-    gaps = gap_findings(closes)
+    if decisions.get("spikes") == "drop":
+        closes = without_spikes(closes, spikes)
+    gaps = gap_findings(closes) + sparse_findings(closes)
     if decisions.get("gaps") == "carry":
         closes = closes.ffill().where(closes.bfill().notna())
     ends = end_findings(closes)
@@ -265,7 +230,7 @@ def _settle(closes: pd.DataFrame, opens: pd.DataFrame | None, volumes: pd.DataFr
         closes = closes.drop(columns=[f.symbol for f in ends])
     elif decisions.get("ends") == "cut" and ends:
         closes = closes.loc[: pd.Timestamp(min(f.day for f in ends))]
-    return closes, splits + stale + gaps + ends
+    return closes, spikes + splits + moves + stale + gaps + ends
 
 # %% ../../nbs/data/19_prices.ipynb #c018
 PROGRESS_ROWS = 500_000  # a table with more rows says where it is
@@ -286,7 +251,7 @@ def read_prices(
     adjusted: str = "",  # "all" (splits and dividends), "splits" or "raw"; blank: as the columns tell
     zone: str | None = None,  # of times of day without one
     stamp: str | None = None,  # "start" or "end" of intraday bars
-    **decisions,  # early, holidays, repeats, impossible, splits, stale, gaps, ends
+    **decisions,  # early, holidays, repeats, impossible, splits, stale, spikes, gaps, sparse, ends, short, hours
 ) -> PriceTable:
     "Daily closes out of whatever was given, with all that was understood and all that is suspect."
     if unknown := sorted(set(decisions) - set(DECISIONS)):
@@ -310,7 +275,7 @@ def read_prices(
     understood = {"columns": ", ".join(f"{f} = {c}" for f, c in used.items()) + ("; wide: a column a symbol" if "close" not in found else "")}
     if rest:
         understood["not used"] = listed(rest)
-    daily, more, remarks = _days(long, stamps, zone, stamp)
+    daily, more, remarks = _days(long, stamps, zone, stamp, said)
     rows, row_findings = _row_findings(daily, said)
     names = [n for n in long["symbol"].cat.categories if n in set(rows["symbol"].unique())]
     if not names:
@@ -326,7 +291,7 @@ def read_prices(
     elif splits and not kind:
         kind = "raw"
     understood |= {"symbols": f"{len(closes.columns)}: {listed(closes.columns)} ({whose})"}
-    understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} sessions"}
+    understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} session{'s' * (len(closes) != 1)}"}
     understood |= more | ({"dates": order} if order else {}) | {"adjusted": ADJUSTED[kind] + _why(adjusted, by_adjusted_close, splits, found.get("close"))}
     late = [f"{c} from {closes[c].first_valid_index().date()}" for c in closes if pd.isna(closes[c].iloc[0]) and closes[c].notna().any()]
     if late:
@@ -342,15 +307,16 @@ def _why(adjusted: str, by_column: bool, splits: list[Finding], close: str | Non
     return f" (column {close!r})" if by_column else f" ({len(splits)} night{'s look like splits' if len(splits) > 1 else ' looks like a split'})" if splits else "; no night looks like a split"
 
 
-def _days(long: pd.DataFrame, stamps: pd.Series, zone: str | None, stamp: str | None) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
+def _days(long: pd.DataFrame, stamps: pd.Series, zone: str | None, stamp: str | None, said: Decisions) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
     "Rows by day, what was understood of their times, and remarks."
     if as_days(stamps) is not None:
         told = "days, no time of day" if stamps.dt.tz is None else f"days told as midnight, {stamps.dt.tz}"
+        told += "".join(f"; {name}={word!r} is not used" for name, word in (("zone", zone), ("stamp", stamp)) if word)
         return long.assign(day=as_days(long["stamp"]).dt.as_unit("us")).drop(columns="stamp"), {"bars": "daily", "time zone": told}, []
     long, told, remarks = zoned(long, zone)
     local = long["stamp"].dt.tz_convert(NEW_YORK).dt.tz_localize(None).dt.normalize()
     if not pd.DataFrame({"s": long["symbol"], "d": local}).duplicated().any():  # one row a day, stamped at some time of it
-        return long.assign(day=local).drop(columns="stamp"), {"bars": "daily, with a time of day", "time zone": told}, []
+        return long.assign(day=local).drop(columns="stamp"), {"bars": "daily, with a time of day" + (f"; stamp={stamp!r} is not used" if stamp else ""), "time zone": told}, remarks
     _say(len(long), "daily closes of the bars")
-    daily, more, late = daily_from_bars(long, stamp)
+    daily, more, late = daily_from_bars(long, stamp, said.get("short", "keep"))
     return daily, more | {"time zone": told}, remarks + late

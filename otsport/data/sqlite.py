@@ -98,7 +98,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield conn
 
 # %% ../../nbs/data/08_sqlite.ipynb #c016
-REVISION = "0005"  # newest revision in otsport/data/migrations
+REVISION = "0006"  # newest revision in otsport/data/migrations
 
 
 def revision(conn: Connection, path: Path) -> str | None:

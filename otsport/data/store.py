@@ -21,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Select, Table, and_, func, insert, or_, select, update
 
 from ..core.books import Booking, Position, Snapshot, Transaction
 from ..core.errors import AuditBroken, BookHeld, DiskFull, InputError, LostRace, StoreError
@@ -38,7 +38,7 @@ from otsport.data.events import (
     Requested, SnapshotTaken, changes, event_of, payload_of,
 )
 from .plain import canonical, plain
-from .reads import LedgerReads
+from .reads import LedgerReads, TradeReads
 from otsport.data.sqlite import (
     NO_ROOM, REVISION, book_lock, check_schema, file_errors, prepare, reading_engine, revision, sqlite_engine, store_errors, writing,
 )
@@ -74,7 +74,7 @@ def apply(conn: Connection, change: Change) -> None:
     where = [column == value for column, value in zip(change.table.primary_key, change.key, strict=True)]
     if change.adds:
         before = conn.execute(select(change.table.c.amount).where(*where)).scalar_one_or_none()
-        change = replace(change, row=change.row | {"amount": (before or 0) + change.row["amount"]}, existing=before is not None)
+        change = replace(change, row=change.row | {"amount": (0 if before is None else before) + change.row["amount"]}, existing=before is not None)
     if not change.existing:
         conn.execute(insert(change.table), change.row)
         return
@@ -124,8 +124,11 @@ class Signing:
         self._failed = "it is finished"
 
 # %% ../../nbs/data/10_store.ipynb #c023
-class Unit(Signing):
+class Unit(Signing, TradeReads):
     "What can be written; made by `Store.unit`."
+
+    def _fetch(self, query: Select) -> list[Any]:
+        return list(self._conn.execute(query).mappings())
 
     def add_holder(self, changed: HolderChanged) -> None:
         "Who holds a book from now on."

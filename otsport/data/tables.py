@@ -164,8 +164,9 @@ TRANSACTIONS = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("kind", Word(TransactionKind), nullable=False), _text("account"), _text("ref"), _text("portfolio"),
     Column("ts", Instant, nullable=False), Column("key", Text), Column("contract", Plain(Contract)),
-    _amount("qty"), _amount("price"),
+    _amount("qty"), _amount("price"), Column("lots", Plain(tuple[Lot, ...])), Column("other", Plain(Contract)),
     UniqueConstraint("kind", "account", "ref"), _owner(), Index("transactions_by_portfolio", "portfolio"),
+    Index("transactions_by_kind", "portfolio", "kind"),
 )  # fmt: skip
 
 LEGS = Table(
@@ -179,7 +180,7 @@ POSITIONS = Table(
     "positions", META,
     _text("portfolio", primary_key=True), _text("account", primary_key=True), _text("key", primary_key=True),
     Column("contract", Plain(Contract), nullable=False), Column("lots", Plain(tuple[Lot, ...]), nullable=False),
-    _amount("qty"), _amount("realized"), _amount("commission"), _text("strategy"),
+    _amount("qty"), _amount("realized"), _amount("commission"), _amount("income", server_default="0"), _text("strategy"),
     Column("version", Integer, nullable=False), _owner(), Index("positions_by_qty", "portfolio", "qty"),
 )  # fmt: skip
 
@@ -195,7 +196,8 @@ SNAPSHOTS = Table(
     _text("portfolio", primary_key=True), Column("ts", Instant, primary_key=True),
     _text("account"), Column("session", Date, nullable=False),
     _amount("cash"), _amount("nav"), Column("positions", Plain(tuple[PositionMark, ...]), nullable=False),
-    _amount("day_pnl"), _amount("unrealized"), _amount("realized"), _amount("commissions"), Column("seq", Integer, nullable=False),
+    _amount("day_pnl"), _amount("unrealized"), _amount("realized"), _amount("commissions"),
+    _amount("income", server_default="0"), Column("seq", Integer, nullable=False),
     _owner(), Index("snapshots_by_session", "portfolio", "session"),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ __all__ = ['REAL_TIME', 'HEARTBEAT_SECONDS', 'Book', 'touched_positions', 'load_
 
 # %% ../../nbs/desk/77_book.ipynb #c002
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -113,13 +113,16 @@ class Desk:
         await asyncio.sleep(self.broker.profile.heartbeat_seconds or (HEARTBEAT_SECONDS if standing else 0))
 
 
+
 # %% ../../nbs/desk/77_book.ipynb #c2367774
-def check_splits(history: History, positions: Mapping[str, Position], session: date) -> None:
-    "A `DataError` when a session lies behind a split over which something is held."
+def check_splits(history: History, positions: Mapping[str, Position], session: date, booked: Collection[tuple[str, date]] = ()) -> None:
+    "A `DataError` when a session lies behind a split over which something is held, and which is not booked (symbol, first session after it)."
     for symbol, day, seen in history.splits:
+        if (symbol, day) in booked:
+            continue
         held = [p for p in positions.values() if p.qty and p.contract.symbol == symbol and any(lot.opened < session_open(day) for lot in p.lots)]
         if held and session >= day:
             what = ", ".join(f"{p.qty:f} {p.contract}" for p in sorted(held, key=lambda p: p.contract.key))
             raise DataError(f"session {session}: {symbol} split in the night before {day} ({seen} in {history.stock_table.name}), and the book holds {what} from before it. "
-                            f"A split cannot be booked in this version, so nothing of this session was done: end the book with {previous_session(day)} "
-                            f"(-p run_date={previous_session(day)}), or sell what is held before the split")
+                            f"Nothing of this session was done: book the split with otsport desk split {symbol} NEW:OLD --day {day}, or import the statement "
+                            f"that has it (otsport import), then run again")

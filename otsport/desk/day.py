@@ -24,7 +24,7 @@ from ..book.example import example_book
 from ..core.calendars import previous_session, session_close, sessions_between, years_to_expiry
 from ..core.errors import InputError, NoPrices
 from ..core.books import NavPoint, Snapshot, Transaction, TransactionKind
-from ..core.orders import Fill, OrderRecord, OrderState
+from ..core.orders import Fill, OrderRecord, OrderState, charges_of
 from ..data.market import History
 from ..data.store import Store
 from .plan import Plan, no_plan, read_plan
@@ -166,11 +166,12 @@ def closes_of(history: History, snapshot: Snapshot) -> pd.DataFrame:
 def read_one(store: Store, history: History, snapshot: Snapshot, before: Snapshot | None, past: tuple[NavPoint, ...]) -> Day:
     "The day of a snapshot, from the rows of its session alone; `before` is the snapshot of the session before."
     portfolio, session, as_of = snapshot.portfolio, snapshot.session, session_close(snapshot.session)
-    charges = store.commissions(portfolio, session)
+    fills = store.fills(portfolio, session)
+    charges = charges_of(fills, store.commissions(portfolio, session))
     booked, stored = store.transactions(portfolio, since=before, until=snapshot), store.plan(portfolio, session)
     plan = read_plan(stored) if stored is not None else no_plan(session, snapshot.nav - snapshot.day_pnl)
     return Day(
-        snapshot, past, plan, tuple(store.orders(portfolio, session)), tuple(store.fills(portfolio, session)),
+        snapshot, past, plan, tuple(store.orders(portfolio, session)), tuple(fills),
         {key: charge.amount for key, charge in charges.items()}, closes_of(history, snapshot),
         index_levels(history, as_of, previous_session(past[0].session)), history,
         tuple(e for e in booked if e.kind in (TransactionKind.EXPIRY, TransactionKind.ASSIGNMENT) and e.ts <= snapshot.ts),

@@ -12,10 +12,10 @@ from decimal import Decimal
 
 import pandas as pd
 
-from ..book.snapshots import external_flows
+from ..book.snapshots import INCOMES, external_flows
 from ..core.books import Position
 from ..core.calendars import NEW_YORK
-from ..core.orders import Fill
+from ..core.orders import Fill, charges_of
 from ..data.store import Store
 from .plan import read_plan
 from ..show.fills import fills_frame, orders_frame
@@ -77,13 +77,15 @@ def positions_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # 
 
 
 def pnl_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # a row a contract ever held
-    "Realized, unrealized, commissions and their sum since the book began, dollars."
+    "Realized, unrealized, income, commissions and their sum since the book began, dollars; last what the account as a whole earned or paid."
     rows = []
     for key, p in sorted(store.positions(portfolio).items()):
         value = _value(p, worth)
         open_ = None if value is None else value - p.cost
-        rows.append((key, p.realized, open_, p.commission, None if open_ is None else p.realized + open_ - p.commission))
-    frame = pd.DataFrame(rows, columns=["contract", "realized", "unrealized", "commission", "pnl"])
+        rows.append((key, p.realized, open_, p.income, p.commission, None if open_ is None else p.realized + open_ + p.income - p.commission))
+    income = -sum((store.balances(portfolio).get(name, Decimal(0)) for name in INCOMES), Decimal(0)) - sum((row[3] for row in rows), Decimal(0))
+    rows += [("interest and fees", Decimal(0), Decimal(0), income, Decimal(0), income)] if income else []
+    frame = pd.DataFrame(rows, columns=["contract", "realized", "unrealized", "income", "commission", "pnl"])
     known = [x for x in frame["pnl"] if x is not None]
     missing = f", {len(rows) - len(known)} without a mark left out" if len(known) < len(rows) else ""
     return unit_frame(frame, f"P&L since the book began: {signed(sum(known, Decimal(0)), 2)}{missing}; {worth}")
@@ -103,8 +105,9 @@ def nav_view(store: Store, portfolio: str, worth: Worth) -> UnitFrame:  # by ses
 
 def orders_view(store: Store, portfolio: str) -> UnitFrame:  # by order reference
     "Every order with its session, what filled, and what was said of it."
-    orders, charges = store.orders(portfolio), store.commissions(portfolio)
-    frame = orders_frame(orders, store.fills(portfolio), {key: charge.amount for key, charge in charges.items()})
+    orders, fills = store.orders(portfolio), store.fills(portfolio)
+    charges = charges_of(fills, store.commissions(portfolio))
+    frame = orders_frame(orders, fills, {key: charge.amount for key, charge in charges.items()})
     session = {r.order.order_ref: r.session for r in orders}
     frame.insert(0, "session", [session[ref] for ref in frame.index])
     return unit_frame(frame, f"{len(frame)} order{'s' * (len(frame) != 1)}")
@@ -121,7 +124,7 @@ def fill_quotes(store: Store, portfolio: str, fills: Collection[Fill], quotes_of
 def fills_view(store: Store, portfolio: str, fills: Collection[Fill] | None = None, quotes_of: Callable[[str], str] = lambda symbol: "live") -> UnitFrame:  # a row an execution
     "Executions (all, or those given) with their session, cash, commission and whose quotes they met, oldest first."
     chosen = store.fills(portfolio) if fills is None else list(fills)
-    charges = {key: charge.amount for key, charge in store.commissions(portfolio).items()}
+    charges = {key: charge.amount for key, charge in charges_of(chosen, store.commissions(portfolio)).items()}
     frame = fills_frame(chosen, charges, fill_quotes(store, portfolio, chosen, quotes_of))
     frame.insert(0, "session", [f.ts.astimezone(NEW_YORK).date() for f in sorted(chosen, key=lambda f: (f.ts, f.exec_id))])
     return unit_frame(frame, f"{len(frame)} fill{'s' * (len(frame) != 1)}")

@@ -8,65 +8,45 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
-from ..brokers.adapters import adapter
 from ..core.calendars import NEW_YORK
-from ..core.contracts import Contract, Quote, from_key, stock
-from ..core.errors import BookHeld, BrokerUnreachable, DataError, InputError
+from ..core.contracts import Contract, Quote, stock
+from ..core.errors import BookHeld, DataError, InputError
 from ..core.intent import Decision
 from ..core.orders import Order, OrderState, OrderType, Side
-from ..core.settings import BrokerProfile, Settings, home, settings
-from ..core.units import exact, from_float, to_tick
+from ..core.settings import BrokerProfile, home, settings
+from ..core.units import from_float
 from ..core.venues import tick_of
 from ..data.columns import near
 from ..data.market import History
 from ..data.samples import history
 from ..data.store import Store, open_store
 from . import commands
-from .book import Book, Desk, check_splits
+from .accounts import Place, Seat, time_of
+from .book import Book, Desk
 from .chain import Chain, chain_of, chosen_expiry, chosen_options
 from .day import Day, read_days
 from .frames import Worth, fills_view, nav_view, net_worth, orders_view, pnl_view, positions_view, stored_worth
 from .marks import mark_sources, marks
-from .plan import Mandate
-from .reconcile import begin_portfolio
-from .requests import Asked, Command, ask_cancel, carry_out, done, in_hand
+from .requests import Asked, ask_cancel, done
+from .seats import AccountWords
 from .risk import PositionRisk
-from .session import beat, resume
+from .typed import amount, contract_of, reference_of
 from .what_if import TradeEffect, held_risk, what_if
 from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars, in_html
 
 # %% auto #0
-__all__ = ['FINEST', 'ANSWER_SECONDS', 'Place', 'here', 'stored_portfolios', 'amount', 'contract_of', 'reference_of', 'Ticket',
-           'ReadBook', 'HeldBook', 'OpenBook', 'book_at', 'open_book']
+__all__ = ['ANSWER_SECONDS', 'here', 'stored_portfolios', 'Ticket', 'ReadBook', 'HeldBook', 'OpenBook', 'book_at', 'open_book']
 
 # %% ../../nbs/desk/89_lab.ipynb #0cd78cb0
-@dataclass(frozen=True, slots=True)
-class Place:
-    "A book and what it needs: where its state is, its broker, its rules, its prices."
-    portfolio: str
-    account: str
-    settings: Settings
-    prices: Callable[[], History]
-    capital: Decimal | None = None  # dollars with which a portfolio begins that is not there yet; None: none is begun
-    path: Path | None = None  # of the store; None: that of the state folder
-    quoted: tuple[tuple[str, str], ...] = ()  # where option quotes are from, as a `Mandate` says it
-
-    @property
-    def file(self) -> Path:
-        return self.path or home() / "otsport.db"
-
-
 def here(portfolio: str, account: str | None, capital: object, host: str | None, port: int | None) -> Place:
     "The book of the state folder: the account of its store, the bundled prices, the profile of the defaults."
     known = stored_portfolios(home() / "otsport.db")
@@ -90,44 +70,6 @@ def stored_portfolios(path: Path) -> dict[str, str]:
     with open_store(read_only=True) if path == home() / "otsport.db" else open_store(path, read_only=True) as store:
         return store.portfolios()
 
-# %% ../../nbs/desk/89_lab.ipynb #09847289
-FINEST = Decimal("0.000001")  # a float is read to six digits: 0.1 + 0.2 is 0.3
-
-
-def amount(value: object, name: str) -> Decimal:
-    "An exact number of a user: text, an integer, a Decimal, or a float of at most six digits."
-    value = value.item() if hasattr(value, "item") else value
-    try:
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        given = exact(repr(value) if isinstance(value, float) else int(value) if whole else value)
-    except (InputError, TypeError) as error:
-        raise InputError(f"{name} is {value!r}: give a number, for example 100 or '60.50'") from error
-    if not isinstance(value, float):
-        return given
-    short = to_tick(given, FINEST)
-    if abs(short - given) > abs(given) * Decimal("1e-12"):
-        raise InputError(f"{name} is {value!r}, which has more than six digits: give it as text")
-    return exact(f"{short.normalize():f}")
-
-
-def contract_of(what: object) -> Contract:
-    "A contract from a symbol, a key, an OCC symbol, an option of a chain, or a row of one."
-    if isinstance(what, Contract):
-        return what
-    if isinstance(found := getattr(what, "contract", None), (Contract, str)):
-        return found if isinstance(found, Contract) else from_key(found)
-    if isinstance(what, str):
-        return from_key(what.strip())
-    raise InputError(f"{what!r} is no contract: give a symbol ('KO'), an option ('KO 20230120 C 65'), or an option of book.chain(...)")
-
-
-def reference_of(order: object) -> str:
-    "The reference of an order from a ticket or from text."
-    ref = order.subject if isinstance(order, Decision) else order
-    if not isinstance(ref, str) or not ref.strip():
-        raise InputError(f"{order!r} is no order: give the ticket that buy or sell gave, or the reference as book.orders shows it")
-    return ref.strip()
-
 # %% ../../nbs/desk/89_lab.ipynb #47687fe7
 @dataclass(frozen=True, slots=True, repr=False)
 class Ticket(Decision):
@@ -149,8 +91,16 @@ class Ticket(Decision):
 class ReadBook:
     "A book as its store holds it; every part is a frame of exact amounts."
 
+    _desk: Desk | None = None  # in hand
+    _book: Book | None = None
+
     def __init__(self, place: Place):
-        self.place, self._desk, self._book, self._worth = place, None, None, None
+        self._place, self._worth = place, None
+
+    @property
+    def place(self) -> Place:
+        "Where the book is."
+        return self._place
 
     @contextmanager
     def _reading(self) -> Iterator[Store | None]:
@@ -259,29 +209,6 @@ def _asked(why: object) -> Asked:
     return Asked(getpass.getuser(), str(why or ""))
 
 
-def _now(store: Store) -> datetime:
-    "The instant after the newest event of the store, or now in an empty one."
-    last = store.last_instant()
-    return last + timedelta(microseconds=1) if last is not None else datetime.now(timezone.utc)
-
-
-async def _level(desk: Desk) -> Book:
-    "The book read from the store, begun where that was asked for, and brought level with the broker."
-    now = await desk.broker.heartbeat()
-    book = await beat(desk, desk.load(now.astimezone(NEW_YORK).date(), now))
-    check_splits(desk.history, book.positions, book.session)
-    return await resume(desk, await begin_portfolio(desk, book))
-
-
-async def _heard(desk: Desk, book: Book) -> Book:
-    "The book after a heartbeat and what others asked for; on a new day that of the new session."
-    book = await beat(desk, book)
-    if (today := book.now.astimezone(NEW_YORK).date()) != book.session:
-        check_splits(desk.history, book.positions, today)
-        book = await resume(desk, replace(desk.load(today, book.now), early=book.early, requested=book.requested))
-    return await carry_out(desk, book)
-
-
 async def _valued(desk: Desk, book: Book) -> Worth:
     "The broker's marks; where it has none for a position, those of the last snapshot, with the reason."
     try:
@@ -295,49 +222,43 @@ async def _valued(desk: Desk, book: Book) -> Worth:
 
 
 class HeldBook(ReadBook):
-    "A book that can be taken in hand and given back."
+    "A book that can be taken in hand and given back, and whose account can be changed while it is."
 
-    def __init__(self, place: Place):
+    def __init__(self, place: Place, places: Mapping[str, Place] | None = None):
         super().__init__(place)
-        self._lock, self._stack, self._loop, self._seen = asyncio.Lock(), None, None, frozenset()
+        self.seat = Seat(place, places or {place.name: place})
+        self._loop, self._seen = None, frozenset()
+
+    @property
+    def place(self) -> Place:
+        "Where the book is now: its account, broker and rules."
+        return self.seat.place
+
+    @property
+    def _desk(self) -> Desk | None:
+        return self.seat.hand.desk if self.seat.hand is not None else None
+
+    @property
+    def _book(self) -> Book | None:
+        return self.seat.hand.book if self.seat.hand is not None else None
 
     async def connect(self):
         "Take the book in hand, connect its broker, and bring both level; `BookHeld`, `BrokerUnreachable`, `AccountNotServed`."
-        async with self._lock:
-            await self._give_back()
-            async with AsyncExitStack() as stack:
-                desk = await self._take(stack)
-                self._book = await _level(desk)
-                self._worth = await _valued(desk, self._book)
-                self._desk, self._stack, self._loop = desk, stack.pop_all(), asyncio.get_running_loop()
-                self._seen = frozenset(self._book.fills)
+        await self.seat.open(_asked("opened in a notebook"), self._value)
+        self._loop, self._seen = asyncio.get_running_loop(), frozenset(self._book.fills)
         _CONNECTED[str(self.place.file), self.place.portfolio] = self
         return self
 
-    async def _take(self, stack: AsyncExitStack) -> Desk:
-        "Hold the book and open the line; what was taken is given back by the stack."
-        p, store = self.place, stack.enter_context(open_store(self.place.path))
-        last = store.holder(p.portfolio)
-        profile = p.settings.broker if last is None else p.settings.broker.model_copy(update={"client_id": last.client_id})
-        command = Command("connect", _asked("opened in a notebook"), p.portfolio)
-        stack.enter_context(in_hand(store, p.portfolio, command, _now(store), profile.client_id))
-        broker = adapter(profile)
-        stack.push_async_callback(broker.disconnect)
-        await broker.connect()
-        rules = p.settings.model_copy(update={"broker": profile})
-        return Desk(store, broker, p.prices(), Mandate(p.account, p.portfolio, p.capital or Decimal(0), rules, quoted=p.quoted))
-
-    async def _give_back(self) -> None:
-        stack, self._desk, self._stack, self._book = self._stack, None, None, None
-        _CONNECTED.pop((str(self.place.file), self.place.portfolio), None)
-        if stack is not None:
-            await stack.aclose()
+    async def _value(self, desk: Desk, book: Book) -> tuple[Book, None]:
+        self._worth = await _valued(desk, book)
+        return book, None
 
     async def disconnect(self) -> None:
-        "Close the line and give the book back; orders keep working at the broker."
-        async with self._lock:
-            await self._give_back()
-            self._worth = None
+        "Close every line and give the books back; orders keep working at the broker."
+        for key in [k for k, held in _CONNECTED.items() if held is self]:
+            del _CONNECTED[key]
+        await self.seat.close()
+        self._worth = None
 
     async def __aenter__(self):
         return await self.connect()
@@ -345,14 +266,9 @@ class HeldBook(ReadBook):
     async def __aexit__(self, *error: object) -> None:
         await self.disconnect()
 
-    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]]) -> object:
+    async def _act(self, doing: Callable[[Desk, Book], Awaitable[tuple[Book, object]]], sends: bool = True) -> object:
         "Do something with the book as it is now, and keep what it has become."
-        async with self._lock:
-            if (desk := self._desk) is None:
-                raise BrokerUnreachable(f"{self.place.portfolio} has no broker yet: `await book.connect()` first")
-            book, self._book = self._book, None  # until it ends well
-            self._book, found = await doing(desk, await (_level(desk) if book is None else _heard(desk, book)))
-            return found
+        return await self.seat.act(doing, sends)
 
 # %% ../../nbs/desk/89_lab.ipynb #df050286
 def _touch(quote: Quote, side: Side) -> Decimal:
@@ -365,13 +281,13 @@ def _touch(quote: Quote, side: Side) -> Decimal:
 
 
 async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
-                asked: Asked) -> tuple[Book, Decision]:
+                asked: Asked, again: bool) -> tuple[Book, Decision]:
     "Place an order at its limit, or at the price at which the other side is met."
     quote = (await desk.broker.quotes([contract]))[contract.key]
     price = _touch(quote, side) if limit is None else limit
     wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
                  strategy="by hand", reason=asked.reason)
-    return await commands.place(desk, book, wish, asked)
+    return await commands.place(desk, book, wish, asked, again, any_limit=limit is None)
 
 
 async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object,
@@ -387,18 +303,18 @@ async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: obj
     return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked, desk.mandate.quotes_of(symbol))
 
 
-class OpenBook(HeldBook):
+class OpenBook(HeldBook, AccountWords):
     "A book of one's own: it shows itself, and trades once it is connected."
 
-    async def buy(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook") -> Ticket:
-        "Buy shares or contracts at a limit (dollars per unit of underlying; none: at the ask of now)."
-        return await self._order(Side.BUY, what, qty, limit, why)
+    async def buy(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook", again: bool = False) -> Ticket:
+        "Buy shares or contracts at a limit (dollars per unit of underlying; none: at the ask of now); `again`: the same a second time."
+        return await self._order(Side.BUY, what, qty, limit, why, again)
 
-    async def sell(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook") -> Ticket:
-        "Sell shares or contracts at a limit (dollars per unit of underlying; none: at the bid of now)."
-        return await self._order(Side.SELL, what, qty, limit, why)
+    async def sell(self, what: object, qty: object, limit: object = None, why: str = "by hand in a notebook", again: bool = False) -> Ticket:
+        "Sell shares or contracts at a limit (dollars per unit of underlying; none: at the bid of now); `again`: the same a second time."
+        return await self._order(Side.SELL, what, qty, limit, why, again)
 
-    async def _order(self, side: Side, what: object, qty: object, limit: object, why: str) -> Ticket:
+    async def _order(self, side: Side, what: object, qty: object, limit: object, why: str, again: bool) -> Ticket:
         contract, units, asked = contract_of(what), amount(qty, "qty"), _asked(why)
         price = None if limit is None else amount(limit, "limit")
 
@@ -406,7 +322,7 @@ class OpenBook(HeldBook):
             if contract.symbol not in (known := list(desk.history.symbols)):
                 raise InputError(f"{contract.symbol} is not one of the {len(known)} symbols that this book has prices of"
                                  f"{near(contract.symbol, known)}: nothing was sent")
-            return await _send(desk, book, side, contract, units, price, asked)
+            return await _send(desk, book, side, contract, units, price, asked, again)
 
         return Ticket.of(await self._act(doing))
 
@@ -423,7 +339,7 @@ class OpenBook(HeldBook):
 
     async def _ask_holder(self, ref: str, asked: Asked, held: BookHeld) -> Decision:
         with open_store(self.place.path) as store:
-            request, end = ask_cancel(store, self.place.portfolio, ref, asked, _now(store)), time.monotonic() + ANSWER_SECONDS
+            request, end = ask_cancel(store, self.place.portfolio, ref, asked, time_of(store)), time.monotonic() + ANSWER_SECONDS
             while request.verdict is None and time.monotonic() < end:
                 await asyncio.sleep(0.1)
                 request = store.request(request.seq)
@@ -433,11 +349,8 @@ class OpenBook(HeldBook):
 
     async def refresh(self) -> OpenBook:
         "Hear the broker, and mark what is held."
-        async def doing(desk: Desk, book: Book) -> tuple[Book, None]:
-            self._worth = await _valued(desk, book)
-            return book, None
-
-        await self._act(doing)
+        await self._act(self._value, sends=False)
+        await self.seat.hear_parked()
         return self
 
     async def fills_since(self, order: object = None, seconds: float = 0.0) -> UnitFrame:
@@ -472,15 +385,15 @@ class OpenBook(HeldBook):
         async def doing(desk: Desk, book: Book) -> tuple[Book, Chain]:
             return book, await _listed(desk, book, symbol, days, expiry, width, right, rate, div_yield)
 
-        return await self._act(doing)
+        return await self._act(doing, sends=False)
 
 # %% ../../nbs/desk/89_lab.ipynb #7ac04f73
-def book_at(place: Place) -> OpenBook:
-    "The book of a place; one that is in hand in this process is given again."
+def book_at(place: Place, places: Mapping[str, Place] | None = None) -> OpenBook:
+    "The book of a place, with the places that it may be switched to; one that is in hand in this process is given again."
     held = _CONNECTED.get((str(place.file), place.portfolio))
-    if held is not None and held._loop.is_running() and held.place.settings == place.settings:
+    if held is not None and held._loop.is_running() and place.name in held.seat.places and held.seat.places[place.name].settings == place.settings:
         return held
-    return OpenBook(place)
+    return OpenBook(place, places)
 
 
 def open_book(

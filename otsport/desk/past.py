@@ -55,8 +55,8 @@ async def check_nothing_missing(desk: Desk, book: Book) -> None:
     "Refuse to close a passed session of which the broker knows more, or other, than the book."
     if open_ends := unfinished(book, book.session):
         raise CheckFailed(f"account {book.account}: session {book.session} has passed at the broker, where it is {book.now:%Y-%m-%d %H:%M} UTC, and {'; '.join(open_ends)}. "
-                          "Its executions can no longer be asked for: look at the broker's statement, settle each order (otsport desk settle) and book what it did "
-                          "(otsport desk adjust), then run again")
+                          "Its executions can no longer be asked for: look at the broker's statement, settle each order (otsport desk settle), book what it did "
+                          "(otsport desk adjust) and let go what will not come (otsport desk acknowledge), then run again")
     held, cash = _all_expired(desk, book.positions, book.now.astimezone(NEW_YORK).date(), book.now)
     values, holdings = await desk.broker.account_values(book.account), await desk.broker.holdings(book.account)
     if faults := differences(book.cash + cash, held.values(), values, holdings):

@@ -23,7 +23,8 @@ from ..core.orders import OrderEvent, OrderRecord, OrderState
 from ..core.units import from_float
 from ..core.venues import stock_tick
 from .book import Book, Desk
-from .outbox import absorb, recover
+from .booking import absorb
+from .outbox import recover
 from ..execution.gate import Circumstances, let_through, margin_contracts
 
 # %% ../../nbs/desk/80_reconcile.ipynb #c005

@@ -33,7 +33,7 @@ from ..show.risk import var_figure
 from ..show.style import for_phone, heat_color, png_bytes
 from ..show.text import dollars, percent, share, signed
 from ..book.ledger import balances_after, trial_balance
-from ..book.snapshots import external_flows, moved_by
+from ..book.snapshots import INCOMES, earned, external_flows, moved_by
 from ..core.books import Snapshot, Transaction, TransactionKind
 from ..show.fills import fills_frame, order_counts, orders_frame, refusals
 from ..show.tables import PHONE, Table, table
@@ -202,8 +202,9 @@ def plan_frame(day: Day) -> pd.DataFrame:
     text = lambda weights, symbol: f"{weights[symbol]:.2%}" if symbol in weights else "–"
     rows = [(s.contract.symbol, s.reason, f"{s.confidence:.2f}", f"{s.expected_return:.1%}", *(text(w, s.contract.symbol) for w in (caps, wished, targets)),
              orders.get(s.contract.symbol, "none")) for s in stocks]
-    rows += [(s, "no signal any more", "–", "–", "–", "–", text(targets, s), orders.get(s, "none")) for s in others]
-    return pd.DataFrame(rows, columns=["stock", "signal", "confidence", "expected return (a year)", "cap (of NAV)", "best Sharpe (of NAV)", "after limits (of NAV)", "order"])
+    rows += [(s, "no signal any more", "–", "–", "–", text(wished, s), text(targets, s), orders.get(s, "none")) for s in others]
+    asked = "best Sharpe" if plan.objective in ("", "max_sharpe") else plan.objective.replace("_", " ")
+    return pd.DataFrame(rows, columns=["stock", "signal", "confidence", "expected return (a year)", "cap (of NAV)", f"{asked} (of NAV)", "after limits (of NAV)", "order"])
 
 
 def plan_table(day: Day) -> Table:
@@ -261,8 +262,9 @@ def positions_table(day: Day) -> Table:
     "What is held at the close, what was closed today, and the total."
     s, held = day.snapshot, positions_frame(day.snapshot).drop(columns=["symbol"])
     closed = [(p.contract.key, p.sector, p.strategy, p.qty, None, None, p.value, 0.0, p.unrealized, p.day_pnl, None) for p in s.positions if not p.qty]
+    account = [("interest and fees", "", "", None, None, None, None, None, None, s.account_pnl, None)] if s.account_pnl else []
     total = [("total", "", "", None, None, None, s.exposure, float(s.exposure / s.nav), s.unrealized, s.day_pnl, None)]
-    frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *total], columns=held.columns)
+    frame = pd.DataFrame([*held.itertuples(index=False, name=None), *closed, *account, *total], columns=held.columns)
     what = f"{len(held)} position{'s' * (len(held) != 1)} at the close, worth {dollars(s.exposure, 2)}" + (f"; {len(closed)} closed today" if closed else "")
     return table(frame, what, "nothing is held")
 
@@ -356,7 +358,6 @@ def own_facts(day: Day) -> list[Fact]:
     s = day.snapshot
     return [
         ("cash plus positions is NAV", s.cash + s.exposure, s.nav),
-        ("P&L of the contracts is the day P&L", sum((p.day_pnl for p in s.positions), ZERO), s.day_pnl),
         ("fills with a commission are all fills", Decimal(len(day.commissions)), Decimal(len(day.fills))),
         ("filled by the orders is filled by the fills", sum((r.filled_qty for r in day.orders), ZERO), sum((f.qty for f in day.fills), ZERO)),
     ]
@@ -383,6 +384,8 @@ def carried_facts(s: Snapshot, before: Snapshot | None, today: Sequence[Transact
         ("cash follows from the session before", s.cash, b.cash + moved_by(today, "cash")),
         ("realized P&L follows from the session before", s.realized, b.realized - moved_by(today, "realized")),
         ("commissions follow from the session before", s.commissions, b.commissions + moved_by(today, "commissions")),
+        ("income follows from the session before", s.income, b.income - moved_by(today, *INCOMES)),
+        ("interest and fees of the account are the day P&L less that of the contracts", earned(today, None), s.account_pnl),
         ("NAV follows from the session before, day P&L and deposits", s.nav, b.nav + s.day_pnl + external_flows(today)),
         *same_units("units of", units_after(s, ()), units_after(before, today)),
     ]
@@ -447,6 +450,8 @@ def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and th
     ]
     stopped = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "LOOK_AHEAD" or d.code.startswith("STRATEGY_") and d.verdict is Verdict.REFUSED]
     rows += [("Strategies stopped", shown(stopped))] if stopped else []
+    clashes = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "CLASH"]
+    rows += [("Rules that clash", shown(clashes))] if clashes else []
     numbers = {"session": str(f.session), "nav": str(f.nav), "day_pnl": str(f.day_pnl), "var_95": round(f.var_95, 2),
                "orders": len(f.orders), "fills": f.fills, "refused": len(f.refused), "unfilled": len(unfilled)}
     return {"title": f"Trading day {f.session}", "rows": rows, "numbers": numbers}

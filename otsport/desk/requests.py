@@ -15,10 +15,10 @@ from typing import Any
 
 from ..core.errors import BookHeld, BrokerError, InputError, OtsportError, StoreError
 from ..core.intent import Decision, Request, Verdict
-from ..core.orders import OrderEvent, OrderState
+from ..core.orders import OrderEvent, OrderState, is_foreign
 from ..data.store import FIRST_CLIENT_ID, Store, Unit
 from .book import Book, Desk
-from .outbox import absorb
+from .booking import absorb
 
 # %% ../../nbs/desk/81_requests.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ async def begin_cancel(desk: Desk, book: Book, ref: str, asked: Asked) -> tuple[
     if record is None or record.state.done:
         state = "not in the book" if record is None else record.state
         return book, refused(ref, "NOT_OPEN", f"{ref} is {state}: nothing to cancel")
+    if is_foreign(record.order):
+        return book, refused(ref, "FOREIGN", f"{ref} was not placed here ({record.order.reason}): it is followed and never touched; cancel it where it was placed")
     if record.state is OrderState.CREATED:
         why = f"cancelled before it left, {asked.who}: {asked.reason}"
         book = absorb(desk.store, book, [OrderEvent(ref, OrderState.CANCELLED, book.now, message=why, code=CANCELLED_HERE)], book.now)

@@ -16,17 +16,17 @@ from ..analytics.covariance import shrunk_covariance, usable_returns
 from ..analytics.metrics import Metrics, metrics
 from ..core.arrays import check_rising
 from ..core.errors import DataError, InputError
-from ..core.units import SESSIONS_PER_YEAR
+from ..core.units import DAYS_PER_YEAR, SESSIONS_PER_YEAR
 from ..data.prices import PriceTable, read_prices
 from ..portfolio.bounds import Bounds
-from ..portfolio.optimize import Optimum, max_sharpe, min_variance
+from ..portfolio.objectives import OBJECTIVES, Seen, best_for
+from ..portfolio.optimize import Optimum
 from ..show.returns import growth_figure, weights_figure
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'TABLE', 'UNLIKELY', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures', 'measures']
+__all__ = ['TABLE', 'UNLIKELY', 'SPACING', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures', 'measures']
 
 # %% ../../nbs/desk/90_returns.ipynb #71517e43
-OBJECTIVES = {"max_sharpe": max_sharpe, "min_variance": min_variance}
 TABLE = "give a DataFrame, a Series, or the path of a CSV or parquet file: dates first, one column an asset"
 
 
@@ -49,23 +49,28 @@ def _from_file(path: Path) -> pd.DataFrame:
 UNLIKELY = 0.2  # of a daily return
 
 
-def _check_table(frame: pd.DataFrame) -> None:
-    "Refuse a name or a day that stands there twice, and returns of another length than a day: annual figures are made of 252 of them."
+SPACING = (0.34, 2.8)  # of the days that a year's returns would be apart: between these, `periods` is right
+
+
+def _check_table(frame: pd.DataFrame, periods: float) -> None:
+    "Refuse a name or a day that stands there twice, and returns of another length than `periods` of them make a year."
     if twice := sorted({str(c) for c in frame.columns[frame.columns.map(str).duplicated()]}):
         raise InputError(f"{', '.join(twice)} stands there twice: name each asset once, so that its weight and its measures are its own")
     if (again := frame.index.duplicated()).any():
         raise InputError(f"{frame.index[again][0]} stands there twice: give one return a day")
     if isinstance(frame.index, pd.DatetimeIndex) and len(frame) > 2:
         days = float(pd.Series(frame.index).diff().median() / pd.Timedelta(days=1))
-        if not 0.5 <= days <= 4:
-            raise InputError(f"the returns are {days:.3g} days apart: give daily ones, of which a year has {SESSIONS_PER_YEAR}")
+        if not SPACING[0] <= days * periods / DAYS_PER_YEAR <= SPACING[1]:
+            wanted = f"give daily ones, of which a year has {SESSIONS_PER_YEAR}" if periods == SESSIONS_PER_YEAR else f"periods is {periods:g}, and a year has about {DAYS_PER_YEAR / days:.0f} of them"
+            raise InputError(f"the returns are {days:.3g} days apart: {wanted}")
 
 
 def own_returns(
     returns: object = None,  # simple returns, decimals, oldest first
-    prices: object = None,  # or daily prices
+    prices: object = None,  # or prices
+    periods: float = SESSIONS_PER_YEAR,  # returns a year: 252 daily, 12 monthly
 ) -> pd.DataFrame:  # (sessions, assets)
-    "Simple returns as a table without gaps, from returns or from prices."
+    "Simple returns as a table without gaps, from returns or from prices; dates that are not so far apart as `periods` says are refused."
     if (returns is None) == (prices is None):
         raise InputError("give returns, or prices=, and only one of them")
     if prices is not None:
@@ -80,7 +85,7 @@ def own_returns(
             raise InputError(f"returns are a {type(given).__name__}: {TABLE}")
         frame = given.iloc[1:] if len(given) > 1 and given.iloc[0].isna().all() else given
     check_rising(frame, "returns")
-    _check_table(frame)
+    _check_table(frame, periods)
     found = pd.DataFrame(usable_returns(frame), frame.index, frame.columns.map(str))
     if (found.abs() > UNLIKELY).to_numpy().mean() > 0.5:
         raise InputError(f"more than half of the returns are beyond {UNLIKELY:.0%} a day: these are prices, gross returns or percents; give prices=, or simple returns as decimals (0.01 is 1 %)")
@@ -120,20 +125,22 @@ def optimal_weights(
     returns: object = None,  # simple daily returns, decimals, oldest first: DataFrame, or the path of a CSV or parquet file
     *,
     prices: object = None,  # or daily prices
-    objective: str = "max_sharpe",  # or "min_variance"
+    objective: str = "max_sharpe",  # one of `portfolio.objectives.OBJECTIVES` but `sizes`, of which there are none here
     max_weight: float = 1.0,  # of one asset, decimal
     rate: float = 0.0,  # annual risk-free rate, decimal
+    **given: object,  # what the objective needs, by name: max_vol=0.12 of max_return
 ) -> OptimalWeights:
-    """The long-only weights of own returns that sum to 1, with the greatest Sharpe ratio or the least variance.
+    """The long-only weights of own returns that sum to 1 and that an objective asks for: the greatest Sharpe ratio, the least variance, equal parts of the risk, and others.
 
     A `SolverError` says why there are none: the cap leaves money over, or nothing earned more than the rate.
     """
-    if objective not in OBJECTIVES:
-        raise InputError(f"objective is {objective!r}: use {' or '.join(map(repr, OBJECTIVES))}")
+    known = [word for word, o in OBJECTIVES.items() if o.capped]
+    if objective not in known:
+        raise InputError(f"objective is {objective!r}: use {', '.join(map(repr, known))}")
     frame = own_returns(returns, prices)
     names = tuple(frame.columns)
     bounds = Bounds(names, (max_weight,) * len(names), min_net=1.0)
-    best = OBJECTIVES[objective](SESSIONS_PER_YEAR * frame.mean(), shrunk_covariance(frame), bounds, rate)
+    best = best_for(objective, Seen(lambda symbols: frame[list(symbols)]), **given)((SESSIONS_PER_YEAR * frame.mean()).to_numpy(), shrunk_covariance(frame), bounds, rate)
     return OptimalWeights(pd.Series(best.weights, list(names), name="weight"), best, frame)
 
 # %% ../../nbs/desk/90_returns.ipynb #4dfa3ff0
@@ -187,5 +194,5 @@ def measures(
     periods: int = SESSIONS_PER_YEAR,  # returns a year: 252 daily, 12 monthly
 ) -> Measures:
     "Return, vol, Sharpe, Sortino, drawdown, VaR and more of each series."
-    frame = own_returns(returns, prices)
+    frame = own_returns(returns, prices, periods)
     return Measures({name: metrics(x, rate, periods) for name, x in frame.items()}, frame)

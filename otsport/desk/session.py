@@ -7,7 +7,7 @@ __all__ = ['MOST_STANDING', 'NEVER_LEFT', 'PATIENCE', 'STEPS', 'beat', 'lacking_
            'unfinished_sessions', 'stored_plan', 'nav_before', 'circumstances', 'planned', 'end_by_hand', 'resume',
            'check_before_open', 'decide', 'plan_session', 'let_leave', 'quoted', 'at_the_market', 'write_wishes',
            'write_second_legs', 'follow_session', 'await_stragglers', 'official_closes', 'broker_closes', 'close_day',
-           'trade_day']
+           'trade_day', 'go_through', 'get_back']
 
 # %% ../../nbs/desk/82_session.ipynb #c002
 import logging
@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from ..brokers.care import LOST, regain
 from ..book.lifecycle import expire_due
 from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
@@ -31,9 +32,12 @@ from ..data.market import History
 from ..data.store import Store
 from .book import Book, Desk, check_splits
 from .marks import mark_sources, marks
-from .outbox import absorb, commit_departure, enqueue, expire_unsent, ready, release, unfinished
+from .booking import absorb
+from .outbox import commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
-from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
+from .own_past import own_past
+from .plan import Plan, Wish, check_known, known_after, plan_overlay, plan_stocks, read_plan, stopped
+from .size_facts import closing_prices
 from .requests import Asked, begin_cancel, carry_out
 from .wishes import LEGS_LAST, due, legs_in_wait, second_legs, wish_orders
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
@@ -111,7 +115,8 @@ def circumstances(desk: Desk, book: Book) -> Circumstances:
     "What is known of the book, the broker and the session at this instant."
     m, nav, past = desk.mandate, nav_before(desk, book), desk.history.past(session_close(previous_session(book.session)))
     return Circumstances(
-        profile=desk.broker.profile, served=desk.broker.served, nav=float(nav), cash=book.cash, quote=None, now=book.now,
+        profile=desk.broker.profile, served=desk.broker.served, connection=getattr(desk.broker, "connection", ""),
+        grants=tuple(getattr(desk.broker, "grants", ())), nav=float(nav), cash=book.cash, quote=None, now=book.now,
         closes=session_close(book.session), limits=m.settings.limits, known_symbols=desk.history.symbols,
         positions=book.positions, orders=book.orders, caps=m.caps(desk.history.symbols, desk.history.sectors),
         weights=book_weights(book.positions, book.open_orders(), closing_prices(past), nav),
@@ -159,7 +164,7 @@ async def decide(desk: Desk, book: Book) -> Plan:
     "The plan of the session: stocks from the strategies before the open, then the overlays with the chains and quotes that they ask for."
     past = desk.history.past(session_close(previous_session(book.session)))
     now_worth, _ = await marks(desk, book)
-    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth)
+    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth, own_past(desk.store, book.portfolio))
     known = known_after(plan, past, book.positions, now_worth)
     for overlay in desk.mandate.overlays:
         try:
@@ -266,18 +271,20 @@ PATIENCE = 10  # heartbeats for which late events of a closed session are waited
 
 async def await_stragglers(desk: Desk, book: Book) -> Book:
     "Wait until every order is done and every execution is there and charged."
-    book = expire_unsent(desk.store, book)
+    book, stated = expire_unsent(desk.store, book), {}
     for _ in range(PATIENCE):
-        if not (open_ends := unfinished(book, book.session)):
+        if not (open_ends := unfinished(book, book.session, stated)):
             return book
         before = book.now
         await desk.pause(None, before)
         book = await beat(desk, book)
         report = await desk.broker.report(book.account)
-        book = absorb(desk.store, book, [*report.fills, *report.commissions, *report.orders], book.now)
+        stated = {event.order_ref: event.filled_qty for event in report.orders if event.filled_qty is not None}
+        book = absorb(desk.store, book, report.messages, book.now)
     raise CheckFailed(f"account {book.account}, session {book.session}: after the close {'; '.join(open_ends)}: "
                       "ask the broker, then run again; "
-                      "an order whose fate the broker does not tell is settled with otsport desk settle")
+                      "an order whose fate the broker does not tell is settled with otsport desk settle, "
+                      "and what will not come any more is let go with otsport desk acknowledge")
 
 
 async def official_closes(desk: Desk, book: Book) -> dict[str, Decimal]:
@@ -332,9 +339,29 @@ async def trade_day(desk: Desk, session: date) -> Snapshot:
     if finished is not None and finished.session == session:
         return finished
     check_sequence(desk.store, portfolio, session)
-    check_splits(desk.history, desk.load(session).positions, session)
+    check_splits(desk.history, desk.load(session).positions, session, desk.store.splits(portfolio))
+    while True:
+        try:
+            await go_through(desk, session)
+        except LOST as lost:
+            await get_back(desk, session, lost)
+            continue
+        return desk.store.last_snapshot(portfolio)
+
+
+async def go_through(desk: Desk, session: date) -> None:
+    "All steps of a session from what is stored; one that was done before does nothing again."
     book = await reach_session(desk, desk.load(session))
     passed = book.now.astimezone(NEW_YORK).date() > session
     for step in (close_past,) if passed else STEPS:
         book = await step(desk, book)
-    return desk.store.last_snapshot(portfolio)
+
+
+async def get_back(desk: Desk, session: date, lost: BrokerError) -> None:
+    "Connect anew after the line was lost in a session, for as long as the profile says; then it goes on from the store, as after a restart."
+    if not desk.broker.profile.reconnect_seconds:
+        raise lost
+    _log.warning("%s, session %s: %s; it is tried again for %g s", desk.mandate.portfolio, session, lost, desk.broker.profile.reconnect_seconds)
+    tries, now = await regain(desk.broker, desk.broker.profile.reconnect_seconds, told=lambda words: desk.progress(0.0, words))
+    with desk.store.unit(now) as unit:
+        unit.note("line regained", f"{desk.mandate.portfolio} {session}", {"lost": str(lost), "tries": tries})

@@ -20,7 +20,8 @@ from ..core.constraints import Cover, WeightCap, cover, free_shares, leaving_cas
 from ..core.contracts import NAN, Contract, Quote, Right, stock
 from ..core.errors import AccountNotServed, InputError
 from ..core.intent import Decision, Verdict
-from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side
+from ..core.live import Grant, not_armed
+from ..core.orders import Order, OrderRecord, OrderState, OrderType, Side, is_foreign
 from ..core.settings import BrokerProfile, Limits, account_mode
 from ..core.venues import on_tick, tick_of
 
@@ -30,7 +31,9 @@ class Reason(StrEnum):
     HALTED = "HALTED"  # a person or a rule has stopped this book
     ACCOUNT = "ACCOUNT"  # blank, not in the profile, or not served by the session
     MODE = "MODE"  # the account's prefix is not of the profile's mode
-    LIVE_NOT_ARMED = "LIVE_NOT_ARMED"  # live orders need arming, which does not exist yet
+    LIVE_NOT_ARMED = "LIVE_NOT_ARMED"  # a live account that is not armed through this connection
+    DISABLED = "DISABLED"  # nothing is traded through this profile
+    DAILY_TRADES = "DAILY_TRADES"  # the account has sent as many orders in this session as it may
     DUPLICATE = "DUPLICATE"  # the order_ref was sent before
     WAITING = "WAITING"  # an order that it waits for is not done, or its time has not come
     SYMBOL = "SYMBOL"  # not an allowed symbol
@@ -52,6 +55,8 @@ class Reason(StrEnum):
     ORDER_WEIGHT = "ORDER_WEIGHT"  # fraction of NAV
     MAX_POSITION = "MAX_POSITION"  # the symbol would weigh too much
     SECTOR_CAP = "SECTOR_CAP"  # the sector would weigh too much
+    MAX_WEIGHT = "MAX_WEIGHT"  # the symbol would weigh more than the book's constraints allow
+    GROUP_CAP = "GROUP_CAP"  # a group of the book's constraints would weigh too much
     MAX_GROSS = "MAX_GROSS"  # the book would weigh too much
     MARGIN = "MARGIN"  # the options of the book would ask for too much margin
 
@@ -80,6 +85,8 @@ class Circumstances:
     caps: tuple[WeightCap, ...] = ()  # on the weights of the book
     weights: Mapping[str, float] | None = None  # of NAV, by symbol, open orders included; needed where there are caps
     halted: str = ""  # why nothing may leave
+    connection: str = ""  # name of the broker's session
+    grants: tuple[Grant, ...] = ()  # live accounts that are armed
     prices: Mapping[str, float] | None = None  # dollars, of options by key and underlyings by symbol; needed where there is a `max_margin`
 
     def working(self, order: Order) -> list[OrderRecord]:
@@ -99,7 +106,7 @@ def _mode(account: str) -> str:
 
 
 def check_account(order: Order, at: Circumstances) -> Decision | None:
-    "Refuse a halted book, and an account that is blank, foreign to the profile, not served, of the other mode, or live."
+    "Refuse a halted book, and an account that is blank, foreign to the profile, not served, of the other mode, or live and not armed."
     account, profile = order.account, at.profile
     if at.halted:
         return _refuse(order, Reason.HALTED, f"nothing leaves this book: {at.halted}; resume it with the reason why it may go on")
@@ -110,9 +117,21 @@ def check_account(order: Order, at: Circumstances) -> Decision | None:
     mode = _mode(account)
     if mode != profile.mode:
         return _refuse(order, Reason.MODE, f"account {account} is {mode}, profile {profile.name!r} is {profile.mode}")
-    if mode == "live":
-        return _refuse(order, Reason.LIVE_NOT_ARMED, f"account {account} is live and live trading cannot be armed in this version: use a paper account")
-    return None
+    if why := not_armed(profile, account, at.connection, at.grants):
+        return _refuse(order, Reason.LIVE_NOT_ARMED, why)
+    if profile.status != "active":
+        return _refuse(order, Reason.DISABLED, f"profile {profile.name!r} is {profile.status}: nothing is traded through it; make it active in accounts.yaml")
+    return _check_daily(order, at)
+
+
+def _check_daily(order: Order, at: Circumstances) -> Decision | None:
+    "Refuse an order beyond those that the account may send in a session."
+    most, today = at.profile.rules.max_daily_trades, at.now.astimezone(NEW_YORK).date()
+    if most is None:
+        return None
+    never = (OrderState.CREATED, OrderState.DENIED)
+    sent = sum(r.session == today and r.state not in never and not is_foreign(r.order) for r in at.working(order))
+    return _refuse(order, Reason.DAILY_TRADES, f"{sent} orders have left account {order.account} in this session, at most {most}", sent, most) if sent >= most else None
 
 # %% ../../nbs/execution/51_gate.ipynb #c014
 def check_turn(order: Order, at: Circumstances) -> Decision | None:
@@ -130,6 +149,9 @@ def check_turn(order: Order, at: Circumstances) -> Decision | None:
 def check_contract(order: Order, at: Circumstances) -> Decision | None:
     "Refuse a symbol outside the list, an expired option, an absurd quantity, a closed session."
     contract = order.contract
+    allowed = at.profile.rules.symbols
+    if allowed is not None and contract.symbol not in allowed:
+        return _refuse(order, Reason.SYMBOL, f"{contract.symbol} is not one of the {len(allowed)} symbols that account {order.account} may trade")
     if contract.symbol not in at.known_symbols:
         return _refuse(order, Reason.SYMBOL, f"{contract.symbol} is not one of the {len(at.known_symbols)} symbols that may be traded")
     if contract.expiry is not None and contract.expiry < at.now.astimezone(NEW_YORK).date():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
+from zlib import crc32
 
 from ..core.calendars import expiry_session
 from ..core.contracts import Contract, Quote, Right
@@ -102,7 +103,7 @@ def fill_events(
     value, fees = state.paid.get((update.perm_id, 0), (Decimal(0), Decimal(0)))
     cum, value = update.filled + qty, value + qty * price * ticket.contract.multiplier
     avg = (value / ticket.contract.multiplier / cum).quantize(Decimal("0.000001"))
-    exec_id = f"0000e1a7.{update.perm_id:08x}.{len(state.fills) + 1:04d}.01"
+    exec_id = f"{crc32(ticket.account.encode()):08x}.{update.perm_id:08x}.{len(state.fills) + 1:04d}.01"  # of no other account, here or at another gateway
     trade = Execution(
         exec_id,
         update.perm_id,

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from ..core.books import Snapshot
-from ..core.errors import CheckFailed
 from otsport.show.style import (
     GAIN, LOSS, NO_SECTOR, OPTION, OTHER, SECTOR_COLORS, axes, bars, dollar_ticks, headline, nothing, on_phone, percent_ticks, rows_height, styled,
 )
@@ -66,13 +65,12 @@ def weights_figure(frame: pd.DataFrame, sector_cap: float | None = None):
 
 # %% ../../nbs/show/64_holdings.ipynb #c011
 def pnl_frame(snapshot: Snapshot) -> pd.DataFrame:  # by symbol, best first: shares, options, total, exact dollars
-    "Day P&L by symbol, commissions included; the totals sum to the day P&L of the snapshot."
+    "Day P&L by symbol, commissions included, and of the account as a whole where it has interest or fees; the totals sum to the day P&L."
     rows: dict[str, list[Decimal]] = {}
     for mark in snapshot.positions:
         rows.setdefault(mark.contract.symbol, [Decimal(0), Decimal(0)])[mark.contract.is_option] += mark.day_pnl
-    total = sum((sum(parts) for parts in rows.values()), Decimal(0))
-    if total != snapshot.day_pnl:
-        raise CheckFailed(f"account {snapshot.account}: the symbols earned {total}, the day {snapshot.day_pnl} dollars")
+    if snapshot.account_pnl:
+        rows["interest and fees"] = [snapshot.account_pnl, Decimal(0)]
     ranked = sorted(rows.items(), key=lambda item: (-sum(item[1]), item[0]))
     return pd.DataFrame([(s, *parts, sum(parts)) for s, parts in ranked], columns=["symbol", "shares", "options", "total"]).set_index("symbol")
 

@@ -31,6 +31,7 @@ COLUMNS: dict[str, tuple[str, Callable | None]] = {  # heading with unit, and ho
     "unrealized": ("unrealized P&L", signed), "day_pnl": ("day P&L", lambda v: signed(v, 2)), "shares": ("shares: P&L", lambda v: signed(v, 2)),
     "options": ("options: P&L", lambda v: signed(v, 2)), "total": ("day P&L", lambda v: signed(v, 2)), "var": ("VaR 95%", dollars),
     "vs_previous_bps": ("cost vs previous close (bps)", lambda v: f"{v:+,.1f}"), "vs_close_bps": ("cost vs close (bps)", lambda v: f"{v:+,.1f}"), "time": ("time (New York)", None), "days": ("days", lambda v: f"{v:,.0f}"), "fills": ("fills", lambda v: f"{int(v):,}"), "positions": ("positions", lambda v: f"{int(v):,}"),
+    "income": ("income", lambda v: signed(v, 2)),
     "nav": ("NAV", lambda v: dollars(v, 2)), "flows": ("deposits", lambda v: signed(v, 2)), "realized": ("realized P&L", lambda v: signed(v, 2)), "pnl": ("P&L", lambda v: signed(v, 2)),
     "strike": ("strike ($)", lambda v: f"{float(v):,.10g}"), "bid": ("bid ($)", _price), "ask": ("ask ($)", _price), "mid": ("mid ($)", price_text), "vol": ("own vol (annual)", lambda v: f"{v:.1%}"),
     "delta": ("delta", lambda v: f"{v:+.3f}"), "gamma": ("gamma ($)", lambda v: f"{v:.4f}"), "vega": ("vega ($ per 1.00)", lambda v: f"{v:.3f}"), "theta": ("theta ($ a day)", lambda v: f"{v:+.4f}"),

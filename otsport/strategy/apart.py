@@ -76,7 +76,7 @@ def _failure(path: Path, error: BaseException, seconds: float, known: Known | No
         return "LOOK_AHEAD", place, f"{error}; what is known ends at the close of {known.past.session}"
     if isinstance(error, InputError):
         return "STRATEGY_ANSWER", place, str(error)
-    return "STRATEGY_RAISED", place, f"it raised {type(error).__name__}: {error}"
+    return "STRATEGY_RAISED", place, f"it raised {type(error).__name__}: {error}; mend that line"
 
 
 def _answer(found: Found, question: str, known: Known | None, name: str) -> object:
