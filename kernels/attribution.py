@@ -1,8 +1,8 @@
 """Brinson effects of a tree of segments, level by level, and the linked effects of Frongello's recursion.
 
 Arrays are (T, n), periods by segments, C-contiguous. A node has portfolio weight W, portfolio contribution C (sum of weight times return), benchmark
-weight V and benchmark contribution D. Its benchmark return is b = D / V, that of its parent p where V is next to nothing (NOTHING) of the benchmark's gross
-weight there. With f = W_p / V_p (1 below the root, 0 where V_p is next to nothing) the benchmark weight of a child is f V, and
+weight V and benchmark contribution D. Its benchmark return is b = D / V; where V is next to nothing (NOTHING of the benchmark's gross weight there, or ROUNDING) it
+is what the caller gives instead, else that of its parent p. With f = W_p / V_p (1 below the root, 0 where V_p is next to nothing) the benchmark weight of a child is f V, and
 
     allocation   Fachler  A = W (b - b_p) - f (D - V b_p)        BHB  A = W b - f D    (W (b - b_p) where V_p is next to nothing)
     two-effect selection  C - W b,  of it interaction  (W - f V)(C / W - b), 0 where W is next to nothing
@@ -16,6 +16,7 @@ import numpy as np
 from ._jit import kernel
 
 NOTHING = 1e-3  # of the gross weight in a node: a smaller net weight, as of a pair, has no return worth the name
+ROUNDING = 1e-12  # a weight that is none
 
 
 @kernel(reassoc=True)
@@ -70,13 +71,14 @@ def gather_rows(group, weight, held, bench_weight, bench_held, sums):
 
 
 @kernel
-def allocate(parent, sums, above_return, above_ratio, above_known, hood, out):
+def allocate(parent, sums, instead, above_return, above_ratio, above_known, hood, out):
     """Allocation of each node among its siblings.
 
     Parameters
     ----------
     parent : (m,) int64, node of the level above
     sums : (6, T, m) float64, from `gather_rows`
+    instead : (T, m) float64, b where V is next to nothing, NaN for b_p; or (0, 0), b_p everywhere
     above_return, above_ratio : (T, k) float64, b_p and f of the level above
     above_known : (T, k) bool, whether V_p is more than next to nothing
     hood : bool, BHB rather than Fachler
@@ -87,12 +89,13 @@ def allocate(parent, sums, above_return, above_ratio, above_known, hood, out):
     (T, m) bool, whether V is more than next to nothing
     """
     W, V, D, gross = sums[0], sums[2], sums[3], sums[5]
-    known = np.abs(V) > NOTHING * gross
+    known = (np.abs(V) > NOTHING * gross) & (np.abs(V) > ROUNDING)
+    given = instead.shape[0] > 0
     for t in range(W.shape[0]):
         for j in range(parent.size):
             p = parent[j]
             above, f = above_return[t, p], above_ratio[t, p]
-            b = D[t, j] / V[t, j] if known[t, j] else above
+            b = D[t, j] / V[t, j] if known[t, j] else instead[t, j] if given and instead[t, j] == instead[t, j] else above
             base = 0.0 if hood and above_known[t, p] else above
             out[0, t, j] = W[t, j] * (b - base) - f * (D[t, j] - V[t, j] * base)
             out[1, t, j] = W[t, j] - f * V[t, j]
@@ -116,7 +119,7 @@ def select(sums, active, bench_return, out):
     for t in range(W.shape[0]):
         for j in range(W.shape[1]):
             both = C[t, j] - W[t, j] * bench_return[t, j]
-            interaction = active[t, j] * (C[t, j] / W[t, j] - bench_return[t, j]) if abs(W[t, j]) > NOTHING * gross[t, j] else 0.0
+            interaction = active[t, j] * (C[t, j] / W[t, j] - bench_return[t, j]) if abs(W[t, j]) > max(NOTHING * gross[t, j], ROUNDING) else 0.0
             out[0, t, j] = both - interaction
             out[1, t, j] = interaction
 

@@ -28,7 +28,7 @@ class StillMarket(SmallMarket):
 def place(port: int, account: str, home, name: str = "", accounts: tuple = (), **more) -> Place:
     """A place at a port; live where the account is."""
     mode = "live" if account.startswith("U") else "paper"
-    profile = {"name": name or mode, "port": port, "mode": mode, "accounts": accounts or (account,), "timeout_seconds": 5.0, "clock_skew_seconds": 0.0,
+    profile = {"name": name or mode, "port": port, "mode": mode, "accounts": accounts or (account,), "timeout_seconds": 30.0, "clock_skew_seconds": 0.0,
                "requests_per_second": 0 if mode == "paper" else 40} | more
     limits = {"max_position_weight": 1.0, "max_sector_weight": 1.0, "max_order_weight": 1.0, "max_gross": 1.0, "max_quote_age_seconds": 7200.0}
     return Place(f"main_{name or mode}"[:16], account, settings(broker=profile, limits=limits), prices, path=home / "otsport.db")

@@ -23,6 +23,17 @@ def mean_currency(table: PositionTable, t: int) -> float:
     return 0.0 if table.currency is None else float(sum(v * e for v, e in zip(table.bench_weight[t], table.currency[t])))
 
 
+def stand_in(table: PositionTable, t: int, by: tuple[str, ...], key: tuple, otherwise: float) -> float:
+    """Return of a segment that the benchmark does not hold: the mean of what its rows say by the sizes of their weights, else that of the segment above."""
+    rows = [i for i, row in enumerate(table.rows) if tuple(row[LEVELS.index(level)] for level in by) == key and table.weight[t, i]]
+    if table.absent is None or not rows:
+        return otherwise
+    size = sum(abs(table.weight[t, i]) for i in rows)
+    e = [0.0 if table.currency is None else table.currency[t, i] for i in rows]
+    mean = sum(abs(table.weight[t, i]) * (table.absent[t, i] - x) for i, x in zip(rows, e)) / size
+    return mean if mean == mean else otherwise
+
+
 def period_effects(table: PositionTable, t: int, by: tuple[str, ...], hood: bool = False) -> dict:
     """Allocation of each level by segment, and of the lowest one selection, interaction, trading and currency, in one period."""
     above = {(): dict(w=1.0, v=1.0, b=sum(n["d"] for n in nodes(table, t, by).values()), known=True)}
@@ -31,8 +42,8 @@ def period_effects(table: PositionTable, t: int, by: tuple[str, ...], hood: bool
         level, allocation = nodes(table, t, by[:k]), {}
         for key, n in level.items():
             parent = above[key[:-1]]
-            n["known"] = abs(n["v"]) > PAIR * n["gross_v"]
-            n["b"] = n["d"] / n["v"] if n["known"] else parent["b"]
+            n["known"] = abs(n["v"]) > max(PAIR * n["gross_v"], 1e-12)
+            n["b"] = n["d"] / n["v"] if n["known"] else stand_in(table, t, by[:k], key, parent["b"])
             n["active"] = n["w"] - (n["v"] * parent["w"] / parent["v"] if parent["known"] else 0.0)
             scale = parent["w"] / parent["v"] if parent["known"] else 0.0
             n["spread"] = n["b"] - (0.0 if hood and parent["known"] else parent["b"])
@@ -43,7 +54,7 @@ def period_effects(table: PositionTable, t: int, by: tuple[str, ...], hood: bool
         above, lowest = {key: n for key, n in level.items()}, level
     selection, interaction = {}, {}
     for key, n in lowest.items():
-        if abs(n["w"]) > PAIR * n["gross_w"]:
+        if abs(n["w"]) > max(PAIR * n["gross_w"], 1e-12):
             r = n["c"] / n["w"]
             interaction[key] = n["active"] * (r - n["b"])
             selection[key] = (n["w"] - n["active"]) * (r - n["b"])

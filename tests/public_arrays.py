@@ -180,6 +180,7 @@ CASES = {
         (Group(dict.fromkeys(("weights", "held", "prices", "multipliers", "pledged", "volumes", "half_spreads", "vols"), (0,))),)),
     "walk_forward.walk_forward": Case(lambda returns: walk_forward.walk_forward(returns, window=30, every=10).returns, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "objectives.optimize_targets": Case(_targets, {"cov": COV, "expected_returns": MU}, PAIR),
+    "objectives.Seen.posterior": Case(None, {}, plain={"excess": "in the order of the names beside it", "spread": "in the order of the names beside it"}),
     "sizing.size_batch": Case(None, {}, plain={"signals": "a table of signals, read by the names of its columns; symbols meet the facts by name"}),
     "bounds.Bounds": Case(lambda upper, lower: bounds.Bounds(tuple(NAMES), upper, lower), {"upper": np.array([0.3, 0.4, 0.5]), "lower": np.array([0.0, 0.1, 0.2])}, (Group({"upper": (0,), "lower": (0,)}, fixed=True),)),
 }

@@ -63,7 +63,8 @@ def test_contributions_close_and_residuals_stand_upright(seed, k, n, rate):
 
 def test_one_series_is_shown_with_its_tests(french):
     fit = factor_regression(french["Hlth"], french[FACTORS], rate=french["RF"], periods=12)
-    assert list(fit.frame().columns) == ["coefficient", "error", "t", "p", "a year"] and "Newey-West errors over 6 lags" in repr(fit) and "<table" in fit._repr_html_()
+    assert list(fit.frame().columns) == ["coefficient", "error", "t", "p", "a year"] and repr(fit).startswith("Hlth: R² 0.") and "Newey-West errors over 6 lags" in repr(fit) and "<table" in fit._repr_html_()
+    assert repr(factor_regression(french[["Hlth", "Utils"]], french[FACTORS], rate=french["RF"], periods=12)).startswith("2 series on MktRF, SMB, HML, Mom")
 
 
 MONTHS = pd.date_range("2010-01-31", periods=40, freq="ME")

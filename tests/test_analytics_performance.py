@@ -14,17 +14,22 @@ from otsport.analytics.definitions import CONVENTIONS, DEFINITIONS, conventions_
 from otsport.analytics.drawdown_table import drawdown_table
 from otsport.analytics.kelly import kelly
 from otsport.analytics.metrics import ROLLING, ShortHistory, longest_drawdown, metrics
-from otsport.analytics.months import compounded, distribution, monthly_table, trailing_returns
+from otsport.analytics.months import compounded, distribution, monthly_table, trailing_returns, yearly_comparison
 from otsport.analytics.performance import performance
-from otsport.analytics.position_returns import position_returns
+from otsport.analytics.position_returns import position_pnl, position_returns
 from otsport.analytics.ratios import TrackRecord
 from otsport.analytics.rolling_against import ROLLED, rolling_against
+from otsport.core.arrays import UnitWarning
 from otsport.core.errors import DataError, InputError
 from otsport.data.samples import sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::otsport.analytics.metrics.ShortHistory", "ignore::otsport.core.arrays.UnitWarning")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "performance.json").read_text())
 SERIES = st.lists(st.floats(-0.4, 0.4).map(lambda x: round(x, 4)), min_size=3, max_size=40)
+
+
+DAYS = pd.bdate_range("2024-01-01", periods=30)
+R = pd.DataFrame(np.random.default_rng(0).normal(0.001, 0.01, (30, 2)), DAYS, ["a", "b"])
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +236,17 @@ def test_periods_compound_to_the_whole(ko):
     assert list(distribution(compounded(x, "month").set_axis(pd.date_range("2010-01-31", periods=120, freq="ME")))) == ["day", "quarter", "year"]  # weeks and months say nothing new
 
 
+def test_a_year_of_the_same_return_is_not_won(ko):
+    x, same = ko[0].loc["2010":"2012"], ko[0].loc["2010":"2012"].copy()
+    same.loc["2011"] = 0.0
+    years = yearly_comparison(x, same.rename("same"))
+    assert years.loc[[2010, 2012], "won"].tolist() == [False, False] and years.loc[2011, "won"] == (years.loc[2011, "difference"] > 0) and (years.loc[[2010, 2012], "difference"] == 0).all()
+
+
+def test_two_returns_are_enough_for_a_number():
+    assert performance([0.1, -0.05])["total_return"].iloc[0] == pytest.approx(1.1 * 0.95 - 1)
+
+
 def test_dates_with_a_time_zone_have_the_same_months(ko):
     pd.testing.assert_frame_equal(monthly_table(ko[0]), monthly_table(ko[0].tz_localize("America/New_York")))
     assert trailing_returns(ko[0].tz_localize("UTC"))["month to date"] == trailing_returns(ko[0])["month to date"]
@@ -251,11 +267,29 @@ def test_returns_of_held_shares_are_those_of_their_value(seed):
     np.testing.assert_allclose(position_returns(units, prices, value), value.pct_change().iloc[1:], rtol=1e-10)
 
 
+def test_positions_are_refused_out_of_order_and_without_money():
+    units = pd.DataFrame(1.0, DAYS, ["a"])
+    prices = pd.DataFrame(np.arange(100.0, 130.0)[:, None], DAYS, ["a"])
+    with pytest.raises(InputError, match="units: 2024-02-09 stands before 2024-02-08"):
+        position_pnl(units[::-1], prices[::-1])
+    with pytest.raises(DataError, match="0.00 dollars were at work before 2024-01-09"):
+        position_returns(units, prices, pd.Series(100.0, DAYS).where(DAYS != "2024-01-08", 0.0))
+
+
+def test_a_benchmark_that_never_rose_has_no_up_capture():
+    found = performance(R["a"], pd.Series(-0.001 * np.arange(1, 31), DAYS))
+    assert np.isnan([found[n].iloc[0] for n in ("up_capture", "capture_ratio", "up_beta")]).all()
+    assert found["down_capture"].notna().all()
+
+
+def test_rolling_keeps_labels_and_numbers_what_has_none():
+    assert rolling_against(R, R["a"], 10).frame("beta").columns.tolist() == ["a", "b"] and rolling_against(R.to_numpy(), R["a"].to_numpy(), 10).frame("beta").columns.tolist() == [0, 1]
+    assert rolling_against(R["a"], R["b"], 10).frame("beta").index[0] == DAYS[9] and rolling_against(R["a"], R["b"], 10).series.tolist() == ["a"]
+
+
 # ---- what is refused
 
 
-DAYS = pd.bdate_range("2024-01-01", periods=30)
-R = pd.DataFrame(np.random.default_rng(0).normal(0.001, 0.01, (30, 2)), DAYS, ["a", "b"])
 REFUSED = {
     "benchmark missing": (lambda: performance(R, measures=["alpha"]), InputError, "alpha needs a benchmark: give benchmark="),
     "a date missing": (lambda: performance(R, R["a"].drop(DAYS[7])), InputError, f"{DAYS[7]:%Y-%m-%d} is in returns but not in benchmark"),
@@ -271,6 +305,7 @@ REFUSED = {
     "a measure that R lacks": (lambda: performance(R, convention="R", measures=["stability"]), InputError, "R has no stability"),
     "a table as benchmark": (lambda: performance(R, R), InputError, "the benchmark has shape"),
     "rate in percent": (lambda: performance(R, rate=-2), InputError, "the rate must be above -1"),
+    "months of a table": (lambda: monthly_table(R), InputError, "returns have shape \\(30, 2\\): give one series"),
     "a cube": (lambda: performance(np.zeros((3, 3, 3))), InputError, "give \\(n,\\) or \\(n, series\\)"),
 }
 
@@ -293,6 +328,13 @@ def test_what_has_no_value_is_nan_with_a_note():
     assert not np.isinf(still.values.to_numpy(dtype=float)).any() and not np.isinf(lost.values.to_numpy(dtype=float)).any()
     few = performance(R.iloc[:10])
     assert "a, b: no 95 % loss, it takes 20 returns" in few.notes and few["var_95"].isna().all()
+
+
+def test_returns_that_are_probably_percent_are_warned_of():
+    x = np.tile([0.5, -0.3], 150)
+    for call in (lambda: performance(x), lambda: performance(np.tile([0.01, -0.01], 150), x)):
+        with pytest.warns(UnitWarning, match="returns are decimals, 0.01 is 1 %"):
+            call()
 
 
 def test_short_records_are_told():

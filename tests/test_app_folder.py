@@ -57,8 +57,8 @@ def test_a_new_folder_works_as_it_stands(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
-    commented = {name for name in ("budgets", "rebalance", "objective_with") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
-    assert fields | commented == set(BookFile.model_fields) and len(commented) == 3 and desk.profile.port == own_port(folder) != 4010
+    commented = {name for name in ("budgets", "rebalance", "objective_with", "constraints", "allocation", "on_clash") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without
+    assert fields | commented == set(BookFile.model_fields) and len(commented) == 6 and desk.profile.port == own_port(folder) != 4010
 
 
 def test_the_strategy_notebook_runs(folder):
@@ -166,7 +166,11 @@ def test_many_mistakes_of_one_kind_are_one(folder):
 
 ACCOUNTS = [
     ("account: DU123456", "account: paper1", "profiles.paper.account = 'paper1': string should match pattern"),
-    ("account: DU123456", "account: U1234567", "profiles.paper.account = 'U1234567': this account is live"),
+    ("account: DU123456", "type: live\n    account: DU123456", "profiles.paper.type = 'live': account DU123456 is paper: write type: paper"),
+    ("account: DU123456", "type: paper\n    account: U1234567", "profiles.paper.type = 'paper': account U1234567 is live: write type: live"),
+    ("account: DU123456", "accounts: [DU123456, U1234567]", "profiles.paper.accounts: DU123456 is paper, U1234567 is live: a log-in has accounts of one type"),
+    ("account: DU123456", "status: off\n    account: DU123456", "profiles.paper.status = 'off': input should be 'active' or 'disabled'"),
+    ("account: DU123456", "requests_per_second: 48\n    account: DU123456", "profiles.paper.requests_per_second = 48: input should be less than or equal to 47"),
     ("client_id: 1", "client_id: -1", "profiles.paper.client_id = -1: input should be greater than or equal to 0"),
     ("simulated: true", "simulated: perhaps", "profiles.paper.simulated = 'perhaps': input should be a valid boolean"),
     ("seed: 7", "sead: 7", "profiles.paper.sead = 7: there is no such field here: did you mean seed?"),

@@ -37,8 +37,9 @@ def random_table(seed: int, periods: int, rows: int, vol: float = 0.03) -> Posit
     extra = rng.random() < 0.5
     trading = rng.normal(0, 0.001, shape) * (rng.random(shape) < 0.3) if extra else np.zeros(shape)
     currency = rng.normal(0, 0.01, shape) if extra else None
+    absent = np.where(rng.random(shape) < 0.8, bench_ret, np.nan) if rng.random() < 0.5 else None
     return PositionTable(pd.RangeIndex(periods), pd.MultiIndex.from_tuples(names, names=["strategy", "sector", "symbol"]), weight, weight * ret, bench_weight,
-                         bench_weight * bench_ret, trading, currency)
+                         bench_weight * bench_ret, trading, currency, absent)
 
 
 def joined(x: np.ndarray, method: str) -> float:

@@ -110,14 +110,14 @@ def test_live_that_is_active_is_armed_for_its_connection_alone(tmp_path):
     async def scene():
         async with book_at_both(tmp_path) as (book, paper, live):
             assert (await book.switch("live", token_of(book))).accepted
-            assert (await book.buy("KO", 1)).accepted
+            assert (await book.buy("KO", 1, again=True)).accepted
             await book.refresh()
             await book.seat.hand.desk.broker.shared.broker.connect()  # the line was lost and is back: the grant is gone
-            refused = await book.buy("KO", 1)
+            refused = await book.buy("KO", 1, again=True)
             assert (refused.accepted, refused.code) == (False, "LIVE_NOT_ARMED") and len(received(live)) == 1
             assert (await book.arm_again("")).code == "NO_TOKEN"
             assert (await book.arm_again(token_of(book))).accepted
-            assert (await book.buy("KO", 1)).accepted
+            assert (await book.buy("KO", 1, again=True)).accepted
             await book.refresh()
             assert len(received(live)) == 2
 
@@ -129,8 +129,8 @@ def test_active_live_book_opens_unarmed(tmp_path):
     async def scene():
         async with gateways((LIVE,)) as (server,):
             async with OpenBook(place(server.port, LIVE, tmp_path)) as book:
-                assert (await book.buy("KO", 1)).code == "LIVE_NOT_ARMED" and received(server.gateway.exchange) == []
-                assert (await book.arm_again(token_of(book))).accepted and (await book.buy("KO", 1)).accepted
+                assert (await book.buy("KO", 1, again=True)).code == "LIVE_NOT_ARMED" and received(server.gateway.exchange) == []
+                assert (await book.arm_again(token_of(book))).accepted and (await book.buy("KO", 1, again=True)).accepted
                 await book.refresh()
                 assert len(received(server.gateway.exchange)) == 1
 
@@ -239,7 +239,7 @@ def test_target_that_will_not_do_leaves_the_book_where_it_is(tmp_path, change, c
                 token = "" if code == "DISABLED" else token_of(book)
                 said = await book.switch("live", token)
                 assert (said.code, words in said.message, said.message.startswith("not validated, paper stays active")) == (code, True, True), said
-                assert (await book.buy("KO", 1)).accepted
+                assert (await book.buy("KO", 1, again=True)).accepted
                 await book.refresh()
                 assert len(received(one.gateway.exchange)) == 1
                 assert notes(book)[-1].payload["code"] == code
@@ -280,7 +280,7 @@ def test_step_that_fails_rolls_back_whatever_it_was(tmp_path, monkeypatch, stage
                 with pytest.raises(type(error)):
                     await book.switch("live", token)
             assert book.seat.switch.stage is Stage.ROLLED_BACK and book.seat.generation == 0 and list(book.seat.hands) == ["paper"]
-            assert (await book.buy("KO", 1)).accepted and received(live) == []
+            assert (await book.buy("KO", 1, again=True)).accepted and received(live) == []
             assert (await book.switch("live", token)).code == "NO_TOKEN"  # it was used by the attempt
             assert notes(book)[0].payload["verdict"] == "refused"
 
@@ -320,7 +320,7 @@ def test_switch_of_one_book_disturbs_none_of_the_others(tmp_path):
             assert sessions[0] == sessions[1] and len(advisor.gateway.sessions) == 1, "one connection for both accounts"
 
             async def trades(book):
-                return [(await book.buy("KO", 1)).subject for _ in range(10)]
+                return [(await book.buy("KO", 1, again=True)).subject for _ in range(10)]
 
             async def switches():
                 for _ in range(3):
@@ -348,7 +348,7 @@ def test_two_profiles_on_one_client_id_are_told_apart(tmp_path):
                     await OpenBook(two).connect()
                 mine = replace(two, settings=settings(broker=two.settings.broker.model_copy(update={"client_id": 2}), limits=two.settings.limits))
                 async with OpenBook(mine) as book:
-                    assert (await book.buy("KO", 1)).accepted
+                    assert (await book.buy("KO", 1, again=True)).accepted
                     await book.refresh()
             assert received(server.gateway.exchange) == [("DU1000002", "20221215-main_second-001")]
 
@@ -365,7 +365,7 @@ async def switches_under_flow(book, switches: int, flows: int = 3) -> tuple[list
         while not over.is_set():
             meant = book.seat.place.account
             try:
-                ticket = await book.buy("KO", 1, limit="58.00" if len(sent) % 2 else "60.02")
+                ticket = await book.buy("KO", 1, limit="58.00" if len(sent) % 2 else "60.02", again=True)
             except AccountNotServed:
                 await asyncio.sleep(0)
                 continue

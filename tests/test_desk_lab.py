@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import json
 import sqlite3
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -70,15 +70,17 @@ def test_order_is_placed_cancelled_and_filled_and_the_audit_says_who_and_why(hom
     assert audit_rows(home) == [("command place", who, "a dip", "accepted", "OK"), ("command cancel", who, "no dip", "accepted", "OK"), ("command place", who, "to hold", "accepted", "OK")]
 
 
-def test_a_cell_that_runs_twice_sends_one_order(home):
-    """At the ask of now the second has another limit, and is the same order all the same."""
+def test_a_cell_that_runs_twice_sends_one_order(home, monkeypatch):
+    """At the ask of now the second has another limit, and is the same order all the same; a heartbeat of this market is half an hour."""
+    monkeypatch.setattr(commands, "MOMENTS", timedelta(hours=2))
+
     async def doing(book, exchange):
-        first = await book.buy("KO", 100)
-        second = await book.buy("KO", 100)
+        first = await book.buy("KO", 50)
+        second = await book.buy("KO", 50)
         assert first.accepted and second.code == "REPEATED" and first.subject in second.message and "again=True" in repr(second)
-        assert (await book.buy("KO", 100, limit=58)).accepted  # a limit of its own is an order of its own
+        assert (await book.buy("KO", 50, limit=58)).accepted  # a limit of its own is an order of its own
         await book.fills_since(first, seconds=5)
-        assert (await book.buy("KO", 100, again=True)).accepted
+        assert (await book.buy("KO", 50, again=True)).accepted
         await book.refresh()
         assert len(sent(exchange)) == 3 == len(set(sent(exchange)))
     in_lab(doing)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otsport.core.books import Lot, Position
-from otsport.core.constraints import WeightCap
+from otsport.core.constraints import WeightCap, constraint_caps
 from otsport.core.contracts import NAN, Quote, option, stock
 from otsport.core.live import Grant
 from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
-from otsport.core.settings import BrokerProfile, Limits
+from otsport.core.settings import BrokerProfile, ConstraintRules, Limits
 from otsport.execution.gate import CHECKS, MAX_ORDER_QTY, Circumstances, Reason, check_order, let_through, margin_contracts
 
 NOW = datetime(2022, 12, 28, 15, 0, tzinfo=timezone.utc)
@@ -74,6 +74,8 @@ def asking(share, **at):
 
 
 # reason, what is refused, and its control: the nearest thing that passes
+OWN_CAPS = constraint_caps(["KO", "PEP"], ConstraintRules(max_weight=0.1, groups={"colas": {"symbols": ["KO", "PEP"], "most": 0.1}}))
+OWN_CAPS = (OWN_CAPS[0], OWN_CAPS[-1])  # of KO alone, and of the group
 CASES = [
     ("HALTED", {"halted": "ana: the feed is wrong"}, {}),
     ("ACCOUNT", order(account=" "), {}),
@@ -192,6 +194,8 @@ CASES = [
     ("MAX_GROSS", CAP | {"weights": {"AAPL": 0.2438}}, CAP | {"weights": {"AAPL": 0.2437}}),
     ("SECTOR_CAP", {"caps": (WeightCap("SECTOR_CAP", "sector cap Staples", ("KO", "PEP"), 0.1),), "weights": {"PEP": 0.119}},
      {"caps": (WeightCap("SECTOR_CAP", "sector cap Energy", ("XOM",), 0.1),), "weights": {"XOM": 0.3}}),
+    ("MAX_WEIGHT", {"caps": OWN_CAPS[:1], "weights": {"KO": 0.119}}, {"caps": OWN_CAPS[:1], "weights": {"KO": 0.118}}),
+    ("GROUP_CAP", {"caps": OWN_CAPS[1:], "weights": {"PEP": 0.119}}, {"caps": OWN_CAPS[1:], "weights": {"XOM": 0.3}}),
     ("MARGIN", sold_put(**asking(0.0167)), sold_put(**asking(0.0168))),  # 16 x (20 % of 6,261 less 261, and 57.50 of value) = 16,779.20 of a million
     ("MARGIN", sold_put(**asking(0.0079, positions=held((LOW, 16)))), sold_put(**asking(0.0080, positions=held((LOW, 16))))),  # 16 spreads of 5 dollars
     ("MARGIN", sold_put(**asking(0.5, prices={PUT.key: 0.575})), sold_put(**asking(0.5))),  # without a spot nobody knows

@@ -1,18 +1,20 @@
 """A sizing method and an objective of one's own are one function and its word in one table: book.yaml, sizing and plan take them from there."""
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
+import otsport
+from otsport.analytics.definitions import DEFINITIONS, PERIOD, Definition
+from otsport.analytics.performance import performance
 from otsport.app.folder import new_folder, read_folder
 from otsport.core.constraints import WeightCap
 from otsport.core.contracts import stock
 from otsport.core.errors import FolderError, InputError
 from otsport.core.intent import Step, Target, View
-from otsport.core.settings import Limits, Sizing
-from otsport.desk.plan import weigh
+from otsport.core.settings import Limits, Settings, Sizing
+from otsport.desk.plan import Mandate, weigh
 from otsport.portfolio import objectives, sizing
+from otsport.portfolio.risk_parity import of_rule
 
 
 @pytest.fixture
@@ -33,9 +35,14 @@ def halved(view, known):
     return known.times("half", known.rules.base_size / 2)
 
 
-def first_only(targets, expected_returns, cov, sectors, limits):
+def first_only(expected_returns, cov, bounds, rate):
     "All but the first stock weigh nothing."
-    return tuple(targets)[:1], 0.0, 0.0
+    weights = np.where(np.arange(len(bounds.names)) == 0, bounds.upper, 0.0)
+    return of_rule("first only", weights, cov.to_numpy(), bounds, 0.0, "none", 0.0)
+
+
+def rules_of(word, limits=Limits(), **given):
+    return Mandate("DU1", "main", 1, Settings(limits=limits), objective=word, objective_with=tuple(given.items()))
 
 
 def test_words_that_nobody_has_defined_are_refused_with_those_that_are(folder):
@@ -47,14 +54,15 @@ def test_words_that_nobody_has_defined_are_refused_with_those_that_are(folder):
 
 def test_a_method_and_an_objective_work_once_they_stand_in_their_tables(folder, monkeypatch):
     monkeypatch.setitem(sizing.METHODS, "halved", (halved,))
-    monkeypatch.setitem(objectives.OBJECTIVES, "first_only", first_only)
+    monkeypatch.setitem(objectives.OBJECTIVES, "first_only", objectives.Objective(first_only, invest=0.0))
     made = read_folder(folder)
     rules = made.own_settings(made.broker()).sizing
     views = [View(stock(s), 0.08, 0.7, 0.05, (("mine", 1.0),)) for s in ("AAPL", "KO")]
     targets, decisions = sizing.size_all(views, rules)
     assert [t.weight for t in targets] == [rules.base_size / 2] * 2 and all(d.accepted for d in decisions)
-    mandate = SimpleNamespace(objective=made.book.objective, objective_with=(), settings=SimpleNamespace(limits=Limits()))
-    assert weigh(targets, {}, pd.DataFrame(), {}, mandate) == (targets[:1], 0.0, 0.0)
+    cov, sectors = pd.DataFrame(0.04 * np.eye(2), ["AAPL", "KO"], ["AAPL", "KO"]), {"AAPL": "tech", "KO": "staples"}
+    found = weigh(targets, {"AAPL": 0.08, "KO": 0.08}, cov, sectors, rules_of(made.book.objective))
+    assert [t.weight for t in found.targets] == [rules.base_size / 2, 0.0] and found.targets[0].steps[-1].name == "first only"
     assert "method halved" in dict(made.rules)["sizing"] and dict(made.rules)["objective"] == "first_only"
 
 
@@ -115,16 +123,16 @@ def test_every_objective_of_the_book_stays_below_the_sizes_and_the_limits(tmp_pa
     book.write_text(book.read_text().replace("\nobjective: max_sharpe\n", f"\nobjective: {word}{more}\n"))
     folder = read_folder(book.parent)
     assert dict(folder.rules)["objective"].startswith(word) and ("max_vol 0.12" in dict(folder.rules)["objective"]) == (word == "max_return")
-    mandate = SimpleNamespace(objective=word, objective_with=tuple(folder.book.objective_with.items()), settings=SimpleNamespace(limits=Limits()))
     names = ("KO", "PEP", "XOM", "AAPL")
     cov = pd.DataFrame(np.diag([0.02, 0.03, 0.06, 0.09]) + 0.01, names, names)
     caps, sectors = [Target(stock(n), 0.12) for n in names], dict(zip(names, ("staples", "staples", "energy", "technology")))
     past = pd.DataFrame(np.random.default_rng(0).normal(4e-4, 0.01, (300, 4)), columns=names)
     seen = objectives.Seen(lambda symbols: past[list(symbols)], {"KO": 0.9})
     rules = Limits(max_position_weight=0.11, max_sector_weight=0.2)
-    mandate.settings.limits = rules
-    targets, earned, vol = weigh(caps, dict(zip(names, (0.04, 0.05, 0.1, 0.08))), cov, sectors, mandate, seen)
+    found = weigh(caps, dict(zip(names, (0.04, 0.05, 0.1, 0.08))), cov, sectors, rules_of(word, rules, **folder.book.objective_with), seen)
+    targets, earned, vol = found.targets, found.expected_return, found.vol
     w = {t.contract.symbol: t.weight for t in targets}
+    assert found.binding  # some rule holds these weights where they are
     if word == "sizes":
         assert set(w.values()) == {0.12}
         return
@@ -132,3 +140,14 @@ def test_every_objective_of_the_book_stays_below_the_sizes_and_the_limits(tmp_pa
     assert x.max() <= 0.11 + 1e-9 and w["KO"] + w["PEP"] <= 0.2 + 1e-9 and x.min() >= 0
     assert vol == pytest.approx((x @ cov @ x) ** 0.5) and earned == pytest.approx(x @ [0.04, 0.05, 0.1, 0.08])
     assert all(t.steps[-1].name == word.replace("_", " ") for t in targets)
+
+
+def test_a_measure_of_ones_own_is_a_row_of_definitions(monkeypatch):
+    """Table, explanation and page have it, with its heading and unit; nothing else was touched."""
+    returns = pd.Series([0.01, -0.02, 0.03, 0.0, -0.01] * 60, pd.bdate_range("2021-01-04", periods=300))
+    middle = Definition("middle", "Middle session", PERIOD, "median(r)", "", lambda record: np.median(record.rows, axis=1), {})
+    before = otsport.tear_sheet(returns).html
+    monkeypatch.setitem(DEFINITIONS, "middle", middle)
+    assert performance(returns)["middle"].iloc[0] == 0.0 and "Middle session" in repr(performance(returns))
+    after = otsport.tear_sheet(returns).html
+    assert "Middle session, a period" in after and "Middle session" not in before

@@ -4,25 +4,15 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from panel_support import fill_store
+from panel_support import PRICES, days, fill_store, read_book  # noqa: F401  # days: a fixture
 
 from otsport.panels.day import SECTIONS, cards_html, day_panel, finished_day_panel
 from otsport.desk.day import example_days, greeks_frame, read_days
-from otsport.desk.lab import Place, ReadBook
+from otsport.desk.lab import ReadBook
 from otsport.desk.what_if import day_risk
-from otsport.core.settings import settings
 from otsport.core.errors import AccountNotServed
 from otsport.data.market import stamped
-from otsport.data.samples import history
 from otsport.data.store import open_store
-
-PRICES = history()
-
-
-@pytest.fixture(scope="module")
-def days():
-    return example_days(PRICES, PRICES.last, 11)
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -77,9 +67,7 @@ def test_panel_of_an_account_of_no_known_form_is_refused(days):
 @pytest.fixture
 def book(tmp_path):
     """A book in a store of its own."""
-    with open_store(tmp_path / "otsport.db") as store:
-        fill_store(store)
-    return ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
+    return read_book(tmp_path)
 
 
 def test_panel_reads_the_store_only_when_it_is_made(book):
@@ -110,8 +98,7 @@ def test_panel_shows_at_most_so_many_days(book):
 
 
 def test_panel_without_a_finished_day_says_what_to_do(tmp_path):
-    empty = ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
-    assert "otsport run trading_day" in finished_day_panel(empty).children[0].value
+    assert "otsport run trading_day" in finished_day_panel(read_book(tmp_path, begun=False)).children[0].value
 
 
 def test_greeks_of_the_day_are_those_of_its_risk(days):

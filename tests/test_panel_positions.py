@@ -1,5 +1,4 @@
 """The panel on positions and what a trade would change, without a browser: the numbers are those of `risk`, by hand and by another way."""
-import re
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -9,28 +8,13 @@ import pytest
 
 from otsport.analytics.options import bsm_price
 from otsport.core.errors import InputError
-from otsport.core.settings import settings
-from otsport.data.samples import history
-from otsport.data.store import open_store
 from otsport.desk.day import example_days
-from otsport.desk.lab import Place, ReadBook
 from otsport.desk.risk import risk
 from otsport.desk.what_if import day_risk, trade_leg, what_if
 from otsport.panels.positions import keys_of, positions_panel
-from panel_support import fill_store
+from panel_support import PRICES, day, read_book, shown  # noqa: F401  # day: a fixture
 
-PRICES = history()
 TRADES = ["-100 KO", "-2 AAPL 2023-02-17 135 C", "3 KO 2023-01-20 60 P @ 0.45", "7 AAPL 20230120 150 C", "-1 JNJ 2023-02-17 180 C", "-1 KO 2023-02-17 65 C; 1 KO 2023-02-17 70 C"]
-
-
-def shown(html):
-    "The text of it."
-    return re.sub(r"<[^>]*>", "", html)
-
-
-@pytest.fixture(scope="module")
-def day():
-    return example_days(PRICES, PRICES.last, 11)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +111,7 @@ def test_an_interaction_takes_less_than_a_second(day):
 
 
 def test_panel_of_an_open_book_is_that_of_its_last_day(tmp_path):
-    with open_store(tmp_path / "otsport.db") as store:
-        fill_store(store)
-    book = ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
+    book = read_book(tmp_path)
     last = book.days()[-1]
     assert book.cash == last.snapshot.cash and book.risk().total["value"] == pytest.approx(float(last.snapshot.exposure), abs=1e-6)
     np.testing.assert_allclose(book.risk().tail.var, day_risk(last).tail.var, rtol=2e-5)  # the vols of a day are implied at its closes, those of a book at its marks, on the tick
@@ -141,8 +123,7 @@ def test_panel_of_an_open_book_is_that_of_its_last_day(tmp_path):
 
 def test_panel_of_nothing_says_so(tmp_path):
     assert "holds nothing" in positions_panel(example_days(PRICES, PRICES.last, 1, ())[-1]).children[0].value
-    book = ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
-    assert "has not begun" in positions_panel(book).children[0].value
+    assert "has not begun" in positions_panel(read_book(tmp_path, begun=False)).children[0].value
 
 
 def test_panel_escapes_a_trade(before):

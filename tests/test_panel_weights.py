@@ -11,30 +11,16 @@ from otsport.core.contracts import stock
 from otsport.core.errors import InputError, SolverError
 from otsport.core.intent import Target, View
 from otsport.core.settings import settings
-from otsport.data.samples import history, sample
-from otsport.data.store import open_store
-from otsport.desk.day import example_days
-from otsport.desk.lab import Place, ReadBook
+from otsport.data.samples import sample
 from otsport.desk.plan import Mandate, weigh
 from otsport.desk.weights_if import Choice, bounds_of, clash_words, outlook, weights_if
 from otsport.panels.what_if import weights_panel
 from otsport.portfolio.bounds import smallest_clash
 from otsport.portfolio.empirical import shortfall
 from otsport.portfolio.objectives import OBJECTIVES, capped_bounds, limit_bounds
-from panel_support import fill_store
+from panel_support import PRICES, day, read_book, shown  # noqa: F401  # day: a fixture
 
-PRICES = history()
 VIEWS = tuple(View(stock(s), r, c, 0.08, (("mine", 1.0),)) for s, r, c in (("KO", 0.06, 0.8), ("LLY", 0.20, 0.7), ("XOM", 0.12, 0.9), ("PG", 0.09, 0.75)))
-
-
-def shown(html):
-    "The text of it."
-    return re.sub(r"<[^>]*>", " ", html)
-
-
-@pytest.fixture(scope="module")
-def day():
-    return example_days(PRICES, PRICES.last, 11)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +94,8 @@ def test_weights_are_those_of_the_trading_day(told, word):
     upper = {n: w for n, w in zip(told.names, bounds_of(told, choice).upper) if w}
     caps = [Target(stock(n), w) for n, w in upper.items()]
     expected, names = dict(zip(told.names, told.expected_returns)), list(upper)
-    wished, earned, vol = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate, told.seen)
+    by_plan = weigh(caps, expected, told.cov.loc[names, names], told.sectors, mandate, told.seen)
+    wished, earned, vol = by_plan.targets, by_plan.expected_return, by_plan.vol
     least = 0.0 if word in ("max_return", "mean_variance", "kelly") else limit_bounds(caps, told.sectors, mandate.settings.limits).min_net
     found = weights_if(told, replace(choice, min_invested=least))
     ours = dict(zip(told.names, found.optimum.weights))
@@ -174,8 +161,8 @@ def test_panel_shows_what_the_optimizer_gives(day, o):
     panel = weights_panel(day)
     panel.knobs.max_position.value = 10
     found = weights_if(o, replace(o.start, max_position=0.10))
-    text = shown(panel.body.value)
-    assert "PAPER" in panel.children[0].value and found.headline() in shown(panel.said.value)
+    text = shown(panel.body.value, " ")
+    assert "PAPER" in panel.children[0].value and found.headline() in shown(panel.said.value, " ")
     for name, row in found.frame().iterrows():
         assert re.search(rf"{name}\s+{row['held']:.1%}\s+{row['weight']:.1%}\s+{row['risk share']:.1%}".replace("-", "-?"), text), name
     for bound, row in found.prices.iterrows():
@@ -187,7 +174,7 @@ def test_a_clash_keeps_the_last_answer_as_old(day):
     before = panel.body.value, panel.answer
     panel.knobs.max_position.value = 3
     assert (panel.body.value, panel.answer) == before and "otsport-old" in panel.body._dom_classes
-    assert panel.clash in shown(panel.said.value) and panel.answer.choice.words() in shown(panel.said.value)
+    assert panel.clash in shown(panel.said.value, " ") and panel.answer.choice.words() in shown(panel.said.value, " ")
     panel.knobs.max_position.value = 15
     assert panel.clash == "" and "otsport-old" not in panel.body._dom_classes and panel.body.value == before[0]
 
@@ -233,14 +220,11 @@ def test_the_stress_tab_is_that_of_the_book(day):
     assert panel.tabs.children[1].value == ""
     panel.tabs.selected_index = 1
     said = scenario_sentence(stress_test(day_risk(day), prices=PRICES.stock_table.frame).scenarios)
-    assert said in shown(panel.tabs.children[1].value).replace(" $ ", "$") and "<img alt=" in panel.tabs.children[1].value
+    assert said in shown(panel.tabs.children[1].value, " ").replace(" $ ", "$") and "<img alt=" in panel.tabs.children[1].value
 
 
 def test_panel_of_an_open_book_begins_where_its_rules_do(tmp_path, day):
-    with open_store(tmp_path / "otsport.db") as store:
-        fill_store(store)
-    rules = settings(limits={"max_position_weight": 0.11, "max_sector_weight": 0.4})
-    book = ReadBook(Place("main", "DU123456", rules, lambda: PRICES, path=tmp_path / "otsport.db"))
+    book = read_book(tmp_path, limits={"max_position_weight": 0.11, "max_sector_weight": 0.4})
     panel = weights_panel(book)
     assert panel.answer.choice == Choice(max_position=0.11, max_sector=0.4, min_invested=0.8)
     held = {m.contract.symbol: float(m.value / book.days(1)[-1].snapshot.nav) for m in book.days(1)[-1].snapshot.positions if not m.contract.is_option}
@@ -253,5 +237,4 @@ def test_objective_of_a_book_is_where_the_panel_begins(day):
 
 
 def test_panel_of_nothing_says_so(tmp_path):
-    book = ReadBook(Place("main", "DU123456", settings(), lambda: PRICES, path=tmp_path / "otsport.db"))
-    assert "no finished session" in weights_panel(book).children[0].value
+    assert "no finished session" in weights_panel(read_book(tmp_path, begun=False)).children[0].value

@@ -48,7 +48,7 @@ def expected(method, v):
     s, b = v.contract.symbol, LOOSE.base_size
     return {
         "confidence": b * (0.7 + 0.8 * (v.confidence - 0.6) / 0.3), "fixed_dollar": LOOSE.dollars / FACTS.nav, "fixed_percent": b,
-        "kelly": 0.25 * kelly_binary(v.confidence, v.expected_return / v.max_loss) / v.max_loss, "volatility": b * 0.20 / VOLS[s],
+        "kelly": 0.25 * kelly_binary(v.confidence, (v.expected_return + (1 - v.confidence) * v.max_loss) / v.confidence / v.max_loss) / v.max_loss, "volatility": b * 0.20 / VOLS[s],
         "risk_parity": b * 4 * dict(zip(NAMES, risk_parity(COV).weights))[s], "optimal_f": optimal_f(TRADES[s]) / -TRADES[s].min(),
     }[method]
 
@@ -62,8 +62,8 @@ def test_method_is_its_formula(method, symbol):
 def test_vince_and_kelly_by_hand():
     target = size(view(), loose("optimal_f"), Facts(trades={"KO": VINCE / 100}))
     assert round(target.steps[0].weight, 2) == 0.24 and target.weight == pytest.approx(optimal_f(VINCE) / 0.17)
-    assert size(view(), loose("kelly", kelly_fraction=1.0)).weight == pytest.approx(0.625 / 0.05)  # p .75, b 2: .75 - .25 / 2
-    even = view(confidence=0.6, expected_return=0.05)  # Kelly's own example: even odds, p .6 stakes .2
+    assert size(view(), loose("kelly", kelly_fraction=1.0)).weight == pytest.approx(2 / 3 / 0.05)  # mean .10, p .75, loss .05: a win of .15, b 3: .75 - .25 / 3
+    even = view(confidence=0.6, expected_return=0.6 * 0.05 - 0.4 * 0.05)  # Kelly's own example: even odds, p .6 stakes .2
     assert size(even, loose("kelly", kelly_fraction=1.0)).steps[0].weight == pytest.approx(0.2)
 
 
@@ -190,7 +190,7 @@ def test_all_together_stay_within_cash_sectors_and_budget(rows, limits):
 
 
 @pytest.mark.parametrize("rules, change, facts, code", [
-    (Sizing(method="kelly"), {"confidence": 0.6, "expected_return": 0.02}, FACTS, "NO_BET"), (Sizing(method="kelly"), {"max_loss": 0.0}, FACTS, "NO_STOP"),
+    (Sizing(method="kelly"), {"max_loss": 0.0}, FACTS, "NO_STOP"),
     (Sizing(method="optimal_f"), {}, Facts(trades={}), "NO_TRADES"), (Sizing(method="optimal_f"), {}, Facts(trades={"KO": [0.1, -0.2]}), "NO_GAIN"),
     (Sizing(method="optimal_f"), {}, Facts(trades={"KO": [0.1, 0.2]}), "NO_LOSS"), (Sizing(), {}, Facts(cash=0.0), "CASH"), (Sizing(), {}, Facts(budget=0.0), "RISK_BUDGET"),
 ])

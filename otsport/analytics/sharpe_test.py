@@ -141,7 +141,7 @@ class SharpeTest:
     deflated: float  # the same, above what the best of the trials shows by luck as well
     luck: float  # a year, what the best of the trials is expected to show without skill
     years_needed: float  # of such returns, until the probability is 95 %
-    correlated: float  # a year, scaled with the autocorrelations (Lo)
+    correlated: float  # a year, scaled with the autocorrelations (Lo); NaN where they leave a year no variance
     skewness: float
     kurtosis: float  # excess
     trials: int = 1
@@ -198,5 +198,13 @@ def sharpe_test(
         ratio * root, record.n, record.periods, float(against), sqrt((1 + ratio**2 / 2) / (record.n - 1)) * root, sqrt(variance / (record.n - 1)) * root,
         sqrt(max(_long_run_variance(influence, lags), 0.0) / (record.n - 1)) * root, sharpe_probability(ratio, record.n, against / root, skew, tails),
         sharpe_probability(ratio, record.n, max(luck, against / root), skew, tails), luck * root, track_record_length(ratio, against / root, skew, tails) / record.periods,
-        ratio * lo_scale(rho, int(round(record.periods))), skew, tails, trials, lags,
+        ratio * _scale_or_none(rho, int(round(record.periods))), skew, tails, trials, lags,
     )
+
+
+def _scale_or_none(correlations: np.ndarray, periods: int) -> float:
+    "Lo's factor, NaN where the autocorrelations of the sample leave a year no variance."
+    try:
+        return lo_scale(correlations, periods)
+    except DataError:
+        return float("nan")

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 import otsport
+from .cli_accounts import own_accounts
 from .cli_data import data
 from .cli_desk import desk, import_file
 from .cli_run import pairs, run
@@ -36,6 +37,7 @@ app.command("import")(import_file)
 app.add_typer(db, name="db")
 app.add_typer(data, name="data")
 app.add_typer(desk, name="desk")
+app.add_typer(own_accounts, name="accounts")
 
 # %% ../../nbs/app/99_cli.ipynb #c008
 OPENING_CASH = "1000000"  # dollars of an account that is given by name alone

@@ -83,7 +83,7 @@ def add(
     below: Annotated[str, typer.Option(help="Asks below what exercise pays: drop or keep.")] = "",
 ) -> None:
     "Show what is in a file and what is suspect, and keep it in the desk folder when that is decided."
-    from otsport.app.book_file import Text, check_layout
+    from otsport.app.yaml_file import Text, check_layout
     from otsport.core.settings import BOOK_FILE
     from otsport.data.chains import is_quotes, read_quotes
     from otsport.data.columns import take_in

@@ -31,22 +31,10 @@ def _own_portfolio(given: str) -> str:
     return given or str(Text((desk_folder() or SAMPLE) / BOOK_FILE).tree.get("portfolio", "main"))
 
 
-def _own_host(given: str) -> str:
-    from otsport.app.folder import this_folder
-
-    return given or this_folder().profile.host
-
-
-def _own_port(given: int) -> int:
-    from otsport.app.folder import this_folder
-
-    return given or this_folder().profile.port
-
-
 Portfolio = Annotated[str, typer.Option(help="Whose book; that of the desk folder when not given.", callback=_own_portfolio)]
 Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
-Host = Annotated[str, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", callback=_own_host)]
-Port = Annotated[int, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", min=0, max=65535, callback=_own_port)]
+Host = Annotated[str, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.")]
+Port = Annotated[int, typer.Option(help="Where the broker answers; as accounts.yaml says when not given.", min=0, max=65535)]
 
 
 def amount(text: str, name: str) -> Decimal:
@@ -195,6 +183,26 @@ def split(
                lambda store, book, now: commands.book_split(store, book, symbol, int(new), int(old), day_of(day), _asked(reason), now, amount(cash, "cash")))
 
 # %% ../../nbs/app/98_cli_desk.ipynb #c012
+def _arm(store, broker, account: str, reason: str, now: datetime) -> None:
+    "Have the phrase of a live account typed at the terminal; a pipe or a file cannot type it."
+    import sys
+
+    from otsport.core.live import Grant
+    from otsport.desk.requests import Command, refused
+    from otsport.desk.requests import tell as noted
+    from otsport.execution.accounts import Armory, phrase
+
+    armory, command, words = Armory(), Command("arm", _asked(reason), account, {"mode": "live"}), phrase(broker.profile, account)
+    if not sys.stdin.isatty():
+        noted(store, command, refused(account, "NO_TERMINAL", "its phrase was not typed at a terminal"), now)
+        raise InputError(f"account {account} is live: its phrase is typed at a terminal, by a person; nothing was sent")
+    token, decision = armory.arm(broker.profile, account, typer.prompt(f"live account {account}; type: {words}\n", prompt_suffix=""), command.asked.who)
+    noted(store, command, decision, now)
+    if not (decision.accepted and armory.redeem(token, broker.profile, account).accepted):
+        raise InputError(f"{decision.code}: {decision.message}; nothing was sent")
+    broker.arm(Grant(broker.profile.name, account, broker.connection, command.asked.who, now))
+
+
 def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, reason: str, act: Callable[..., Awaitable]) -> None:
     "Connect the book to its broker, bring it level, and do something: `act(desk, book)` gives the book and the decision."
     from otsport.app.folder import this_folder
@@ -207,13 +215,16 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
     from otsport.desk.requests import Command, in_hand
     from otsport.desk.session import beat, resume
 
-    check_port(host, port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
+    own = this_folder().profile
+    check_port(host or own.host, port or own.port, "nothing was sent; give the port at which this book's own broker answers, with --port or as `port:` in accounts.yaml "
                            "(`otsport gateway --port {port}`, typed in the same folder, serves a simulated one)")
 
     async def connected(store) -> None:
         account = _account(store, portfolio)
-        told = this_folder().broker(account, host, port, simulated=False)  # paced: nobody says here who answers at the port
-        profile = told.model_copy(update={"client_id": _client_id(store, portfolio)})
+        name, kept = this_folder().profile_of(account)
+        told = kept.broker_profile(name, (account,), host, port, simulated=False)  # paced: nobody says here who answers at the port
+        skew = {"clock_skew_seconds": 0.0} if kept.simulated else {}
+        profile = told.model_copy(update={"client_id": _client_id(store, portfolio), **skew})
         with in_hand(store, portfolio, Command(what, _asked(reason), subject), book_time(store), profile.client_id):
             broker = adapter(profile)
             await broker.connect()
@@ -221,6 +232,8 @@ def _at_broker(portfolio: str, host: str, port: int, what: str, subject: str, re
                 traded = Desk(store, broker, this_folder().history, Mandate(account, portfolio, Decimal(0), this_folder().own_settings(profile)))
                 now = await broker.heartbeat()
                 book = await beat(traded, traded.load(now.astimezone(NEW_YORK).date(), now))
+                if what in ("place", "modify") and profile.mode == "live":
+                    _arm(store, broker, account, reason, now)
                 _, decision = await act(traded, await resume(traded, book))
             finally:
                 await broker.disconnect()

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -23,12 +23,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from .book_file import AccountsFile, BookFile, Profile, StrategyEntry, Text, budget_faults, checked_file, nearest
+from .accounts_file import Profile, read_accounts
+from .book_file import BookFile, StrategyEntry, budget_faults
+from .yaml_file import Text, checked_file, nearest
+from .rule_faults import allocation_faults, constraint_faults, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
 from ..core.errors import FolderError, InputError, NoPrices
-from ..core.settings import BOOK_FILE, TWS_PORTS, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
+from ..core.settings import BOOK_FILE, AllocationRules, BrokerProfile, BudgetRules, Limits, Settings, Sizing, desk_folder
 from ..data import samples
 from ..data.chain_history import ChainHistory, SymbolQuotes, chain_history, parity_spots
 from ..data.market import History, stamped
@@ -37,45 +40,12 @@ from ..data.shelf import load_chains, load_prices, own_history
 from ..portfolio.objectives import objective_faults
 from ..strategy.apart import OwnStrategy
 from ..strategy.by_word import OptionWords
-from ..strategy.own import sources
 from ..strategy.protocol import Known, Strategy
 from ..strategy.strategies import CoveredCalls, Momentum
 
 # %% ../../nbs/app/92_folder.ipynb #c005
 STRATEGIES = {"momentum": Momentum, "covered_call": CoveredCalls}
 NO_SECTOR = "no sector given"
-
-
-def _defined(path: Path, name: str) -> tuple[bool, list[str]]:
-    "Whether a file may define a name, and the functions and classes that it defines."
-    names, seen = [], set()
-    for _, text in sources(path):
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                names.append(node.name)
-            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                seen.add(node.id)
-            elif isinstance(node, ast.alias):
-                seen.add(node.asname or node.name)
-    return name in names or name in seen or "*" in seen, names
-
-
-def _own_rule(folder: Path, use: str) -> str:
-    "What is wrong with FILE:NAME; empty when nothing is."
-    file, _, name = use.rpartition(":")
-    path = folder / file
-    if not path.is_file():
-        there = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".ipynb"))
-        return f"there is no file {file} in {folder}: {nearest(file, there)}there are {', '.join(there) or 'none'}"
-    if path.suffix not in (".py", ".ipynb"):
-        return f"{file} is neither a .py file nor a notebook: give one of these"
-    try:
-        found, names = _defined(path, name)
-    except SyntaxError as error:
-        return f"{file} is not Python at line {error.lineno}{f': {error.text.strip()}' if error.text else ''} ({error.msg}): mend that line"
-    except InputError as error:
-        return str(error)
-    return "" if found else f"{file} defines no {name}: {nearest(name, names)}it has {', '.join(names) or 'nothing'}"
 
 
 def _built_rule(entry: StrategyEntry) -> tuple[str, str]:
@@ -127,8 +97,9 @@ class Folder:
     "A desk folder, checked."
     path: Path
     book: BookFile
-    profile: Profile
+    profile: Profile  # that of the book
     text: Text
+    profiles: Mapping[str, Profile] = field(default_factory=dict)  # all of accounts.yaml, by name
 
     @cached_property
     def history(self) -> History:
@@ -185,14 +156,18 @@ class Folder:
         return (("strategies", "; ".join(said)), ("objective", _objective_said(b)), ("universe", ",".join(self.history.symbols)),
                 ("limits", _said(b.limits, "max_sector_weight", "max_order_value")), ("sizing", _said(b.sizing, "base_size", "max_portfolio_risk")), *((("chains", f"{', '.join(b.chains)} for {b.chain_minutes:g} minutes"),) if b.chains else ()),
                 *((("budgets", canonical(b.budgets.model_dump(exclude_defaults=True) | {"total": b.budgets.total, "metric": b.budgets.metric})),) if b.budgets else ()),
-                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()))
+                *((("rebalance", json.dumps(b.rebalance.model_dump(exclude_none=True), sort_keys=True)),) if b.rebalance else ()),
+                *((name, canonical(part.model_dump(exclude_defaults=True) | ({"by": part.by} if name == "allocation" else {})))
+                  for name, part in (("constraints", b.constraints), ("allocation", b.allocation)) if part))
 
     def settings(self, broker: BrokerProfile, base_size: float, max_portfolio_risk: float, max_sector_weight: float, max_order_value: Decimal) -> Settings:
-        "The settings with what a run was given."
+        "The settings with what a run was given, within what the account may do."
         limits = self.book.limits.model_dump(exclude_none=True) | {"max_sector_weight": max_sector_weight, "max_order_value": max_order_value}
         sizing = self.book.sizing.model_dump() | {"base_size": base_size, "max_portfolio_risk": max_portfolio_risk}
         budgets = self.book.budgets
-        return Settings(broker=broker, limits=Limits(**limits), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()))
+        divided = None if self.book.allocation is None else AllocationRules(**self.book.allocation.model_dump())
+        return Settings(broker=broker, limits=broker.rules.tighten(Limits(**limits)), sizing=Sizing(**sizing), budgets=None if budgets is None else BudgetRules(**budgets.model_dump()),
+                        constraints=self.book.constraints, allocation=divided)
 
     def own_settings(self, broker: BrokerProfile) -> Settings:
         "The settings as the files say."
@@ -201,11 +176,13 @@ class Folder:
 
     def broker(self, account: str = "", host: str = "", port: int = 0, simulated: bool | None = None) -> BrokerProfile:
         "The connection that accounts.yaml describes, with what a run was given."
-        p, port = self.profile, port or self.profile.port
-        begun = p.simulated if simulated is None else simulated
-        pace = {"requests_per_second": 0, "timeout_seconds": 30.0} if begun and port not in TWS_PORTS else {}  # one that TWS may serve is paced
-        return BrokerProfile(name=self.book.account, broker=p.broker, host=host or p.host, port=port, accounts=(account or p.account,), client_id=p.client_id,
-                             tws_zone=p.tws_zone, codes=p.codes, **pace)
+        return self.profile.broker_profile(self.book.account, (account or self.profile.account,), host, port, simulated)
+
+    def profile_of(self, account: str) -> tuple[str, Profile]:
+        "The profile that lists an account, with its name: that of the book where it does, or where none does."
+        if account in self.profile.all_accounts:
+            return self.book.account, self.profile
+        return next(((name, p) for name, p in self.profiles.items() if account in p.all_accounts), (self.book.account, self.profile))
 
     @property
     def last_session(self) -> date:
@@ -259,11 +236,11 @@ def read_folder(path: Path) -> Folder:
     text = Text(path / BOOK_FILE)
     book = checked_file(text, BookFile)
     accounts = Text(path / "accounts.yaml")
-    profiles = checked_file(accounts, AccountsFile).profiles
+    profiles = read_accounts(accounts)
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
-    folder = Folder(path, book, profiles[book.account], text)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults):
+    folder = Folder(path, book, profiles[book.account], text, profiles)
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     if found := budget_faults(folder.text, folder.book, folder.history.symbols, [strategy_name(e) for e in folder.book.strategies]):
@@ -360,6 +337,18 @@ def _objective_faults(f: Folder) -> list[str]:
             for name, rule in objective_faults(f.book.objective, given)]
 
 
+def _constraint_faults(f: Folder) -> list[str]:
+    "Constraints on what is not traded, or that nothing can be measured by."
+    table = f.history.index_table
+    return constraint_faults(f.text.fault, f.book.constraints, f.history.symbols, f.history.last, None if table is None else table.last)
+
+
+def _allocation_faults(f: Folder) -> list[str]:
+    "Shares of NAV that cannot be divided so."
+    leaders = [strategy_name(e) for e in f.book.strategies if ":" in e.use or not STRATEGIES[e.use](**e.given).timing.after_orders]
+    return allocation_faults(f.text.fault, f.book.allocation, dict(f.allocations), leaders)
+
+
 def _volume_faults(f: Folder) -> list[str]:
     "Volumes that a rule needs and nobody gave, and those of what is not traded."
     entry = f.book.rebalance
@@ -379,7 +368,7 @@ def _strategy_faults(f: Folder) -> list[str]:
     "Strategies that are not there, parameters that they do not take, names that are taken."
     found, names = [], []
     for i, entry in enumerate(f.book.strategies):
-        field, rule = ("use", _own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
+        field, rule = ("use", own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
         name = strategy_name(entry)
         if not rule and name in names:
             field, rule = "use", f"two strategies are called {name}: give this one a `name` of its own"

@@ -30,7 +30,8 @@ from ..core.errors import AccountNotServed, BrokerError, DiskFull, InputError, N
 from ..core.settings import Settings, account_mode, home
 from ..data.store import Store, open_store
 from ..desk.book import Desk, check_splits
-from ..desk.plan import COVARIANCE_SESSIONS, TRADING, Mandate, read_plan
+from ..desk.plan import TRADING, Mandate, read_plan
+from ..desk.size_facts import COVARIANCE_SESSIONS
 from ..portfolio.whole_lots import Rebalance
 from ..desk.session import check_sequence, lacking_closes, trade_day, unfinished_sessions
 
@@ -134,8 +135,8 @@ def _of_form(name: str, text: str, form: str) -> str:
 def check_account(account: str) -> None:
     "An `AccountNotServed` where the account is live, or of no form that tells paper from live."
     if account_mode(account) == "live":
-        raise AccountNotServed(f"account {account} is live, and live trading cannot be armed in this version: "
-                               "use a paper account (DU and digits)")
+        raise AccountNotServed(f"account {account} is live, and a run cannot be armed, for nobody types its phrase: use a paper account (DU and digits), "
+                               "or trade it by hand in a notebook (book.arm)")
 
 
 async def broker_day(params: TradingDay) -> date:
@@ -238,7 +239,7 @@ def rebalance_of(folder: Folder) -> tuple[Rebalance | None, tuple[tuple[str, flo
 def mandate_of(params: TradingDay, folder: Folder) -> Mandate:
     "What the folder and the parameters ask of the desk."
     return Mandate(params.account, params.portfolio, params.capital, params.settings(), folder.strategies(), params.rules, folder.allocations,
-                   folder.book.objective, folder.book.on_strategy_error, folder.quoted(params.start_gateway),
+                   folder.book.objective, folder.book.on_strategy_error, folder.book.on_clash, folder.quoted(params.start_gateway),
                    tuple(folder.book.objective_with.items()), *rebalance_of(folder))
 
 

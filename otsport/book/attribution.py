@@ -59,8 +59,18 @@ class Shares:
     bench_return: np.ndarray  # b
 
 
-def level_shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: bool) -> list[Shares]:
-    "The allocation of each level, from (T, n) weights and contributions: w, w r, v, v b."
+def _instead(level: Level, weight: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
+    "What stands for the benchmark's return of a segment that it does not hold: the mean of its rows by their weights, NaN where one has none."
+    if absent is None:
+        return np.empty((0, 0))
+    out, size = np.empty((2, len(weight), len(level.first))), np.abs(weight)
+    kernels.gather(level.code, np.where(size > 0, size * absent, 0.0), out[0])
+    kernels.gather(level.code, size, out[1])
+    return np.where(out[1] > 0, out[0] / np.where(out[1] > 0, out[1], 1.0), np.nan)
+
+
+def level_shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: bool, absent: np.ndarray | None = None) -> list[Shares]:
+    "The allocation of each level, from (T, n) weights and contributions: w, w r, v, v b; and returns for what the benchmark does not hold."
     periods = len(inputs[0])
     deepest = np.empty((6, periods, len(tree[-1].first)))
     kernels.gather_rows(tree[-1].code, *inputs, deepest)
@@ -71,7 +81,7 @@ def level_shares(tree: tuple[Level, ...], inputs: tuple[np.ndarray, ...], hood: 
         if sums is not deepest:
             kernels.gather(level.code[tree[-1].first], deepest.reshape(6 * periods, -1), sums.reshape(6 * periods, -1))
         out = np.empty((5, periods, len(level.first)))
-        known = kernels.allocate(level.parent, sums, *above, hood, out)
+        known = kernels.allocate(level.parent, sums, _instead(level, inputs[0], absent), *above, hood, out)
         found.append(Shares(sums, *out[:4]))
         above = out[3], out[4], known
     return found
@@ -114,7 +124,8 @@ def effect_blocks(table: PositionTable, tree: tuple[Level, ...], method: str, po
     weight, held, bench_weight, bench_held = (x[part] for x in (table.weight, table.held, table.bench_weight, table.bench_held))
     currency = None if table.currency is None else table.currency[part]
     inputs = (weight, held, bench_weight, bench_held) if currency is None else (weight, held - weight * currency, bench_weight, bench_held - bench_weight * currency)
-    shares = level_shares(tree, inputs, method == "bhb")
+    absent = None if table.absent is None else table.absent[part] if currency is None else table.absent[part] - currency
+    shares = level_shares(tree, inputs, method == "bhb", absent)
     deepest, last = shares[-1], len(tree) - 1
     out = np.empty((2, *deepest.active.shape))
     kernels.select(deepest.sums, deepest.active, deepest.bench_return, out)

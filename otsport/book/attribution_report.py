@@ -15,10 +15,11 @@ from .attribution import CLOSES, METHODS, Attribution, effect_blocks, level_numb
 from .linking import coefficients, compounded
 from ..core.arrays import shown
 from ..core.errors import CheckFailed, InputError
+from ..kernels.attribution import NOTHING, ROUNDING
 
 # %% auto #0
-__all__ = ['FORMULAS', 'POLICY_WORDS', 'LINKING_WORDS', 'LAYOUT', 'MOST_CELLS', 'formula_of', 'Explanation', 'explain',
-           'AttributionReport', 'report_of', 'read_report', 'compare']
+__all__ = ['FORMULAS', 'POLICY_WORDS', 'LINKING_WORDS', 'MOST_INPUTS', 'LAYOUT', 'MOST_CELLS', 'formula_of', 'Explanation',
+           'explain', 'AttributionReport', 'report_of', 'read_report', 'compare']
 
 # %% ../../nbs/book/86_attribution_report.ipynb #06ff85f7
 _ACTIVE = "w - v{up}"
@@ -45,6 +46,9 @@ def formula_of(a: Attribution, effect: str) -> str:
     return found.format(up="'" if deep else "", at="_parent" if deep else "")
 
 
+MOST_INPUTS = 12  # rows that an explanation shows; it has all of them
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     "A number of an attribution with its formula, its inputs and its convention; shows itself."
@@ -57,7 +61,10 @@ class Explanation:
 
     def _shown(self, html: bool) -> str:
         what = f"{self.effect} of {self.segment}" if self.segment else self.effect
-        return shown(f"{what}: {percent_text(self.value)} = {self.formula}. {self.convention}", self.inputs.map(lambda x: f"{x:.6g}"), html=html)
+        largest = self.inputs["in the whole"].abs().sort_values(ascending=False, kind="stable").index[:MOST_INPUTS]
+        rows = self.inputs.loc[self.inputs.index.isin(largest)]
+        rest = "" if len(rows) == len(self.inputs) else f" The {len(rows)} largest of {len(self.inputs)} rows, which come to {percent_text(rows['in the whole'].sum())}."
+        return shown(f"{what}: {percent_text(self.value)} = {self.formula}. {self.convention}.{rest}", rows.map(lambda x: f"{x:.6g}"), html=html)
 
     def __repr__(self) -> str:
         return self._shown(False)
@@ -77,11 +84,13 @@ def _inputs(a: Attribution, k: int, column: int) -> pd.DataFrame:
     "By period: what a segment of the k-th level weighed and earned on both sides."
     t = a.table
     currency = 0.0 if t.currency is None else t.currency
-    shares = level_shares(a.tree, (t.weight, t.held - t.weight * currency, t.bench_weight, t.bench_held - t.bench_weight * currency), a.method == "bhb")
+    shares = level_shares(a.tree, (t.weight, t.held - t.weight * currency, t.bench_weight, t.bench_held - t.bench_weight * currency), a.method == "bhb", None if t.absent is None else t.absent - currency)
     s, above = shares[k], t.bench_held.sum(axis=1) - (t.bench_weight * currency).sum(axis=1) if k == 0 else shares[k - 1].bench_return[:, a.tree[k].parent[column]]
     w, c = s.sums[0][:, column], s.sums[1][:, column]
     r = np.where(np.abs(w) > 0, c / np.where(w == 0, 1.0, w), s.bench_return[:, column])
-    return pd.DataFrame({"w": w, "v" if k == 0 else "v'": w - s.active[:, column], "r": r, "b": s.bench_return[:, column], "B" if k == 0 else "B_parent": above}, t.periods)
+    found = pd.DataFrame({"w": w, "v" if k == 0 else "v'": w - s.active[:, column], "r": r, "b": s.bench_return[:, column], "B" if k == 0 else "B_parent": above}, t.periods)
+    alone = np.where(np.abs(s.sums[2][:, column]) <= max(NOTHING * s.sums[5][:, column].max(), ROUNDING), s.sums[3][:, column], 0.0)
+    return found.assign(d=alone) if alone.any() else found
 
 
 def explain(
@@ -109,8 +118,9 @@ def explain(
         c = np.asarray(coefficients(against, np.zeros(len(against)) if a.method == "geometric" else a.benchmark, a.linking))
         inputs = _inputs(a, k, at).assign(**{"of the period": block.single[:, at], "coefficient": c, "in the whole": linked.to_numpy()[:, at]})
         inputs = inputs if period is None else inputs.loc[[period]]
+    formula = formula_of(a, effect) + (" - d, what the benchmark earned there without a weight" if "d" in inputs and effect.startswith("allocation") else "")
     label = "" if segment is None else ", ".join(map(str, segment)) if isinstance(segment, tuple) else str(segment)
-    return Explanation(effect, label, float(inputs["in the whole"].sum()), formula_of(a, effect), _convention(a), inputs)
+    return Explanation(effect, label, float(inputs["in the whole"].sum()), formula, _convention(a), inputs)
 
 # %% ../../nbs/book/86_attribution_report.ipynb #442f84a6
 LAYOUT = 1  # of a stored report

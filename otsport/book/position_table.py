@@ -69,6 +69,7 @@ class PositionTable:
     bench_held: np.ndarray  # (T, n) benchmark weight times return
     trading: np.ndarray  # (T, n) P&L of the trades of the period, of the NAV it began with
     currency: np.ndarray | None = None  # (T, n) return of the row's currency, decimal, that its returns hold; None: one currency
+    absent: np.ndarray | None = None  # (T, n) return that stands for the benchmark's where it holds none of the row; NaN, or None: that of the segment above
 
     @cached_property
     def traded(self) -> bool:
@@ -143,8 +144,9 @@ def _with_row(table: PositionTable, name: tuple[str, str, str], weight: np.ndarr
     "The table with one row more: weights and return, (T,)."
     add = lambda block, column: np.ascontiguousarray(np.column_stack([block, column]))
     currency = None if table.currency is None else add(table.currency, np.zeros(len(ret)))
+    absent = add(np.full(table.weight.shape, np.nan) if table.absent is None else table.absent, ret if name[0] == "cash" else np.full(len(ret), np.nan))
     return PositionTable(table.periods, table.rows.append(pd.MultiIndex.from_tuples([name], names=LEVELS)), add(table.weight, weight), add(table.held, weight * ret),
-                         add(table.bench_weight, bench), add(table.bench_held, bench * ret), add(table.trading, trading), currency)
+                         add(table.bench_weight, bench), add(table.bench_held, bench * ret), add(table.trading, trading), currency, absent)
 
 
 def _completed(table: PositionTable, cash: object, reported: object) -> PositionTable:
@@ -156,6 +158,7 @@ def _completed(table: PositionTable, cash: object, reported: object) -> Position
         earns = zero + floats(cash, "cash")
         check_finite(earns, cash, "return of cash", "0 where it earns nothing")
         rest, bench = 1 - table.weight.sum(axis=1), 1 - table.bench_weight.sum(axis=1) if has_benchmark else zero
+        rest, bench = (np.where(np.abs(x) < 1e-12, 0.0, x) for x in (rest, bench))
         table = _with_row(table, ("cash", "cash", "cash"), rest, bench, earns, zero)
     check_sums(table.weight, table.periods, "portfolio")
     if has_benchmark:
@@ -196,7 +199,7 @@ def _checked_returns(ret: np.ndarray, weight: np.ndarray, bench_ret: np.ndarray,
 
 
 def position_table(
-    frame: pd.DataFrame,  # rows: date, symbol, weight, ret; also strategy, sector, bench_weight, bench_ret, trading, currency, contribution
+    frame: pd.DataFrame,  # rows: date, symbol, weight, ret; also strategy, sector, bench_weight, bench_ret, trading, currency, contribution, bench_contribution, absent_ret
     cash: float | pd.Series | None = None,  # return of cash by period: adds a row that holds what the weights lack; None: they must sum to 1
     reported: pd.Series | None = None,  # returns that were reported, by period: what the rows lack becomes a row of trading
 ) -> PositionTable:
@@ -204,7 +207,7 @@ def position_table(
 
     Decimals throughout: `weight` and `bench_weight` begin the period and sum to 1 with cash; `ret` and `bench_ret` are simple returns of the period; `trading` is the
     P&L of its trades over the NAV that it began with; `currency` is the return of the row's currency that `ret` and `bench_ret` hold (with local cash: Karnosky and
-    Singer). `contribution`, where given, stands for weight times `ret`. Named errors: weights that do not sum, a period without benchmark, percent beside decimals.
+    Singer). `absent_ret` stands for the benchmark's return where it holds none of the row (cash: its own); where it is not given, that of the segment above does. `contribution`, where given, stands for weight times `ret`, `bench_contribution` for its weight times `bench_ret`. Named errors: weights that do not sum, a period without benchmark, percent beside decimals.
     """
     if not isinstance(frame, pd.DataFrame) or not len(frame):
         raise InputError("give the rows as a frame with date, symbol, weight and ret, at least one")
@@ -225,11 +228,16 @@ def position_table(
     _checked_returns(dense["ret"], dense["weight"], dense["bench_ret"], dense["bench_weight"])
     at = pd.DataFrame(dense["ret"], periods, rows.get_level_values("symbol"))
     held = _contributions(dense["weight"], dense["ret"], at, "return")
-    if "contribution" in frame:
-        known = (x := floats(frame["contribution"], "contribution")) == x
-        held.ravel()[flat[known]] = x[known]
     bench = _contributions(dense["bench_weight"], dense["bench_ret"], at, "benchmark return")
-    table = PositionTable(pd.Index(periods), rows, dense["weight"], held, dense["bench_weight"], bench, dense["trading"], dense["currency"] if "currency" in frame else None)
+    for name, block in (("contribution", held), ("bench_contribution", bench)):
+        if name in frame:
+            known = (x := floats(frame[name], name)) == x
+            block.ravel()[flat[known]] = x[known]
+    absent = None
+    if "absent_ret" in frame:
+        absent = np.full(shape, np.nan)
+        absent.ravel()[flat] = floats(frame["absent_ret"], "absent_ret")
+    table = PositionTable(pd.Index(periods), rows, dense["weight"], held, dense["bench_weight"], bench, dense["trading"], dense["currency"] if "currency" in frame else None, absent)
     return _completed(table, cash, reported)
 
 # %% ../../nbs/book/80_position_table.ipynb #6ecc0cbd

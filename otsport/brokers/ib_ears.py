@@ -55,10 +55,12 @@ class Names:
         self.perms: dict[tuple[int, int], int] = {}  # (client_id, order_id) -> perm_id
         self.own: dict[str, int] = {}  # order_ref -> order id, orders of this client
         self.accounts: dict[str, str] = {}  # order_ref -> account
+        self.highest = 0  # order id that was ever seen, of any client: a new order's must be higher
 
     def learn(self, order_ref: str, client_id: int, order_id: int, perm_id: int = 0) -> str:
         "Remember the numbers of a reference."
         if 0 < order_id < 2**31 - 1:
+            self.highest = max(self.highest, order_id)
             self.refs[client_id, order_id] = order_ref
             if client_id == self.client_id:
                 self.own[order_ref] = order_id
@@ -237,6 +239,8 @@ def hear_execution(orders: Orders, req_id: int, theirs: Any, execution: Any) -> 
     if orders.foreign(execution.acctNumber) or theirs.secType == "BAG":
         orders.skipped.add(execution.execId)
         return
+    if 0 < execution.orderId < 2**31 - 1:
+        orders.names.highest = max(orders.names.highest, execution.orderId)
     known = orders.names.find(execution.clientId, execution.orderId, execution.permId)
     ref = execution.orderRef or (known if execution.permId or known != "external:0" else f"external:{execution.execId}")
     orders.listed.add(ref)

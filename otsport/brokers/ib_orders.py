@@ -113,6 +113,7 @@ async def send_order(line: Line, order: Order) -> None:
     if order.order_ref in names.own:
         raise BrokerError(f"order {order.order_ref} is already at the broker: it is not sent twice; "
                           "an order that shall be repeated needs a reference of its own")
+    ib.client.updateReqId(names.highest + 1)  # whatever number the broker told at the log-in: one that is in use would change that order
     order_id = ib.client.getReqId()
     names.accounts[names.learn(order.order_ref, line.profile.client_id, order_id)] = order.account
     if line.orders.now is not None:

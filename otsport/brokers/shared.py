@@ -186,7 +186,7 @@ def part_of(profile: BrokerProfile, account: str) -> Part:
     for key in [k for k, s in _OPEN.items() if k[0].is_closed() or not s.parts and k != place]:
         del _OPEN[key]
     found = _OPEN.get(place)
-    if found is None or not found.parts and found.broker.profile != profile:
+    if found is None or not found.parts:  # a session of its own, which knows nothing of an earlier one
         found = _OPEN[place] = Shared(adapter(profile))
     if found.broker.profile != profile:
         raise AccountNotServed(f"{profile.host}:{profile.port}, client id {profile.client_id} is connected under profile {found.broker.profile.name!r} with other settings: "

@@ -70,7 +70,7 @@ def _looked_at(stamps: pd.Series) -> pd.Series:
     return stamps.iloc[:: max(1, len(stamps) // SAMPLE)]
 
 
-def hours_findings(stamps: pd.Series, zone: str) -> tuple[str, list[Finding]]:
+def hours_findings(stamps: pd.Series, zone: str, of_file: bool = False) -> tuple[str, list[Finding]]:
     "From when to when aware instants run in New York, and the finding where another zone would put more of them into regular hours."
     some = _looked_at(stamps)
     local, share = some.dt.tz_convert(NEW_YORK), _regular_share(_micro(some))
@@ -81,7 +81,7 @@ def hours_findings(stamps: pd.Series, zone: str) -> tuple[str, list[Finding]]:
     if most - share <= DOUBT or clock.nunique() < FEW_TIMES:
         return text, []
     seen = f"{share:.0%} of the times are in regular hours as {zone}, {most:.0%} if they are {best}"
-    step = f"take the zone out of the file and say zone='{best}', or hours='keep' if {zone} is right"
+    step = f"{'take the zone out of the file and ' * of_file}say zone='{best}', or hours='keep' if {zone} is right"
     return text, [Finding("HOURS", "all", local.min().date(), seen, "the zone puts as many times into regular hours as the usual ones", step, "hours", "keep", len(stamps))]
 
 
@@ -94,7 +94,7 @@ def zoned(
     if stamps.dt.tz is not None:
         if zone:
             raise InputError(f"zone is {zone!r}, and the times of the file tell their own ({stamps.dt.tz}): leave zone out, or take the zone out of the file where it is wrong")
-        text, findings = hours_findings(stamps, str(stamps.dt.tz))
+        text, findings = hours_findings(stamps, str(stamps.dt.tz), of_file=True)
         return long, f"{stamps.dt.tz} (told by the file): {text}", findings
     if zone:
         told = _localized(stamps, zone)

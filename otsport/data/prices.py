@@ -149,7 +149,7 @@ class PriceTable(Examined):
         return tuple(self.closes.columns)
 
     def _title(self) -> str:
-        return f"{self.name}: {len(self.symbols)} symbol{'s' * (len(self.symbols) != 1)}, {len(self.closes):,} sessions"
+        return f"{self.name}: {len(self.symbols)} symbol{'s' * (len(self.symbols) != 1)}, {len(self.closes):,} session{'s' * (len(self.closes) != 1)}"
 
     def _reader(self) -> str:
         return "otsport.read_prices"
@@ -291,7 +291,7 @@ def read_prices(
     elif splits and not kind:
         kind = "raw"
     understood |= {"symbols": f"{len(closes.columns)}: {listed(closes.columns)} ({whose})"}
-    understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} sessions"}
+    understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} session{'s' * (len(closes) != 1)}"}
     understood |= more | ({"dates": order} if order else {}) | {"adjusted": ADJUSTED[kind] + _why(adjusted, by_adjusted_close, splits, found.get("close"))}
     late = [f"{c} from {closes[c].first_valid_index().date()}" for c in closes if pd.isna(closes[c].iloc[0]) and closes[c].notna().any()]
     if late:

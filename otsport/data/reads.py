@@ -275,9 +275,10 @@ class LedgerReads(Reads, TradeReads):
         rows = self._rows(BALANCES, BALANCES.c.portfolio == portfolio, BALANCES.c.name == "cash", order_by=BALANCES.c.currency)
         return {row["currency"]: row["amount"] for row in rows}
 
-    def snapshots(self, portfolio: str) -> list[Snapshot]:
-        "All snapshots with their positions, oldest first; `nav_series` is lighter."
-        return [made(Snapshot, row) for row in self._rows(SNAPSHOTS, SNAPSHOTS.c.portfolio == portfolio, order_by=SNAPSHOTS.c.ts)]
+    def snapshots(self, portfolio: str, newest: int | None = None) -> list[Snapshot]:
+        "Snapshots with their positions, oldest first: all, or the newest so many; `nav_series` is lighter."
+        query = select(SNAPSHOTS).where(SNAPSHOTS.c.portfolio == portfolio).order_by(SNAPSHOTS.c.ts.desc()).limit(newest)
+        return [made(Snapshot, row) for row in reversed(self._fetch(query))]
 
     def snapshot(self, portfolio: str, session: date) -> Snapshot | None:
         "The last snapshot of a session, None while it is not finished."

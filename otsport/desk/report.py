@@ -202,8 +202,9 @@ def plan_frame(day: Day) -> pd.DataFrame:
     text = lambda weights, symbol: f"{weights[symbol]:.2%}" if symbol in weights else "–"
     rows = [(s.contract.symbol, s.reason, f"{s.confidence:.2f}", f"{s.expected_return:.1%}", *(text(w, s.contract.symbol) for w in (caps, wished, targets)),
              orders.get(s.contract.symbol, "none")) for s in stocks]
-    rows += [(s, "no signal any more", "–", "–", "–", "–", text(targets, s), orders.get(s, "none")) for s in others]
-    return pd.DataFrame(rows, columns=["stock", "signal", "confidence", "expected return (a year)", "cap (of NAV)", "best Sharpe (of NAV)", "after limits (of NAV)", "order"])
+    rows += [(s, "no signal any more", "–", "–", "–", text(wished, s), text(targets, s), orders.get(s, "none")) for s in others]
+    asked = "best Sharpe" if plan.objective in ("", "max_sharpe") else plan.objective.replace("_", " ")
+    return pd.DataFrame(rows, columns=["stock", "signal", "confidence", "expected return (a year)", "cap (of NAV)", f"{asked} (of NAV)", "after limits (of NAV)", "order"])
 
 
 def plan_table(day: Day) -> Table:
@@ -449,6 +450,8 @@ def summary(days: Sequence[Day]) -> dict:  # title, rows of (name, text), and th
     ]
     stopped = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "LOOK_AHEAD" or d.code.startswith("STRATEGY_") and d.verdict is Verdict.REFUSED]
     rows += [("Strategies stopped", shown(stopped))] if stopped else []
+    clashes = [f"{x.session}: {d.message}" for x in days for d in x.plan.decisions if d.code == "CLASH"]
+    rows += [("Rules that clash", shown(clashes))] if clashes else []
     numbers = {"session": str(f.session), "nav": str(f.nav), "day_pnl": str(f.day_pnl), "var_95": round(f.var_95, 2),
                "orders": len(f.orders), "fills": f.fills, "refused": len(f.refused), "unfilled": len(unfilled)}
     return {"title": f"Trading day {f.session}", "rows": rows, "numbers": numbers}

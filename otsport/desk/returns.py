@@ -19,15 +19,14 @@ from ..core.errors import DataError, InputError
 from ..core.units import DAYS_PER_YEAR, SESSIONS_PER_YEAR
 from ..data.prices import PriceTable, read_prices
 from ..portfolio.bounds import Bounds
-from ..portfolio.optimize import Optimum, max_sharpe, min_variance
+from ..portfolio.objectives import OBJECTIVES, Seen, best_for
+from ..portfolio.optimize import Optimum
 from ..show.returns import growth_figure, weights_figure
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'TABLE', 'UNLIKELY', 'SPACING', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures',
-           'measures']
+__all__ = ['TABLE', 'UNLIKELY', 'SPACING', 'own_returns', 'OptimalWeights', 'optimal_weights', 'Measures', 'measures']
 
 # %% ../../nbs/desk/90_returns.ipynb #71517e43
-OBJECTIVES = {"max_sharpe": max_sharpe, "min_variance": min_variance}
 TABLE = "give a DataFrame, a Series, or the path of a CSV or parquet file: dates first, one column an asset"
 
 
@@ -126,20 +125,22 @@ def optimal_weights(
     returns: object = None,  # simple daily returns, decimals, oldest first: DataFrame, or the path of a CSV or parquet file
     *,
     prices: object = None,  # or daily prices
-    objective: str = "max_sharpe",  # or "min_variance"
+    objective: str = "max_sharpe",  # one of `portfolio.objectives.OBJECTIVES` but `sizes`, of which there are none here
     max_weight: float = 1.0,  # of one asset, decimal
     rate: float = 0.0,  # annual risk-free rate, decimal
+    **given: object,  # what the objective needs, by name: max_vol=0.12 of max_return
 ) -> OptimalWeights:
-    """The long-only weights of own returns that sum to 1, with the greatest Sharpe ratio or the least variance.
+    """The long-only weights of own returns that sum to 1 and that an objective asks for: the greatest Sharpe ratio, the least variance, equal parts of the risk, and others.
 
     A `SolverError` says why there are none: the cap leaves money over, or nothing earned more than the rate.
     """
-    if objective not in OBJECTIVES:
-        raise InputError(f"objective is {objective!r}: use {' or '.join(map(repr, OBJECTIVES))}")
+    known = [word for word, o in OBJECTIVES.items() if o.capped]
+    if objective not in known:
+        raise InputError(f"objective is {objective!r}: use {', '.join(map(repr, known))}")
     frame = own_returns(returns, prices)
     names = tuple(frame.columns)
     bounds = Bounds(names, (max_weight,) * len(names), min_net=1.0)
-    best = OBJECTIVES[objective](SESSIONS_PER_YEAR * frame.mean(), shrunk_covariance(frame), bounds, rate)
+    best = best_for(objective, Seen(lambda symbols: frame[list(symbols)]), **given)((SESSIONS_PER_YEAR * frame.mean()).to_numpy(), shrunk_covariance(frame), bounds, rate)
     return OptimalWeights(pd.Series(best.weights, list(names), name="weight"), best, frame)
 
 # %% ../../nbs/desk/90_returns.ipynb #4dfa3ff0

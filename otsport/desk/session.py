@@ -35,7 +35,9 @@ from .marks import mark_sources, marks
 from .booking import absorb
 from .outbox import commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
-from .plan import Plan, Wish, check_known, closing_prices, known_after, plan_overlay, plan_stocks, read_plan, stopped
+from .own_past import own_past
+from .plan import Plan, Wish, check_known, known_after, plan_overlay, plan_stocks, read_plan, stopped
+from .size_facts import closing_prices
 from .requests import Asked, begin_cancel, carry_out
 from .wishes import LEGS_LAST, due, legs_in_wait, second_legs, wish_orders
 from .reconcile import as_if_created, begin_portfolio, check_against_broker, level, send_again, settle_missed_expiries
@@ -162,7 +164,7 @@ async def decide(desk: Desk, book: Book) -> Plan:
     "The plan of the session: stocks from the strategies before the open, then the overlays with the chains and quotes that they ask for."
     past = desk.history.past(session_close(previous_session(book.session)))
     now_worth, _ = await marks(desk, book)
-    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth)
+    plan = plan_stocks(past, book.session, desk.mandate, book.positions, book.cash, now_worth, own_past(desk.store, book.portfolio))
     known = known_after(plan, past, book.positions, now_worth)
     for overlay in desk.mandate.overlays:
         try:

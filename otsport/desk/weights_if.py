@@ -21,12 +21,13 @@ from ..core.errors import InputError, SolverError
 from ..core.intent import View
 from ..core.settings import Limits, Settings, Sizing, explain, settings
 from ..core.units import SESSIONS_PER_YEAR
+from .bindings import PERCENT, PRICED
 from .day import Day
 from .lab import ReadBook
-from .plan import COVARIANCE_SESSIONS, closing_prices, covariance, sizing_facts
+from .size_facts import COVARIANCE_SESSIONS, closing_prices, covariance, sizing_facts
 from .returns import own_returns
 from ..portfolio.bounds import Bounds, best_return, clashes, smallest_clash
-from ..portfolio.objectives import INVEST, OBJECTIVES, Seen, best_for, capped_bounds
+from ..portfolio.objectives import OBJECTIVES, Seen, best_for, capped_bounds
 from ..portfolio.optimize import Optimum, mean_variance
 from ..portfolio.risk_parity import of_rule
 from ..portfolio.size_steps import Facts
@@ -35,8 +36,8 @@ from ..show.tables import Table, table
 from ..show.text import in_html
 
 # %% auto #0
-__all__ = ['PRICED', 'PERCENT', 'Choice', 'Outlook', 'upper_bounds', 'bounds_of', 'outlook_of_returns', 'outlook_of_day',
-           'outlook', 'clash_words', 'bound_prices', 'WeightsIf', 'weights_if']
+__all__ = ['Choice', 'Outlook', 'upper_bounds', 'bounds_of', 'outlook_of_returns', 'outlook_of_day', 'outlook', 'clash_words',
+           'bound_prices', 'WeightsIf', 'weights_if']
 
 # %% ../../nbs/desk/91_weights_if.ipynb #94450276
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def bounds_of(o: Outlook, choice: Choice) -> Bounds:
 
 def _begun(o: Outlook) -> Outlook:
     "With as much invested at least as the trading day asks for, in whole percents."
-    least = 0.0 if o.start.objective in ("max_return", "mean_variance", "kelly") else INVEST
+    least = OBJECTIVES[o.start.objective].invest
     most = best_return(np.ones(len(o.names)), replace(bounds_of(o, o.start), max_turnover=inf))
     return replace(o, start=replace(o.start, min_invested=floor(100 * least * most + 1e-9) / 100))
 
@@ -225,13 +226,7 @@ def clash_words(b: Bounds, choice: Choice) -> str:  # blank: weights exist
     return f"These bounds cannot hold together: {'; '.join(said)}{most}."
 
 # %% ../../nbs/desk/91_weights_if.ipynb #586f76bb
-PRICED = {  # unit of the prices by objective, and how a number of it is written
-    "max_sharpe": ("Sharpe ratio", "{:+.4f}"), "max_diversification": ("diversification ratio", "{:+.4f}"), "min_variance": ("vol saved", "{:+.4%}"),
-    "max_return": ("expected return", "{:+.4%}"), "mean_variance": ("return less risk", "{:+.4%}"),
-    "min_cvar": ("daily CVaR saved", "{:+.4%}"), "black_litterman": ("Sharpe ratio of the posterior", "{:+.4f}"),
-}  # fmt: skip
 _SUMS = {"min_net": "least invested", "max_net": "most invested", "net": "all invested", "max_turnover": "turnover"}  # as a person calls them
-PERCENT = 0.01  # of NAV, or of vol: what a bound is moved by
 
 
 def _multipliers(found: Optimum, expected_returns: np.ndarray, cov: pd.DataFrame, choice: Choice) -> Mapping[str, float]:

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     ORDER_WEIGHT = "ORDER_WEIGHT"  # fraction of NAV
     MAX_POSITION = "MAX_POSITION"  # the symbol would weigh too much
     SECTOR_CAP = "SECTOR_CAP"  # the sector would weigh too much
+    MAX_WEIGHT = "MAX_WEIGHT"  # the symbol would weigh more than the book's constraints allow
+    GROUP_CAP = "GROUP_CAP"  # a group of the book's constraints would weigh too much
     MAX_GROSS = "MAX_GROSS"  # the book would weigh too much
     MARGIN = "MARGIN"  # the options of the book would ask for too much margin
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from ..analytics.margin import margin_of
 from ..core.constraints import cover_of
 from ..core.contracts import Contract, Right, stock
 from ..core.orders import Side
@@ -198,6 +197,10 @@ def funds_refusal(
 # %% ../../nbs/gateway/64_funds.ipynb #d2fd819f
 def requirements(qty: Mapping[Contract, Decimal], mark: Callable[[Contract], Decimal]) -> tuple[Decimal, Decimal]:
     "Dollars that positions would ask for, to open and to keep them; `mark` gives the price of a contract."
+    if not qty:
+        return Decimal(0), Decimal(0)
+    from otsport.analytics.margin import margin_of  # heavy, and most gateways begin without a position
+
     prices = {c.key: float(mark(c)) for c in qty} | {c.symbol: float(mark(stock(c.symbol))) for c in qty}
     net = {c: float(q) for c, q in qty.items()}
     initial, maintenance = (from_float(max(0.0, margin_of(net, prices, stage).total), CENT) for stage in ("initial", "maintenance"))

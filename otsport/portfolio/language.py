@@ -5,7 +5,7 @@
 # %% ../../nbs/portfolio/46_language.ipynb #dd586c88
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from numbers import Real
@@ -159,10 +159,26 @@ def _of_root(p: Convex) -> tuple[Point, dict[str, float]] | None:
     return replace(point, value=vol, least=max(point.least, 0.0) ** 0.5), {name: x / (2 * vol) for name, x in binding.items()}
 
 
-def _below(p: Convex, curved: bool) -> tuple[Point, dict[str, float]] | None:
-    "One limit on a variance or a vol, by the price at which the weights just keep it; None where it cannot be kept, or does not bind."
+def _just_kept(over: Callable[[float], float], tried: Mapping[float, object], low: float) -> float | None:
+    "The price at which a limit is just kept; None where it does not bind, or a program on the way has no proof: the general way takes it."
     from scipy.optimize import brentq
 
+    try:
+        high = low
+        while over(low) <= 0:
+            low /= 100
+            if low < 1e-12:
+                return None
+        while over(high) > 0:
+            high *= 10
+        brentq(lambda x: over(np.exp(x)), np.log(low), np.log(high), xtol=1e-14, rtol=1e-14, maxiter=60, disp=False)
+    except SolverError:
+        return None
+    return min((x for x in tried if over(x) <= 0), key=lambda x: -over(x))
+
+
+def _below(p: Convex, curved: bool) -> tuple[Point, dict[str, float]] | None:
+    "One limit on a variance or a vol, by the price at which the weights just keep it; None where it cannot be kept, or does not bind."
     name, ((c, term, numbers),), most = p.limits[0]
     target = (most / c) ** 2 if type(term) is Vol else most / c
     square = Variance(term.cov, term.benchmark)
@@ -176,18 +192,12 @@ def _below(p: Convex, curved: bool) -> tuple[Point, dict[str, float]] | None:
         return square.value(tried[price][0].weights, *numbers) / target - 1
 
     if curved and over(0.0) <= 0:
-        low = price = 0.0
+        price = 0.0
     else:
         even = np.full(len(p.bounds.names), 1 / len(p.bounds.names))
-        low = high = 1e-3 * (sum(abs(f * t.value(even, *x)) for f, t, x in p.cost) or 1.0) / target
-        while over(low) <= 0:
-            low /= 100
-            if low < 1e-12:
-                return None
-        while over(high) > 0:
-            high *= 10
-        brentq(lambda x: over(np.exp(x)), np.log(low), np.log(high), xtol=1e-14, rtol=1e-14, maxiter=60, disp=False)
-        price = min((x for x in tried if over(x) <= 0), key=lambda x: -over(x))
+        price = _just_kept(over, tried, 1e-3 * (sum(abs(f * t.value(even, *x)) for f, t, x in p.cost) or 1.0) / target)
+        if price is None:
+            return None
     point, binding = tried[price]
     w = point.weights
     lacks = point.value - point.least + price * max(target - square.value(w, *numbers), 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,11 @@ from .blends import min_correlation, mixed, within
 from .bounds import Bounds, Exposure, best_return
 from .empirical import kelly_portfolio, min_cvar
 from .optimize import Optimum, max_diversification, max_return, max_sharpe, mean_variance, min_variance
-from .risk_parity import hierarchical_risk_parity, risk_parity
+from .risk_parity import hierarchical_risk_parity, of_rule, risk_parity
 
 # %% auto #0
-__all__ = ['INVEST', 'Best', 'BESTS', 'LOOKS', 'Weighed', 'OBJECTIVES', 'NEEDS', 'capped_bounds', 'limit_bounds',
-           'optimize_targets', 'Seen', 'objective_faults', 'best_for']
+__all__ = ['INVEST', 'Best', 'OBJECTIVES', 'capped_bounds', 'limit_bounds', 'optimize_targets', 'Seen', 'Objective',
+           'objective_faults', 'best_for']
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #24feb291
 INVEST = 0.8  # share of the largest possible sum that is invested at least
@@ -113,16 +114,6 @@ def _by_rule(rule: Callable[[pd.DataFrame], Optimum]) -> Best:
 
     return best
 
-
-BESTS: dict[str, Best] = {  # that need nothing else to be said, and so may be mixed
-    "max_sharpe": max_sharpe,
-    "min_variance": min_variance,
-    "max_diversification": _spread,
-    "risk_parity": _by_rule(risk_parity),
-    "hierarchical_risk_parity": _by_rule(hierarchical_risk_parity),
-    "min_correlation": _by_rule(min_correlation),
-}
-
 # %% ../../nbs/portfolio/44_objectives.ipynb #6aa31e69
 @dataclass(frozen=True)
 class Seen:
@@ -130,6 +121,17 @@ class Seen:
 
     returns: Callable[[Sequence[str]], pd.DataFrame]  # simple daily returns of these symbols, oldest first, decimals; asked for where needed
     confidences: Mapping[str, float] = field(default_factory=dict)  # of the view on each symbol, 0 to 1
+
+    def moved(self, names: Sequence[str], means: np.ndarray) -> pd.DataFrame:
+        "The returns of the names with these means, annual decimals in their order."
+        past = self.returns(names)
+        return past - past.mean() + means / SESSIONS_PER_YEAR
+
+    def posterior(self, names: Sequence[str], excess: np.ndarray, spread: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+        "Expected excess returns and covariance, annual, from those of the names in their order: equal weights in equilibrium, moved by the views."
+        views = [MarketView(n, float(mu), self.confidences[n]) for n, mu in zip(names, excess) if n in self.confidences]
+        found = black_litterman(spread, np.full(len(names), 1 / len(names)), views)
+        return found.expected_returns, pd.DataFrame(found.cov, spread.index, spread.columns)
 
 
 def _measured(found: Optimum, expected_returns: np.ndarray, cov: pd.DataFrame) -> Optimum:
@@ -143,20 +145,12 @@ def _least_tail(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds,
 
 
 def _fastest_growth(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, seen: Seen) -> Optimum:
-    past = seen.returns(bounds.names)
-    moved = past - past.mean() + expected_returns / SESSIONS_PER_YEAR
-    return _measured(kelly_portfolio(moved, bounds), expected_returns - rate, cov)
+    return _measured(kelly_portfolio(seen.moved(bounds.names, expected_returns), bounds), expected_returns - rate, cov)
 
 
 def _by_views(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, seen: Seen) -> Optimum:
-    names = bounds.names
-    views = [MarketView(n, float(mu) - rate, seen.confidences[n]) for n, mu in zip(names, expected_returns) if n in seen.confidences]
-    posterior = black_litterman(cov, np.full(len(names), 1 / len(names)), views)
-    found = max_sharpe(posterior.expected_returns, pd.DataFrame(posterior.cov, cov.index, cov.columns), bounds)
-    return _measured(found, expected_returns - rate, cov)
-
-
-LOOKS: dict[str, Callable[..., Optimum]] = {"min_cvar": _least_tail, "kelly": _fastest_growth, "black_litterman": _by_views}  # that are given what was seen
+    excess, spread = seen.posterior(bounds.names, expected_returns - rate, cov)
+    return _measured(max_sharpe(excess, spread, bounds), expected_returns - rate, cov)
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #5b798d44
 def _below_vol(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, max_vol: float) -> Optimum:
@@ -168,61 +162,14 @@ def _averse(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rat
 
 
 def _blend(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float, shares: Mapping[str, float]) -> Optimum:
-    found = {word: BESTS[word](expected_returns, cov, bounds, rate) for word in shares}
+    found = {word: OBJECTIVES[word].best(expected_returns, cov, bounds, rate) for word in shares}
     return mixed({word: replace(o, bounds=bounds) for word, o in found.items()}, shares, cov)
 
 
-Weighed = tuple[tuple[Target, ...], float, float]  # targets, expected return and vol of them, annual, decimal of NAV
-
-
-def _weighed(best: Callable[..., Optimum], step: str, invest: float = INVEST) -> Callable[..., Weighed]:
-    "Targets, return and vol by one of the optimizer's functions; what book.yaml gives it comes by name."
-
-    def weigh(
-        targets: Iterable[Target],
-        expected_returns: Mapping[str, float],
-        cov: pd.DataFrame,
-        sectors: Mapping[str, str],
-        limits: Limits,
-        **given: object,
-    ) -> Weighed:
-        chosen = partial(best, **given) if given else best
-        wished, found = optimize_targets(targets, expected_returns, cov, sectors, limits, invest=invest, best=chosen, step=step)
-        return wished, *((found.expected_return, found.vol) if found else (0.0, 0.0))
-
-    return weigh
-
-
-def _as_sized(
-    targets: Iterable[Target],
-    expected_returns: Mapping[str, float],
-    cov: pd.DataFrame,
-    sectors: Mapping[str, str],
-    limits: Limits,
-) -> Weighed:
-    "The sizes as they are; annual decimals, by symbol."
-    targets = tuple(targets)
-    if not targets:
-        return (), 0.0, 0.0
-    w, mu = np.array([t.weight for t in targets]), np.array([expected_returns[t.contract.symbol] for t in targets])
-    return targets, float(w @ mu), float(np.sqrt(w @ cov.to_numpy() @ w))
-
-
-OBJECTIVES: dict[str, Callable[..., Weighed]] = {  # by the word in book.yaml
-    "max_sharpe": _weighed(max_sharpe, "max sharpe"),
-    "min_variance": _weighed(min_variance, "min variance"),
-    "max_diversification": _weighed(_spread, "max diversification"),
-    "sizes": _as_sized,
-    "max_return": _weighed(_below_vol, "max return", invest=0.0),  # what the vol does not allow stays in cash
-    "mean_variance": _weighed(_averse, "mean variance", invest=0.0),
-    "risk_parity": _weighed(BESTS["risk_parity"], "risk parity"),
-    "hierarchical_risk_parity": _weighed(BESTS["hierarchical_risk_parity"], "hierarchical risk parity"),
-    "min_correlation": _weighed(BESTS["min_correlation"], "min correlation"),
-    "mixed": _weighed(_blend, "mixed"),
-    "min_cvar": _weighed(_least_tail, "min cvar"),
-    "kelly": _weighed(_fastest_growth, "kelly", invest=0.0),
-    "black_litterman": _weighed(_by_views, "black litterman"),
-}
+def _as_sized(expected_returns: np.ndarray, cov: pd.DataFrame, bounds: Bounds, rate: float) -> Optimum:
+    "The upper bounds themselves."
+    found = of_rule("sizes", bounds.upper, cov.to_numpy(), bounds, 0.0, "none", perf_counter())
+    return replace(found, expected_return=float((expected_returns - rate) @ bounds.upper))
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #95973deb
 def _number_rule(most: float, example: str) -> Callable[[object], str]:
@@ -237,48 +184,73 @@ def _number_rule(most: float, example: str) -> Callable[[object], str]:
 
 def _shares_rule(value: object) -> str:
     "A rule for the shares of several words."
-    words = f"give shares of {', '.join(BESTS)} that sum to 1, for example {{max_sharpe: 0.5, risk_parity: 0.5}}"
+    mixes = [word for word, o in OBJECTIVES.items() if o.alone]
+    words = f"give shares of {', '.join(mixes)} that sum to 1, for example {{max_sharpe: 0.5, risk_parity: 0.5}}"
     if not isinstance(value, Mapping) or not value:
         return words
-    if odd := [k for k in value if k not in BESTS]:
+    if odd := [k for k in value if k not in mixes]:
         return f"{odd[0]} is none that can be mixed: {words}"
     right = all(isinstance(x, (int, float)) and not isinstance(x, bool) and x >= 0 for x in value.values())
     return "" if right and abs(sum(value.values()) - 1) <= 1e-9 else words
 
+# %% ../../nbs/portfolio/44_objectives.ipynb #4c8528d4
+@dataclass(frozen=True)
+class Objective:
+    "What a word of book.yaml asks for."
 
-NEEDS: dict[str, dict[str, Callable[[object], str]]] = {  # word: what it is given by name, and what is wrong with a value
-    "max_return": {"max_vol": _number_rule(5.0, "an annual vol, 0.12 is 12 %")},
-    "mean_variance": {"risk_aversion": _number_rule(1e6, "2 to 10 is usual")},
-    "mixed": {"shares": _shares_rule},
+    best: Callable[..., Optimum]  # a `Best`, and by name what it needs beside
+    invest: float = INVEST  # share of the largest possible sum that is invested at least; 0: what the objective does not want stays in cash
+    needs: Mapping[str, Callable[[object], str]] = field(default_factory=dict)  # by name, and what is wrong with a value
+    looks: bool = False  # whether it is given what was `seen`
+    capped: bool = True  # whether the caps of the limits bound it; else they clip afterwards, each clip with its decision
+
+    @property
+    def alone(self) -> bool:
+        "Whether it needs nothing else to be said, and so may be mixed."
+        return not (self.needs or self.looks) and self.capped
+
+
+OBJECTIVES: dict[str, Objective] = {  # by the word in book.yaml
+    "max_sharpe": Objective(max_sharpe),
+    "min_variance": Objective(min_variance),
+    "max_diversification": Objective(_spread),
+    "sizes": Objective(_as_sized, invest=0.0, capped=False),
+    "max_return": Objective(_below_vol, invest=0.0, needs={"max_vol": _number_rule(5.0, "an annual vol, 0.12 is 12 %")}),
+    "mean_variance": Objective(_averse, invest=0.0, needs={"risk_aversion": _number_rule(1e6, "2 to 10 is usual")}),
+    "risk_parity": Objective(_by_rule(risk_parity)),
+    "hierarchical_risk_parity": Objective(_by_rule(hierarchical_risk_parity)),
+    "min_correlation": Objective(_by_rule(min_correlation)),
+    "mixed": Objective(_blend, needs={"shares": _shares_rule}),
+    "min_cvar": Objective(_least_tail, looks=True),
+    "kelly": Objective(_fastest_growth, invest=0.0, looks=True),
+    "black_litterman": Objective(_by_views, looks=True),
 }
 
-
+# %% ../../nbs/portfolio/44_objectives.ipynb #d7d449a0
 def objective_faults(
     word: str,  # of `OBJECTIVES`
     given: Mapping[str, object],  # what stands under objective_with
 ) -> list[tuple[str, str]]:  # field, and the rule that it breaks
     "What is wrong with what an objective is given."
-    needs = NEEDS.get(word, {})
+    needs = OBJECTIVES[word].needs
     takes = f"{word} takes {', '.join(needs)}" if needs else f"{word} takes nothing"
     found = [(name, f"there is no such field here: {takes}") for name in given if name not in needs]
     found += [(name, f"the field is missing: {word} needs it, {rule(None)}") for name, rule in needs.items() if name not in given]
     return found + [(name, words) for name, rule in needs.items() if name in given and (words := rule(given[name]))]
 
 # %% ../../nbs/portfolio/44_objectives.ipynb #9be1f002
-_GIVEN: dict[str, Callable[..., Optimum]] = {"max_return": _below_vol, "mean_variance": _averse, "mixed": _blend}
-
-
 def best_for(
-    word: str,  # of `OBJECTIVES`, but `sizes`, which asks no optimizer
-    seen: Seen | None = None,  # for those of `LOOKS`
+    word: str,  # of `OBJECTIVES`
+    seen: Seen | None = None,  # for those that look at the returns themselves
     **given: object,  # what it needs by name, as under objective_with
 ) -> Best:
     "The optimizer's function of an objective; an `InputError` says what a word needs."
-    if (found := (BESTS | _GIVEN | LOOKS).get(word)) is None:
-        raise InputError(f"objective {word!r} asks no optimizer: use {', '.join(BESTS | _GIVEN | LOOKS)}")
+    if word not in OBJECTIVES:
+        raise InputError(f"objective {word!r} is not known: use {', '.join(OBJECTIVES)}")
     if faults := objective_faults(word, given):
         raise InputError(f"objective {word}: {'; '.join(f'{name}: {rule}' for name, rule in faults)}")
-    if word in LOOKS and seen is None:
+    found = OBJECTIVES[word]
+    if found.looks and seen is None:
         raise InputError(f"objective {word} looks at the returns themselves: give seen=")
-    named = given | ({"seen": seen} if word in LOOKS else {})
-    return partial(found, **named) if named else found
+    named = given | ({"seen": seen} if found.looks else {})
+    return partial(found.best, **named) if named else found.best

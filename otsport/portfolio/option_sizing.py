@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike
 from ..analytics.combinations import MULTIPLIER, Leg, combination_greeks, outcome, payoff
 from ..core.arrays import number
 from ..core.errors import InputError
-from ..core.intent import Decision, Step, Target, Verdict
+from ..core.contracts import stock
+from ..core.intent import Decision, Step, Target, Verdict, View
 from ..core.settings import Sizing
+from .size_steps import METHODS, Facts, Reckoning
 from .sizing import lines
 
 # %% auto #0
-__all__ = ['STRESS', 'Unit', 'combination_unit', 'OptionSize', 'size_options']
+__all__ = ['STRESS', 'BY_CONFIDENCE', 'Unit', 'combination_unit', 'option_weight', 'OptionSize', 'size_options']
 
 # %% ../../nbs/portfolio/49_option_sizing.ipynb #81f9e203
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,26 @@ def combination_unit(
     spots = np.unique([*np.linspace(low, high, 101), *(k for k in found.kinks if low < k < high)])
     worst = max(0.0, -float(payoff(legs, spots, **model).min()))
     return Unit(name, max(float(margin), found.cost), float(delta), found.max_loss, worst)
+
+# %% ../../nbs/portfolio/49_option_sizing.ipynb #e81230ad
+BY_CONFIDENCE = ("confidence", "fixed_percent", "fixed_dollar")  # methods that need nothing else of a wish
+
+
+def option_weight(
+    symbol: str,
+    confidence: float,  # 0 to 1
+    sizing: Sizing,
+    nav: float,  # dollars
+) -> Target:  # of the underlying
+    "The weight of NAV that a wish for options of an underlying deserves, with its steps; 0 where it is not sure enough."
+    if confidence < sizing.min_confidence - 1e-12:
+        return Target(stock(symbol), 0.0, (Step("confidence", sizing.min_confidence, 0.0, "CONFIDENCE"),))
+    view, known, steps = View(stock(symbol), 0.0, confidence, 0.0, ()), Reckoning(sizing, Facts(nav=nav), (symbol,)), []
+    for make in METHODS[sizing.method if sizing.method in BY_CONFIDENCE else "fixed_percent"]:
+        step = make(view, known)
+        known.weight = float(step.weight)
+        steps.append(Step(step.name, float(step.value), known.weight, step.code, float(step.per)))
+    return Target(stock(symbol), known.weight, tuple(steps))
 
 # %% ../../nbs/portfolio/49_option_sizing.ipynb #bbeae1d2
 @dataclass(frozen=True, slots=True, repr=False)

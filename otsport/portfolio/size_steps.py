@@ -21,9 +21,9 @@ from .risk_parity import risk_parity
 
 # %% auto #0
 __all__ = ['StepOf', 'CONFIDENCE_RANGE', 'FACTOR_RANGE', 'METHODS', 'REGIMES', 'ADJUSTMENTS', 'CONSTRAINTS', 'Facts', 'Reckoning',
-           'dollars', 'base', 'confidence_factor', 'confidence', 'bet_wins', 'bet_loses', 'bet_share', 'bet_fraction',
-           'per_loss', 'optimal', 'trades_are_there', 'trades_earned', 'trades_lost', 'trades_share', 'per_worst',
-           'vols', 'target_vol', 'parity', 'equal_risk', 'book_vol', 'concentration', 'correlations', 'vol_regime',
+           'dollars', 'base', 'confidence_factor', 'confidence', 'bet_loses', 'bet_share', 'bet_fraction', 'per_loss',
+           'optimal', 'trades_are_there', 'trades_earned', 'trades_lost', 'trades_share', 'per_worst', 'vols',
+           'target_vol', 'parity', 'equal_risk', 'book_vol', 'concentration', 'correlations', 'vol_regime',
            'calmer_book', 'wider_book', 'apart', 'regime', 'cash', 'position_weight', 'position_risk', 'sector_weight',
            'risk_budget']
 
@@ -139,11 +139,6 @@ def confidence(view: View, known: Reckoning) -> Step:
     return known.times("confidence factor", np.minimum(confidence_factor(view.confidence), known.rules.confidence_multiplier))
 
 # %% ../../nbs/portfolio/43_size_steps.ipynb #c52af75c
-def bet_wins(view: View, known: Reckoning) -> Step:
-    "Nothing where the bet has no edge."
-    return known.only_if("edge of the bet", view.confidence - (1 - view.confidence) * view.max_loss / view.expected_return > 0, "NO_BET")
-
-
 def bet_loses(view: View, known: Reckoning) -> Step:
     "Nothing where no loss is at stake."
     return known.only_if("loss at stake", view.max_loss > 0, "NO_STOP")
@@ -151,7 +146,8 @@ def bet_loses(view: View, known: Reckoning) -> Step:
 
 def bet_share(view: View, known: Reckoning) -> Step:
     "Kelly's share of wealth to put at risk."
-    return known.times("Kelly share", view.confidence - (1 - view.confidence) * view.max_loss / view.expected_return)
+    mean = view.expected_return
+    return known.times("Kelly share", view.confidence * mean, per=mean + (1 - view.confidence) * view.max_loss)
 
 
 def bet_fraction(view: View, known: Reckoning) -> Step:
@@ -251,7 +247,7 @@ METHODS: dict[str, tuple[StepOf, ...]] = {  # by their word in book.yaml
     "confidence": (base, confidence),
     "fixed_dollar": (dollars,),
     "fixed_percent": (base,),
-    "kelly": (bet_loses, bet_wins, bet_share, bet_fraction, per_loss),
+    "kelly": (bet_loses, bet_share, bet_fraction, per_loss),
     "risk_parity": (base, equal_risk),
     "volatility": (base, target_vol),
     "optimal_f": (trades_are_there, trades_earned, trades_lost, trades_share, per_worst),

@@ -15,13 +15,13 @@ import pandas as pd
 
 from ..core.arrays import floats
 from ..core.errors import InputError
-from ..core.intent import Decision, Step, Target, Verdict, View
+from ..core.intent import Binding, Decision, Step, Target, Verdict, View
 from ..core.settings import Sizing
 from .size_steps import ADJUSTMENTS, CONSTRAINTS, METHODS, Facts, Reckoning, StepOf
 
 # %% auto #0
-__all__ = ['LOSSES', 'Pairs', 'WANTED', 'size', 'Line', 'Arithmetic', 'lines', 'arithmetic', 'size_all', 'within_allocations',
-           'size_batch']
+__all__ = ['LOSSES', 'Pairs', 'WANTED', 'size', 'Line', 'Arithmetic', 'lines', 'arithmetic', 'size_all', 'size_bindings',
+           'within_allocations', 'size_batch']
 
 # %% ../../nbs/portfolio/44_sizing.ipynb #1d9252b6
 def _nothing(view: View, sizing: Sizing) -> tuple[str, str, float] | None:
@@ -147,7 +147,6 @@ def _refused(view: View, code: str, rules: Sizing) -> str:
     "Why a method gives nothing."
     of = view.contract
     return {
-        "NO_BET": f"to win {view.expected_return:.1%} with confidence {view.confidence:.2f}, or lose {view.max_loss:.1%}, is a bet without an edge",
         "NO_STOP": f"{of} has no loss at its stop: Kelly's share would have no bound; let the strategy say what it may lose",
         "NO_TRADES": f"no past trades of {of} to find optimal f from",
         "NO_GAIN": f"past trades of {of} did not earn: their optimal f is 0",
@@ -214,6 +213,20 @@ def size_all(
     facts = facts if facts.names is not None else replace(facts, names=sized)
     pairs = _together([(view, size(view, sizing, facts)) for view in views], sizing, facts)
     return tuple(t for _, t in pairs if t.weight > 0), tuple(_verdict(v, t, sizing) for v, t in pairs)
+
+# %% ../../nbs/portfolio/44_sizing.ipynb #283b058a
+def size_bindings(
+    targets: Iterable[Target],
+    method: str,  # one of `METHODS`
+) -> tuple[Binding, ...]:
+    "By which rule each size is what it is: those that the method made, then what clipped the others, in the order of the targets."
+    found: dict[tuple[str, float], list[str]] = {}
+    for t in targets:
+        clip = next((s for s in reversed(t.steps) if s.code), None)
+        found.setdefault((clip.name, clip.value) if clip else ("", max(t.weight, 0.0)), []).append(t.contract.symbol)
+    made = [name for (rule, _), names in found.items() if not rule for name in names]
+    clips = [Binding("sizing", rule, bound, tuple(names)) for (rule, bound), names in found.items() if rule]
+    return (*([Binding("sizing", f"method {method}", max(b for (rule, b) in found if not rule), tuple(made))] if made else []), *clips)
 
 # %% ../../nbs/portfolio/44_sizing.ipynb #d3c9a785
 def within_allocations(

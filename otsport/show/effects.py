@@ -19,7 +19,7 @@ __all__ = ['EFFECT_COLORS', 'MOST_BARS', 'MOST_SEGMENTS', 'effect_colors', 'perc
            'explained_sentence']
 
 # %% ../../nbs/show/75_effects.ipynb #18f21b69
-EFFECT_COLORS = {"allocation": "#0072B2", "static allocation": "#0072B2", "timing": "#56B4E9", "selection": "#E69F00", "interaction": "#999999", "trading": "#CC79A7", "currency": "#009E73",
+EFFECT_COLORS = {"allocation": "#0072B2", "static allocation": "#0072B2", "timing": "#56B4E9", "selection": "#E69F00", "interaction": "#999999", "trading": "#8C564B", "currency": "#009E73",
                  "delta": "#0072B2", "gamma": "#D55E00", "vega": "#009E73", "theta": "#CC79A7", "vanna": "#56B4E9", "volga": "#F0E442", "rate": "#8C6D46", "dividend": "#B3B300",
                  "residual": "#777777", "alpha": "#E69F00", "specific": "#E69F00"}
 _MORE = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499", "#661100")
@@ -84,19 +84,19 @@ def waterfall_figure(
     return figure
 
 # %% ../../nbs/show/75_effects.ipynb #135df996
-MOST_BARS = 48  # periods that have a bar of their own; more are taken together by month, quarter or year
+MOST_BARS = 48  # periods that have a bar of their own; more are taken together by week, month, quarter or year
 
 
 def bundled(frame: pd.DataFrame, most: int = MOST_BARS) -> pd.DataFrame:
-    "Sums by month, quarter or year where there are more periods than bars."
+    "Sums by week, month, quarter or year where there are more periods than bars; a week by the day on which it began."
     if len(frame) <= most or not isinstance(frame.index, (pd.DatetimeIndex, pd.PeriodIndex)):
         return frame
     dates = frame.index.to_timestamp() if isinstance(frame.index, pd.PeriodIndex) else frame.index
-    for rule in "MQY":
+    for rule in "WMQY":
         found = frame.groupby(dates.to_period(rule)).sum()
         if len(found) <= most:
-            return found
-    return found
+            break
+    return found.set_axis([f"{week.start_time:%Y-%m-%d}" for week in found.index]) if rule == "W" else found
 
 
 @styled

@@ -22,8 +22,8 @@ from .svg import SVG_CSS, Chart
 from .tables import PHONE_CSS, Table, table
 
 # %% auto #0
-__all__ = ['GROUPS', 'SHEET_CSS', 'months_table', 'drawdowns_table', 'figures', 'compact', 'sheet_body', 'sheet_fragment',
-           'sheet_html']
+__all__ = ['GROUPS', 'SHEET_CSS', 'group_of', 'months_table', 'drawdowns_table', 'figures', 'compact', 'sheet_body',
+           'sheet_fragment', 'sheet_html']
 
 # %% ../../nbs/show/74_sheet.ipynb #247164ff
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -38,9 +38,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 _UNIT = {YEAR: ", a year", PERIOD: ", a period", "returns": ", returns"}
 
 
+def group_of(name: str) -> str:
+    "Where a measure stands; one that no group names stands with its like."
+    return next((group for group, names in GROUPS.items() if name in names), "Against the benchmark" if DEFINITIONS[name].benchmark else "Gains and losses")
+
+
 def _measures(facts: RecordFacts, group: str) -> Table:
     "One group of measures."
-    names = [name for name in GROUPS[group] if name in facts.measures.index]
+    names = [name for name in dict.fromkeys((*GROUPS[group], *DEFINITIONS)) if name in facts.measures.index and group_of(name) == group]
     columns = facts.measures.columns[:1] if group == "Against the benchmark" else facts.measures.columns
     rows = [(DEFINITIONS[name].heading + _UNIT.get(DEFINITIONS[name].unit, ""), *(written(facts.measures.at[name, c], DEFINITIONS[name].unit) for c in columns)) for name in names]
     return table(pd.DataFrame(rows, columns=["measure", *map(str, columns)]), group)
@@ -92,7 +97,7 @@ def _test(facts: RecordFacts) -> Table:
     low, high = t.interval()
     rows = {
         "with 95 % the true one is at least": f"{low:.2f}", "and at most": f"{high:.2f}", "standard error, normal returns": f"{t.error_normal:.2f}", "standard error, these returns": f"{t.error:.2f}",
-        f"standard error, {t.lags} lags": f"{t.error_dependent:.2f}", f"scaled with {t.lags} autocorrelations": f"{t.correlated:.2f}", "probability above 0": f"{t.probability:.1%}",
+        f"standard error, {t.lags} lags": f"{t.error_dependent:.2f}", f"scaled with {t.lags} autocorrelations": written(t.correlated, ""), "probability above 0": f"{t.probability:.1%}",
         f"years needed for 95 % ({t.n / t.periods:.1f} are there)": "–" if t.years_needed == float("inf") else f"{t.years_needed:.1f}",
     }
     return table(pd.DataFrame({"a year": rows.values()}, pd.Index(rows, name="measure")), f"How sure is a Sharpe ratio of {t.sharpe:.2f}?")

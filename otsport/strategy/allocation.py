@@ -5,6 +5,7 @@
 # %% ../../nbs/strategy/36_allocation.ipynb #81e93d74
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -13,31 +14,43 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..analytics.covariance import shrunk_covariance, usable_returns
-from ..core.arrays import check_rising, labels, number
-from ..core.errors import InputError
+from ..core.arrays import check_rising, floats, labels, number
+from ..core.errors import InputError, SolverError
 from ..core.units import SESSIONS_PER_YEAR
 from ..kernels.parity import budgeted
+from ..kernels.qp import OK, RATIO, first_guess, lacking, pivot
 
 # %% auto #0
-__all__ = ['WAYS', 'Allocation', 'allocate']
+__all__ = ['MEASURES', 'AVERSION', 'TAU', 'PROVED', 'WAYS', 'Allocation', 'allocate']
 
 # %% ../../nbs/strategy/36_allocation.ipynb #b60933b0
 def _between(scores: np.ndarray, total: float, floor: float, cap: float) -> np.ndarray:
-    "Shares in proportion to scores within the bounds, summing to the total."
-    if not (scores > 0).all():  # what has no score gets the floor, or shares what the caps leave
-        rest = total - float(np.where(scores > 0, cap, floor).sum())
-        if rest > 0:
-            return np.where(scores > 0, cap, floor + rest / max(int((scores <= 0).sum()), 1))
+    "Shares in proportion to scores within the bounds, summing to the total, or to what the caps leave of it."
+    if not scores.any():
+        return np.zeros(len(scores))
+    if total >= (most := float(np.where(scores > 0, cap, floor).sum())):
+        return np.where(scores > 0, cap, floor)
     corners = np.unique(np.concatenate([[0.0], floor / scores[scores > 0], cap / scores[scores > 0]]))
     sums = np.array([np.clip(x * scores, floor, cap).sum() for x in corners])
     return np.clip(float(np.interp(total, sums, corners)) * scores, floor, cap)
 
 # %% ../../nbs/strategy/36_allocation.ipynb #cb27bc96
-def _equal(x: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class _Room:
+    "What a way may divide, and what else it is told."
+    total: float
+    floor: float
+    cap: float
+    measure: str
+    views: tuple[tuple[int, float], ...]  # place of a strategy, and what it is expected to earn a year; none: its past
+    confidence: float
+
+
+def _equal(x: np.ndarray, room: _Room) -> np.ndarray:
     return np.ones(x.shape[1])
 
 
-def _risk_parity(x: np.ndarray) -> np.ndarray:
+def _risk_parity(x: np.ndarray, room: _Room) -> np.ndarray:
     "Equal parts of the variance (`portfolio.risk_parity` has the theory); the covariance is shrunk."
     cov = np.ascontiguousarray(shrunk_covariance(x))
     if not (cov.diagonal() > 0).all():
@@ -45,56 +58,144 @@ def _risk_parity(x: np.ndarray) -> np.ndarray:
     return budgeted(cov, np.full(len(cov), 1 / len(cov)))[0]
 
 
-def _performance(x: np.ndarray) -> np.ndarray:
-    "Sharpe ratios, 0 where negative; equal where none is positive."
-    vol = x.std(axis=0, ddof=1)
-    scores = np.maximum(np.divide(x.mean(axis=0), vol, out=np.zeros(x.shape[1]), where=vol > 1e-12), 0.0) * SESSIONS_PER_YEAR**0.5
-    return scores if scores.any() else np.ones(x.shape[1])
+MEASURES = ("sharpe", "profit_factor", "win_rate")
 
 
-WAYS = {"equal": _equal, "risk_parity": _risk_parity, "performance": _performance}
+def _performance(x: np.ndarray, room: _Room) -> np.ndarray:
+    "Scores by a measure of the past, 0 where it lost: Sharpe ratios, profit factors less 1, win rates (of the sessions that were not flat)."
+    over = lambda top, bottom: np.divide(top, bottom, out=np.zeros(x.shape[1]), where=bottom > 1e-12)  # noqa: E731
+    if room.measure == "sharpe":
+        return np.maximum(over(x.mean(axis=0), x.std(axis=0, ddof=1)), 0.0) * SESSIONS_PER_YEAR**0.5
+    gained, lost = np.maximum(x, 0.0).sum(axis=0), np.maximum(-x, 0.0).sum(axis=0)
+    if room.measure == "profit_factor":
+        return np.where(lost > 1e-12, np.maximum(over(gained, lost) - 1.0, 0.0), (gained > 0).astype(float))
+    return np.where(gained > lost, over((x > 0).sum(axis=0).astype(float), (x != 0).sum(axis=0).astype(float)), 0.0)
+
+# %% ../../nbs/strategy/36_allocation.ipynb #63c3334e
+AVERSION, TAU = 2.5, 0.05  # price of a unit of variance; uncertainty of the equilibrium, as a share of the covariance
+PROVED = 1e-7  # of the variance, that the shares may lack
 
 
+def _best_ratio(mu: np.ndarray, cov: np.ndarray, room: _Room) -> np.ndarray:
+    "The shares with the greatest Sharpe ratio that use all of the room; none where nothing can be earned."
+    k = len(mu)
+    total = min(room.total, k * room.cap)
+    lo, hi, none, a, b, equal = np.full(k, room.floor), np.full(k, room.cap), np.zeros(k), np.ones((1, k)), np.array([total]), np.array([True])
+    order = np.argsort(-mu, kind="stable")  # the most that can be earned: the best first, each as far as it may
+    most = np.clip(total - k * room.floor - np.arange(k) * (room.cap - room.floor), 0.0, room.cap - room.floor)
+    if not float(mu[order] @ (room.floor + most)) > 0:
+        return none
+    where, side, earned, variance = first_guess(cov, none, mu, lo, hi, total, 0.0)
+    active, unit = np.array([True, False]), float(cov.diagonal().mean()) / float(np.abs(mu).max())
+    lam = variance / earned if earned > 0 and variance > 0 else unit
+    w, nu, _, _, status = pivot(cov, none, -mu, lo, hi, a, b, equal, inf, RATIO, 0.0, 0.0, lam, where, side, active)
+    if status == OK and (earned := float(mu @ w)) > 0:
+        variance = float(w @ cov @ w)
+        gap, broken, _ = lacking(cov, -variance / earned * mu, w, lo, hi, a, b, equal, inf, nu)
+        if gap <= PROVED * variance and broken <= PROVED:
+            return np.clip(w, lo, hi)
+    raise SolverError("no best shares found: look at the scale of the strategies' returns, or at strategies that are copies of each other")
+
+
+def _markowitz(x: np.ndarray, room: _Room) -> np.ndarray:
+    return _best_ratio(SESSIONS_PER_YEAR * x.mean(axis=0), np.ascontiguousarray(shrunk_covariance(x)), room)
+
+
+def _black_litterman(x: np.ndarray, room: _Room) -> np.ndarray:
+    cov, k = np.ascontiguousarray(shrunk_covariance(x)), x.shape[1]
+    own = tuple(enumerate(SESSIONS_PER_YEAR * x.mean(axis=0)))
+    at, q = (np.array(part) for part in zip(*(room.views or own)))
+    prior, equilibrium = cov.diagonal()[at], AVERSION * cov.mean(axis=1)
+    doubt = TAU * prior * (1 - room.confidence) / room.confidence if room.views else prior * SESSIONS_PER_YEAR / len(x)
+    moves = TAU * cov[:, at]
+    gain = np.linalg.solve(moves[at] + np.diag(doubt), moves.T).T
+    return _best_ratio(equilibrium + gain @ (q - equilibrium[at]), np.ascontiguousarray((1 + TAU) * cov - gain @ moves.T), room)
+
+
+WAYS = {"equal": _equal, "risk_parity": _risk_parity, "markowitz": _markowitz, "black_litterman": _black_litterman, "performance": _performance}
+
+# %% ../../nbs/strategy/36_allocation.ipynb #da187481
 @dataclass(frozen=True, eq=False)
 class Allocation:
     "Shares of NAV by strategy, and why."
     way: str
-    shares: pd.Series  # decimals of NAV, by strategy
-    scores: pd.Series  # what the shares are in proportion to, where no bound binds
+    shares: pd.Series  # decimals of NAV, by strategy; what they leave is cash
+    scores: pd.Series  # what the shares are in proportion to, where no bound binds; NaN without a history
     floor: float
     cap: float
 
     @property
     def bound(self) -> dict[str, str]:
-        "Which of floor and cap holds a strategy."
-        return {
-            str(s): "cap" if share >= self.cap - 1e-12 else "floor"
-            for s, share in self.shares.items()
-            if share >= self.cap - 1e-12 or share <= self.floor + 1e-12
-        }
+        "What holds a strategy: no history, nothing earned, floor or cap."
+        found = {}
+        for s, share in self.shares.items():
+            why = "no history" if self.scores[s] != self.scores[s] else "no gain" if not share else "cap" if share >= self.cap - 1e-12 else "floor" if share <= self.floor + 1e-12 else ""
+            found |= {str(s): why} if why else {}
+        return found
+
+    @property
+    def effective(self) -> float:
+        "The effective number of strategies, 1 / sum of squared parts; 0 of nothing."
+        total = float(self.shares.sum())
+        return total**2 / float(self.shares @ self.shares) if total > 0 else 0.0
 
     def __repr__(self) -> str:
         rows = pd.DataFrame({"share": self.shares, "score": self.scores, "bound": pd.Series(self.bound, dtype=object)}).fillna("")
-        return f"Allocation by {self.way}, {self.shares.sum():.1%} of NAV\n{rows.to_string(float_format=lambda x: f'{x:.4f}')}"
+        return f"Allocation by {self.way}, {self.shares.sum():.1%} of NAV, {self.effective:.1f} effective strategies\n{rows.to_string(float_format=lambda x: f'{x:.4f}')}"
 
 
-def allocate(
-    returns: pd.DataFrame | ArrayLike,  # (T, k) simple daily returns of the strategies, oldest first
-    way: str = "equal",  # one of `WAYS`
-    total: float = 1.0,  # of NAV, the sum of the shares
-    floor: float = 0.0,  # of NAV, of each strategy at least
-    cap: float = 1.0,  # of NAV, of each strategy at most
-) -> Allocation:
-    "The share of NAV that each strategy may use."
-    check_rising(returns, "returns")
-    x = usable_returns(returns)
-    k, names = x.shape[1], labels(returns, 1)
+def _past(returns: pd.DataFrame | ArrayLike, fewest: int) -> tuple[np.ndarray, np.ndarray]:
+    "Returns of the strategies that have a history, over the sessions that all of them have; and which these are."
+    x = floats(returns, "returns")
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise InputError(f"returns have shape {x.shape}: give sessions by strategies, (T, k), at least one strategy")
+    gone = np.isnan(x)
+    first = np.where(gone.all(axis=0), len(x), np.argmin(gone, axis=0)) if len(x) else np.zeros(x.shape[1], dtype=int)
+    known = len(x) - first >= fewest
+    begins = int(first[known].max()) if known.any() else len(x)
+    if known.all() and not begins:
+        return usable_returns(returns), known
+    rest = returns.iloc[begins:, np.flatnonzero(known)] if hasattr(returns, "iloc") else x[begins:, known]
+    return (usable_returns(rest) if known.any() else np.zeros((0, 0))), known
+
+
+def _check(way: str, measure: str, k: int, total: float, floor: float, cap: float, confidence: float) -> None:
+    "Numbers that can be meant."
     if way not in WAYS:
         raise InputError(f"way is {way!r}: use {', '.join(WAYS)}")
+    if measure not in MEASURES:
+        raise InputError(f"measure is {measure!r}: use {', '.join(MEASURES)}")
+    if not 0 < number(confidence, "confidence") <= 1:
+        raise InputError(f"confidence is {confidence}: give a share above 0, at most 1; 0.5 is 50 %")
     if not 0 <= number(floor, "floor") <= number(cap, "cap") or not 0 < number(total, "total") < inf:
         raise InputError(f"floor is {floor}, cap {cap}, total {total}: decimals of NAV, the floor not above the cap")
     if not k * floor <= total * (1 + 1e-12) or not total <= k * cap * (1 + 1e-12):
         raise InputError(f"{k} strategies between {floor:g} and {cap:g} cannot sum to {total:g}: lower the floor, raise the cap, or allot less")
-    scores = WAYS[way](x)
+
+
+def allocate(
+    returns: pd.DataFrame | ArrayLike,  # (T, k) simple daily returns of the strategies, oldest first; NaN before a strategy began
+    way: str = "equal",  # one of `WAYS`
+    total: float = 1.0,  # of NAV, the sum of the shares
+    floor: float = 0.0,  # of NAV, of each strategy at least
+    cap: float = 1.0,  # of NAV, of each strategy at most
+    fewest: int = 2,  # returns that make a history; a strategy with fewer has the floor
+    measure: str = "sharpe",  # of performance: one of `MEASURES`
+    views: Mapping[str, float] | None = None,  # of black_litterman: what strategies are expected to earn, annual, decimal; None: their past
+    confidence: float = 0.5,  # in the views, 0 to 1
+) -> Allocation:
+    "The share of NAV that each strategy may use; what is not worth allotting stays in cash."
+    check_rising(returns, "returns")
+    x, known = _past(returns, max(fewest, 2))
+    k, names = len(known), labels(returns, 1)
+    _check(way, measure, k, total, floor, cap, confidence)
     index = pd.RangeIndex(k) if names is None else names
-    return Allocation(way, pd.Series(_between(scores, total, floor, cap), index), pd.Series(scores, index), floor, cap)
+    if odd := [v for v in views or {} if v not in index]:
+        raise InputError(f"a view is on {odd[0]}, which is no strategy: there are {', '.join(map(str, index))}")
+    scores, shares = np.full(k, np.nan), np.full(k, floor)
+    if known.any():
+        said = tuple((i, float(views[name])) for i, name in enumerate(index[known]) if name in views) if views else ()
+        room = _Room(total - floor * int((~known).sum()), floor, cap, measure, said, float(confidence))
+        scores[known] = WAYS[way](x, room)
+        shares[known] = _between(scores[known], room.total, floor, cap)
+    return Allocation(way, pd.Series(shares, index), pd.Series(scores, index), floor, cap)
