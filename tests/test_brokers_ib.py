@@ -1138,8 +1138,10 @@ def test_known_contracts_are_sent_without_waiting():
 
 
 KILLED = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, site, sys
 sys.path[:] = {paths!r}
+for folder in [p for p in sys.path if p.endswith("site-packages")]:
+    site.addsitedir(folder)  # the package may be installed from its source: that needs the folder's .pth
 from decimal import Decimal
 from otsport.core.orders import Order, OrderType, Side
 from otsport.brokers.ib import IBBroker, check_clock

@@ -1,5 +1,7 @@
 """Bad input ends in one clear line and an exit code of its own, with nothing half done."""
+import importlib
 import json
+import pkgutil
 import shutil
 import socket
 import subprocess
@@ -8,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import otsport as otsport_package
 from otsport.app import runs
 from otsport.app.cli_run import print_summary
 from otsport.app.params import find_paper
@@ -17,7 +20,10 @@ from run_support import (
     contents, finished_runs, free_port, gateway, left_behind, listens, otsport, row_count, status, trading_day,
 )
 
-CODE = {name: error.exit_code for name, error in all_errors().items()}
+for module in pkgutil.walk_packages(otsport_package.__path__, "otsport."):  # an error lives beside what raises it, in any room
+    if not module.name.endswith("__main__") and ".migrations" not in module.name:
+        importlib.import_module(module.name)
+CODE = {name: error.exit_code for name, error in all_errors().items() if error.__module__.startswith("otsport.")}
 
 
 def check_refused(done: subprocess.CompletedProcess, error: str, *words: str) -> None:

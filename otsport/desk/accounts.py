@@ -214,7 +214,7 @@ async def _nothing(desk: Desk, book: Book) -> tuple[Book, None]:
 # %% ../../nbs/desk/83_accounts.ipynb #1813ea0b
 class Refusal(OtsportError):
     "A step that says no; the switch is rolled back."
-    exit_code = 37
+    exit_code = 39
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
