@@ -35,7 +35,13 @@ FASTMATH = {"contract"}
 
 # numba names what it compiles by a number that counts from 1 in each process. Two that were compiled by different processes (the inner functions
 # of np.sort and np.argsort) can so have one name, and where both are loaded one is called for the other: wrong numbers, memory of another.
-FunctionIdentity._unique_ids = count(randbits(48))
+def _own_numbers():
+    FunctionIdentity._unique_ids = count(randbits(48))
+
+
+_own_numbers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_own_numbers)
 
 
 def _code(code: CodeType) -> tuple:

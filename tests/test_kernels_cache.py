@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
+from numba.core.bytecode import FunctionIdentity
 from numba.core.codegen import CPUCodegen
 
 import otsport.kernels
@@ -237,6 +238,19 @@ def test_kernels_of_two_processes_never_call_into_each_other(small, how, taken, 
     for name in ("values", "places"):
         call(small, f"import numpy as np\nfrom otsport.kernels.{name} import ascending\nascending(np.ones(3))")
     assert call(small, BOTH) == [right, 1]
+
+
+def test_forked_processes_count_from_numbers_of_their_own():
+    """Both go on from what their parent had reached, and would name what they compile alike."""
+    def told(write):
+        if not os.fork():
+            os.write(write, b"%d" % next(FunctionIdentity._unique_ids))
+            os._exit(0)
+        os.wait()
+        return int(os.read(read, 30))
+    read, write = os.pipe()
+    first, second = told(write), told(write)
+    assert abs(first - second) > 1_000_000
 
 
 def kernels():
