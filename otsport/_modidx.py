@@ -4863,6 +4863,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'otsport.gateway.market.between_closes': ( 'gateway/market.html#between_closes',
                                                                                    'otsport/gateway/market.py'),
                                         'otsport.gateway.market.bridge': ('gateway/market.html#bridge', 'otsport/gateway/market.py'),
+                                        'otsport.gateway.market.compile_models': ( 'gateway/market.html#compile_models',
+                                                                                   'otsport/gateway/market.py'),
                                         'otsport.gateway.market.displayed_sizes': ( 'gateway/market.html#displayed_sizes',
                                                                                     'otsport/gateway/market.py'),
                                         'otsport.gateway.market.implied_numbers': ( 'gateway/market.html#implied_numbers',
