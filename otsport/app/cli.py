@@ -58,6 +58,14 @@ class ClockMode(StrEnum):
     PACED = "paced"
 
 
+def _replay(here, prices: list[str], chains: list[str], step: float | None, as_now: bool, zone: str):
+    "What is served: the prices of the desk folder, or files."
+    from otsport.gateway.replay import read_replay
+
+    width = timedelta(seconds=step or (1 if as_now else 300))
+    return read_replay(prices, chains, here.history, here.chains, timedelta(minutes=here.book.chain_minutes), width, as_now, zone or None)
+
+
 def _list_faults(wanted: bool) -> None:
     if wanted:
         from otsport.gateway.faults import fault_lines
@@ -76,7 +84,14 @@ def gateway(
     clock: Annotated[ClockMode, typer.Option(help="paced: by the wall clock; heartbeat: a step at each request for the time.")] = ClockMode.PACED,
     owner: Annotated[str, typer.Option(help="The state folder whose run started it; only runs of that folder may drive it.", hidden=True)] = "",
     folder: Annotated[str, typer.Option(help="The desk folder whose prices are served; the one that you are in when not given.")] = "",
-    seconds_per_step: Annotated[float, typer.Option(help="Wall seconds for a step of five minutes, when paced.", min=0.001)] = 1.0,
+    seconds_per_step: Annotated[float, typer.Option(help="Wall seconds for a step, when paced.", min=0.001)] = 1.0,
+    speed: Annotated[float, typer.Option(help="Market seconds for a second of the wall, in place of --seconds-per-step: 1 is real time, 300 the default.", min=0.01)] = None,
+    step: Annotated[float, typer.Option(help="Market seconds between two prices; 300, and 1 with --as-now, when not given.", min=1)] = None,
+    as_now: Annotated[bool, typer.Option("--as-now", help="Serve the session as if it were now: it opens at this moment, the clock is that of the wall, options expire from today on.")] = False,
+    price_files: Annotated[list[str], typer.Option("--prices", help="A parquet or csv of closes, or of bars, ticks or quotes of the day (then several files may be given), in place of the desk folder's.")] = [],  # noqa: B006
+    chain_files: Annotated[list[str], typer.Option("--chains", help="A parquet or csv of option quotes; may be given several times.")] = [],  # noqa: B006
+    zone: Annotated[str, typer.Option(help="Time zone of times of day in these files that name none.")] = "",
+    name: Annotated[str, typer.Option(help="Of the journal in the state folder: another name begins anew.")] = "simulated",
     master: Annotated[int, typer.Option(help="Client id that hears of the orders of all clients, as the master client of TWS.", min=0)] = None,
     faults: Annotated[str, typer.Option(help="A plan of what is to go wrong, yaml or json; --list-faults shows what can.")] = "",
     control: Annotated[int, typer.Option(help="Port of this machine that takes faults and questions, a json object a line.", min=1, max=65535)] = None,
@@ -92,6 +107,14 @@ def gateway(
 
     It says "ready" when it serves. Its day is a past one: a step of five minutes each second, from half an hour before the open. Orders and positions
     stay in a journal of the state folder; the same command goes on where it stopped. Nothing here is a real market and no order leaves this machine.
+
+    \b
+    The market is open at once, with the clock of today:   --as-now
+    Your own prices, closes or the tape of a day:          --prices trades.parquet --prices quotes.parquet
+    Real option quotes:                                    --chains chain.parquet
+    A paper and a live login side by side, two processes:  --account DU1 --port 4002 --name paper; --account U1 --port 4001 --name live
+    Something goes wrong:                                  --faults plan.yaml, --control 4011; --list-faults shows what can
+    Clients newer than server version 178 (protocol buffers, 201 on) are refused in words.
     """
     from otsport.analytics.options import bsm
     from otsport.app.folder import this_folder
@@ -103,16 +126,21 @@ def gateway(
         os.environ["OTSPORT_FOLDER"] = str(Path(folder).resolve())
     here = this_folder()
     prices, profile = here.history, here.profile
+    replay = _replay(here, price_files, chain_files, step, as_now, zone)
     if port is None and not profile.simulated:
         raise ParameterError(f"--port is not given, and profile {here.book.account} has simulated: false: its port {profile.port} is for TWS or IB Gateway; give another")
     try:
-        day = prices.check_day(as_day(session)) if session else prices.last
+        day = as_day(session) if session else replay.first or (replay.closes or prices).last
+        day = day if replay.tape is not None else (replay.closes or prices).check_day(day)
     except ValueError as error:
         raise ParameterError(f"session = {session!r}: {error}") from error
+    if as_now and speed not in (None, 1):
+        raise ParameterError(f"--speed {speed:g} and --as-now: as if it were now goes with the wall, leave --speed out")
+    pace = replay.step.total_seconds() / speed if speed else seconds_per_step
     os.umask(0o077)
     bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
-    run_gateway(day, accounts(account or [f"{profile.account}={here.book.capital:f}"]), port or profile.port, profile.seed if seed is None else seed, clock.value, seconds_per_step, host=host, prices=prices, options=here.chains,
-                oldest=timedelta(minutes=here.book.chain_minutes), master=master, plan=read_plan(faults) if faults else None, control=control or 0)
+    run_gateway(day, accounts(account or [f"{profile.account}={here.book.capital:f}"]), port or profile.port, profile.seed if seed is None else seed, clock.value, pace,
+                host=host, name=name, replay=replay, master=master, plan=read_plan(faults) if faults else None, control=control or 0)
 
 # %% ../../nbs/app/99_cli.ipynb #c018
 @app.command()
