@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['MISSING', 'EPOCH_UNITS', 'Raw', 'take_in', 'plain_name', 'find_columns', 'near', 'listed', 'absent', 'numbers',
-           'date_order', 'instants', 'check_zone', 'as_days', 'row_stamps', 'symbol_of']
+           'date_order', 'instants', 'check_zone', 'as_days', 'row_stamps', 'symbol_of', 'table_name']
 
 # %% ../../nbs/data/17_columns.ipynb #c002
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,14 +41,27 @@ class Raw:
     row_word: str = "line"
     given: str = ""  # the path as it was typed
     rows: np.ndarray | None = None  # where each row stood, when empty ones were left out
+    decimals: str = ""  # "decimal comma", where numbers were written so
 
     def at(self, row: int) -> str:
         "Where a row stands, for messages."
         return f"{self.source} {self.row_word} {(row if self.rows is None else int(self.rows[row])) + self.first_line}"
 
 
-def _csv(path: Path) -> pd.DataFrame:
-    "A CSV with one header line, or with the two of yfinance."
+_NUMBER = re.compile(r"[-+]?\d+(,\d+)?")  # where a comma may be that of decimals
+_PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # where it may part thousands
+
+
+def _comma_columns(frame: pd.DataFrame) -> list[str]:
+    "The columns of texts that are numbers with a decimal comma; none where each comma of the table may part thousands."
+    texts = {c: frame[c].dropna().astype(str).str.strip() for c in frame if not pd.api.types.is_numeric_dtype(frame[c])}
+    found = [c for c, cells in texts.items() if len(cells) and cells.str.fullmatch(_NUMBER).all()]
+    sure = any((cells.str.contains(",") & ~cells.str.fullmatch(_PARTED)).any() for cells in map(texts.get, found))
+    return found if sure else []
+
+
+def _csv(path: Path) -> tuple[pd.DataFrame, str]:
+    "A CSV with one header line, or with the two of yfinance; and how its decimals are written, where not behind a point."
     with path.open(newline="", encoding="utf-8-sig") as file:
         line, second = file.readline(), file.readline()
     if not line.strip():
@@ -59,10 +74,12 @@ def _csv(path: Path) -> pd.DataFrame:
     options = dict(sep=comma, skipinitialspace=True, na_values=MISSING, encoding="utf-8-sig", low_memory=False)
     try:
         if two:
-            return pd.read_csv(path, header=[0, 1], index_col=0, **options).rename_axis("Date").drop(index="Date", errors="ignore")
-        return pd.read_csv(path, skip_blank_lines=False, index_col=False, **options).rename(columns=str.strip)
+            return pd.read_csv(path, header=[0, 1], index_col=0, **options).rename_axis("Date").drop(index="Date", errors="ignore"), ""
+        frame = pd.read_csv(path, skip_blank_lines=False, index_col=False, **options).rename(columns=str.strip)
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read as CSV: {error}; every line must have the {len(header)} columns of the first") from error
+    commas = _comma_columns(frame) if comma != "," else []
+    return frame.assign(**{c: frame[c].str.replace(",", ".").astype("float64") for c in commas}), "decimal comma" if commas else ""
 
 
 def _file(path: Path) -> Raw:
@@ -74,12 +91,12 @@ def _file(path: Path) -> Raw:
         raise DataError(f"{path.name} is empty: it must begin with a line of column names")
     parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
-        frame = pd.read_parquet(path) if parquet else _csv(path)
+        frame, decimals = (pd.read_parquet(path), "") if parquet else _csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read: {error}; give a CSV or a parquet file") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Raw(frame, path.name, path.name.split(".")[0], digest, 0 if parquet else 2, "row" if parquet else "line", str(path))
+    return Raw(frame, path.name, path.name.split(".")[0], digest, 0 if parquet else 2, "row" if parquet else "line", str(path), decimals=decimals)
 
 
 def _levels(frame: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +183,7 @@ def absent(raw: Raw, field: str, aliases: Mapping[str, Sequence[str]], example: 
     plain = {plain_name(n): n for n in raw.frame.columns}
     close = [plain[c[0]] for a in aliases[field] if len(a) > 2 and (c := get_close_matches(a, list(plain), 1, 0.7))]
     guess = f"; {close[0]!r} looks like it" if close else ""
-    say = close[0] if close else example
+    say = close[0] if close else next(iter(_dated(raw)), example) if field == "date" else example
     return DataError(f"{raw.source} has no {field} column: its columns are {listed(raw.frame.columns)}{guess}; say which it is with columns={{{field!r}: {say!r}}} "
                      f"(command line: --columns \"{field}={say}\")")
 
@@ -248,6 +265,16 @@ def _from_texts(cells: pd.Series) -> pd.Series:
         found = pd.to_datetime(texts, errors="coerce", utc=zoned, format="mixed")
     return found
 
+
+def _dated(raw: Raw) -> list[str]:
+    "The columns whose cells are days or instants."
+    found = []
+    for column in raw.frame.columns:
+        with suppress(DataError):
+            instants(raw, column, raw.frame[column].dropna().head(20))
+            found.append(column)
+    return found
+
 # %% ../../nbs/data/17_columns.ipynb #c016
 def check_zone(zone: str) -> ZoneInfo:
     "A time zone by its name; an unknown one, or one without daylight saving that is taken for one with it, is an `InputError` with the nearest."
@@ -298,3 +325,9 @@ def symbol_of(raw: Raw, symbol: str | None) -> tuple[str, str]:
     if not found:
         raise DataError(f"{raw.source} has no symbol column, and its name begins with no ticker: say whose prices they are with symbol='AAPL' (command line: --symbol AAPL)")
     return found[1].upper(), "from the name of the file"
+
+
+def table_name(raw: Raw) -> str:  # letters, digits, - and _; blank where there is none
+    "The name of a table after that of its file: `my prices.csv` is `my_prices`."
+    plain = unicodedata.normalize("NFKD", raw.stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:64]
