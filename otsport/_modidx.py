@@ -2934,6 +2934,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'otsport.data.columns._from_texts': ('data/columns.html#_from_texts', 'otsport/data/columns.py'),
                                       'otsport.data.columns._levels': ('data/columns.html#_levels', 'otsport/data/columns.py'),
                                       'otsport.data.columns._midnight': ('data/columns.html#_midnight', 'otsport/data/columns.py'),
+                                      'otsport.data.columns._names_zone': ('data/columns.html#_names_zone', 'otsport/data/columns.py'),
+                                      'otsport.data.columns._not_utf8': ('data/columns.html#_not_utf8', 'otsport/data/columns.py'),
                                       'otsport.data.columns.absent': ('data/columns.html#absent', 'otsport/data/columns.py'),
                                       'otsport.data.columns.as_days': ('data/columns.html#as_days', 'otsport/data/columns.py'),
                                       'otsport.data.columns.check_zone': ('data/columns.html#check_zone', 'otsport/data/columns.py'),

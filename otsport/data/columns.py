@@ -76,22 +76,39 @@ def _csv(path: Path) -> tuple[pd.DataFrame, str]:
         if two:
             return pd.read_csv(path, header=[0, 1], index_col=0, **options).rename_axis("Date").drop(index="Date", errors="ignore"), ""
         frame = pd.read_csv(path, skip_blank_lines=False, index_col=False, **options).rename(columns=str.strip)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except pd.errors.ParserError as error:
         raise DataError(f"{path.name} cannot be read as CSV: {error}; every line must have the {len(header)} columns of the first") from error
     commas = _comma_columns(frame) if comma != "," else []
     return frame.assign(**{c: frame[c].str.replace(",", ".").astype("float64") for c in commas}), "decimal comma" if commas else ""
 
 
+def _not_utf8(path: Path) -> str:
+    "Where a file is no UTF-8."
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return f"{path.name} line {content[: error.start].count(10) + 1} is not UTF-8 text ({error.reason} {content[error.start]:#04x}): save it as CSV UTF-8"
+    return f"{path.name} is not UTF-8 text: save it as CSV UTF-8"
+
+
 def _file(path: Path) -> Raw:
     "A file as it stands."
+    if path.is_dir():
+        raise InputError(f"{path.name} is a folder: give a CSV or a parquet file in it")
     if not path.is_file():
         near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [], 1)
         raise InputError(f"{path.name} is not there{f': did you mean {near[0]}?' if near else f' (looked in {path.parent.name or path.parent})'}")
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty: it must begin with a line of column names")
     parquet = path.suffix.lower() in (".parquet", ".pq")
+    with path.open("rb") as file:
+        if file.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+            raise DataError(f"{path.name} is a workbook or an archive, no text: save its sheet as CSV UTF-8, or unpack it")
     try:
         frame, decimals = (pd.read_parquet(path), "") if parquet else _csv(path)
+    except UnicodeDecodeError as error:
+        raise DataError(_not_utf8(path)) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read: {error}; give a CSV or a parquet file") from error
     with path.open("rb") as file:
@@ -245,6 +262,10 @@ def instants(raw: Raw, column: str, cells: pd.Series | None = None) -> pd.Series
         if found is None:
             raise DataError(f"{raw.at(0)}, column {column!r}: {cells.iloc[0]} is no date; give YYYY-MM-DD, 20140606, or an instant since 1970")
     else:
+        texts = cells.astype(str).str.strip()
+        if (named := _names_zone(texts)).any() and len(bare := np.flatnonzero((cells.notna() & ~named).to_numpy())):
+            raise DataError(f"{raw.at(int(bare[0]))}, column {column!r}: {cells.iloc[bare[0]]!r} names no time zone, and others of the column do ({len(bare)} such cells); "
+                            "give every row one, or none and say zone=")
         found = _from_texts(cells)
     bad = np.flatnonzero(found.isna().to_numpy())
     if len(bad):
@@ -252,12 +273,17 @@ def instants(raw: Raw, column: str, cells: pd.Series | None = None) -> pd.Series
     return found
 
 
+def _names_zone(texts: pd.Series) -> pd.Series:
+    "Which texts are a time of day with its zone."
+    return texts.str.contains(r"\d:\d.*(?:[+-]\d\d:?\d\d|[+-]\d\d|Z|UTC)$", regex=True)
+
+
 def _from_texts(cells: pd.Series) -> pd.Series:
     "Texts (or dates) as datetimes; NaT where they are none; aware where they name a zone."
     texts = cells.astype(str).str.strip()
     if texts.str.fullmatch(r"\d{8}").all():
         return pd.to_datetime(texts, format="%Y%m%d", errors="coerce")
-    zoned = bool(texts.head(1000).str.contains(r"(?:[+-]\d\d:?\d\d|Z|UTC)$", regex=True).any() and texts.head(1).str.contains(r"\d:\d").any())
+    zoned = bool(_names_zone(texts).any())
     if order := date_order(texts):
         return _from_order(texts, order)
     found = pd.to_datetime(texts, errors="coerce", utc=zoned, format="ISO8601")
