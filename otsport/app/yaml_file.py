@@ -100,8 +100,10 @@ def _field(model: type[BaseModel], name: object):
 def _inner(model: type[BaseModel], step: object) -> type[BaseModel] | None:
     "The model inside a field, also of a list or mapping of them."
     found = _field(model, step)
-    parts = [found.annotation, *getattr(found.annotation, "__args__", ())] if found else []
-    return next((p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)), None)
+    parts = [found.annotation] if found else []
+    for part in parts:  # a list that grows by what stands inside
+        parts += getattr(part, "__args__", ())
+    return next((p for p in parts if isinstance(p, type) and not getattr(p, "__args__", ()) and issubclass(p, BaseModel)), None)
 
 
 def _rule(model: type[BaseModel], text: Text, error: dict) -> tuple[tuple, str]:
