@@ -219,10 +219,17 @@ def test_book_yaml_says_limits_and_a_day_is_kept_by_them(folder):
 
 @pytest.mark.parametrize("text, words", [
     ("  greeks:\n    - {greek: delta, high: 1, symbol: KOO}", r"greeks\[1\].symbol = 'KOO': KOO is not in the universe: did you mean KO"),
-    ("  greeks:\n    - {greek: dleta, high: 1}", r"line \d+: limits.greeks\[1\].greek = 'dleta'"), ("  greeks: []", "limits.greeks.*at least 1 item"),
+    ("  greeks:\n    - {greek: dleta, high: 1}", r"line \d+: limits.greeks\[1\].greek = 'dleta'"), ("  greeks: []", "limits.greeks: there is nothing in it"),
     ("  greeks:\n    - {greek: delta, high: 1, symbl: KO}", r"greeks\[1\].symbl.*did you mean symbol"), ("  stress: {most: 5, unit: nav}", "limits.stress.*more than there is"),
+    ("  greeks: {greek: delta, high: 1}", "limits.greeks: it is a list: write a list of"), ("  stress: 50000", "limits.stress = 50000: it is a block of lines .*write {most: 50000}"),
     ("  stress: {unit: nav}", "the field most is missing"), ("  greeks:\n    - {greek: vega, low: 5, high: 1}", r"limits.greeks\[1\].*rise in this order"),
 ])  # fmt: skip
 def test_a_wrong_limit_is_told_with_its_line_and_rule(folder, text, words):
     with pytest.raises(FolderError, match=words):
         written(folder, text)
+
+
+def test_what_is_wrong_in_a_list_is_told_once(folder):
+    with pytest.raises(FolderError) as told:
+        written(folder, "  greeks:\n    - {greek: delta, high: 50k}\n  stress: {most: 5, spots: [-20]}")
+    assert str(told.value).count("line ") == 2 and "nothing in it" not in str(told.value)

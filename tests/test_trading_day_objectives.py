@@ -45,7 +45,17 @@ def income(known):
 
 def asked(mandate, n):
     """The mandate of a session: the folder's, by the words of SESSIONS."""
-    objective, method, way, rules = SESSIONS[n]
+    return by_words(mandate, *SESSIONS[n])
+
+
+def in_turn(mandate, n):
+    """Each objective with each sizing method, and beside them ways to share NAV out, constraints and bounds on Greeks."""
+    objectives, methods, ways = list(OBJECTIVES), list(METHODS), list(WAYS)
+    rules = "greeks" if n % 5 == 3 else "bound" if n % 7 == 2 else ""
+    return by_words(mandate, objectives[n % len(objectives)], methods[n // len(objectives) % len(methods)], ways[n % len(ways)] if n % 3 else "", rules)
+
+
+def by_words(mandate, objective, method, way, rules):
     changes = {"sizing": mandate.settings.sizing.model_copy(update={"method": method}), "allocation": AllocationRules(by=way, floor=0.2, cap=0.7, fewest=3) if way else None,
                "constraints": ConstraintRules(**RULES[rules]) if rules in RULES else None}
     if rules == "greeks":
@@ -204,3 +214,15 @@ def test_a_year_of_sessions_agrees_every_evening(tmp_path, case):
     assert all(p.binding for p in year.plans if p.caps)
     if case == "limits greeks":
         assert year.codes()["DELTA"] + year.codes()["STRESS_LOSS"] > 10 and all(p.greek_bounds and p.loss_bounds for p in year.plans)
+
+
+@pytest.mark.soak
+def test_a_year_in_which_each_objective_meets_each_sizing_method_agrees_every_evening(tmp_path):
+    days = last_sessions(LAST, 250)
+    folder = folder_with(tmp_path / "desk", ("sizing:\n", "sizing:\n  options: max_loss\n"), ("  - use: my_strategy.ipynb:dip_buyer\n    with: {count: 3}\n    allocation: 0.25\n", "  - use: own.py:income\n    allocation: 0.25\n"), own=OWN)
+    year = trade_days(folder, days, tmp_path, in_turn)
+    print(f"in turn: {year}")
+    assert year.faults == [] and [s.session for s in year.evenings] == days
+    assert {p.objective for p in year.plans} == set(OBJECTIVES)
+    assert all(p.binding or any(d.code == "CLASH" for d in p.decisions) for p in year.plans if p.caps)
+    assert year.codes()["DELTA"] + year.codes()["STRESS_LOSS"] > 10 and year.rules()
