@@ -95,7 +95,6 @@ def gateway(
     It says "ready" when it serves. Its day is a past one: a step of five minutes each second, from half an hour before the open. Orders and positions
     stay in a journal of the state folder; the same command goes on where it stopped. Nothing here is a real market and no order leaves this machine.
     """
-    from otsport.analytics.options import bsm
     from otsport.app.folder import this_folder
     from otsport.app.params import as_day
     from otsport.gateway.faults import read_plan
@@ -112,7 +111,6 @@ def gateway(
     except ValueError as error:
         raise ParameterError(f"session = {session!r}: {error}") from error
     os.umask(0o077)
-    bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
     run_gateway(day, accounts(account or [f"{profile.account}={here.book.capital:f}"]), port or profile.port, profile.seed if seed is None else seed, clock.value, seconds_per_step, host=host, prices=prices, options=here.chains,
                 oldest=timedelta(minutes=here.book.chain_minutes), master=master, plan=read_plan(faults) if faults else None, control=control or 0)
 

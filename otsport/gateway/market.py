@@ -8,7 +8,7 @@ __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE
            'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes',
            'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes',
            'session_path', 'between_closes', 'session_model', 'OptionSheet', 'listed_options', 'OptionModel',
-           'option_numbers', 'implied_numbers', 'Market']
+           'option_numbers', 'implied_numbers', 'compile_models', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -260,10 +260,18 @@ def implied_numbers(contract: Contract, price: float, spot: float, now: datetime
     return option_numbers(float(vol), float(price), float(delta), float(vega), tau, spot)
 
 
+@lru_cache(maxsize=1)
+def compile_models() -> None:
+    "Compile what quotes are modelled with, the first time on a machine: while a gateway compiles it answers nobody, and a client gives up."
+    value, *_ = bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])
+    implied_vol(float(value[0]), 100.0, 100.0, 0.5, 0.0, 0.0, "C")
+
+
 class Market:
     "A replay of real closes with a modelled path, modelled quotes and modelled options between them."
 
     def __init__(self, history: History, seed: int):
+        compile_models()
         self.history, self.seed = history, seed
         self.symbols: tuple[str, ...] = history.symbols
         self._places = {symbol: i for i, symbol in enumerate(self.symbols)}
