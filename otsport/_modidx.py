@@ -3553,6 +3553,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'otsport/desk/alert_outlets.py'),
                                             'otsport.desk.alert_outlets.alert_mail': ( 'desk/alert_outlets.html#alert_mail',
                                                                                        'otsport/desk/alert_outlets.py'),
+                                            'otsport.desk.alert_outlets.file_log': ( 'desk/alert_outlets.html#file_log',
+                                                                                     'otsport/desk/alert_outlets.py'),
                                             'otsport.desk.alert_outlets.password_of': ( 'desk/alert_outlets.html#password_of',
                                                                                         'otsport/desk/alert_outlets.py'),
                                             'otsport.desk.alert_outlets.post_webhook': ( 'desk/alert_outlets.html#post_webhook',

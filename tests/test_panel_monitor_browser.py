@@ -1,19 +1,16 @@
 """The monitor panel as a user sees it: in JupyterLab, in a real browser, on a desk folder whose broker is the simulated gateway."""
-import os
 import re
 import subprocess
 import sys
-import time
 
 import nbformat
-import psutil
 import pytest
 from browser import is_blank, jupyterlab, notebook_errors, open_browser, run_all, save_shot
 from panel_support import fill_store
 from run_support import free_port
+from test_panel_browser import as_phone, unfit
 
 from otsport.app.folder import new_folder
-from otsport.app.gateway_process import listens
 from otsport.data.store import open_store
 from otsport.book.example import ACCOUNT
 
@@ -29,7 +26,7 @@ alerts:
 
 
 def gateway(folder, port):
-    """A simulated broker in real time: a step of a minute each five seconds."""
+    """A simulated broker: a step of its day each second."""
     command = [sys.executable, "-m", "otsport", "gateway", "--port", str(port), "--account", f"{ACCOUNT}=1000000", "--seconds-per-step", "1", "--session", "2022-12-28"]
     started = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert "ready" in started.stdout.readline()
@@ -73,6 +70,7 @@ def test_monitor_panel_lives_and_says_when_its_broker_is_gone(desk, chromium, tm
         first = clock.inner_text()
         page.wait_for_timeout(3000)
         assert clock.inner_text() != first  # it lives
+        assert unfit(page) == []
         live = save_shot(page, tmp_path / "monitor_live_1280.png")
         for tab, words in (("Exposure", "Health Care"), ("Windows", "21 sessions"), ("Alerts (1)", "this one is meant to stand")):
             page.get_by_role("tab", name=tab).click()
@@ -89,8 +87,9 @@ def test_monitor_panel_lives_and_says_when_its_broker_is_gone(desk, chromium, tm
 
         page.get_by_role("button", name="Watching").click()
         expect(page.get_by_role("button", name="Stopped")).to_be_visible()
-        page.set_viewport_size({"width": 390, "height": 1600})
-        page.wait_for_timeout(800)
+        assert unfit(page) == []
+        as_phone(page)
+        assert unfit(page) == []
         save_shot(page, tmp_path / "monitor_390.png")
         assert notebook_errors(page) == []
     assert not any(is_blank(png) for png in (live, stale)) and live != stale

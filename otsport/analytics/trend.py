@@ -9,7 +9,7 @@ __all__ = ['FEWEST_RETURNS', 'trend']
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import check_returns, check_rising, floats
+from ..core.arrays import check_returns, check_rising, floats, warn_percent
 from ..core.contracts import NAN
 from ..core.errors import InputError
 
@@ -29,6 +29,7 @@ def trend(
     if x.ndim != 1:
         raise InputError(f"returns have shape {x.shape}: give one series, (n,)")
     check_returns(x, returns)
+    warn_percent(x)
     if len(x) < FEWEST_RETURNS or not np.isfinite(x).all():
         return NAN
     sd = x.std(ddof=1)

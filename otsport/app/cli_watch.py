@@ -27,8 +27,8 @@ def feed_of(store, folder, host: str = "", port: int = 0, wall: Callable[[], flo
     if port == -1:
         return ClosedFeed(store, folder.history, "no broker is asked", wall)
     told = folder.profile.broker_profile(folder.book.account, (), host, port, simulated=False)
-    driven = next((g for g in gateways() if g.port == told.port and is_here(told.host) and g.options.get("--clock") == ("heartbeat",)), None)
-    if driven is not None:
+    there = [g for g in gateways() if g.port == told.port] if is_here(told.host) else []
+    if there and all(g.options.get("--clock") == ("heartbeat",) for g in there):
         return ClosedFeed(store, folder.history, f"a run drives the simulated gateway at port {told.port}, and a look would move its clock", wall)
     served = [a for a in store.portfolios().values() if account_mode(a) == told.mode and a in folder.profile.all_accounts] or list(folder.profile.all_accounts)
     skew = {"clock_skew_seconds": 0.0} if folder.profile.simulated else {}
@@ -45,9 +45,9 @@ def monitor_of(store, folder, portfolios: tuple[str, ...] = (), alerts=None):
 
 # %% ../../nbs/app/96_cli_watch.ipynb #3a95c854
 def alerting_of(folder, state: Path | None, call_backs=()):
-    "The alerts of a desk folder, kept in its state folder; `call_backs` are called with each that crosses."
+    "The alerts of a desk folder, kept in its state folder with a log of their own (alerts.log); `call_backs` are called with each that crosses."
     from otsport.app.alerts_file import read_alerts
-    from otsport.desk.alert_outlets import Alerting, Outlets, alert_mail, password_of, post_webhook, send_mail
+    from otsport.desk.alert_outlets import Alerting, Outlets, alert_mail, file_log, password_of, post_webhook, send_mail
 
     told, senders = read_alerts(folder.path), {}
     if (hook := told.outputs.webhook) is not None:
@@ -57,7 +57,8 @@ def alerting_of(folder, state: Path | None, call_backs=()):
             password = password_of(state / mail.password_file) if mail.user else ""
             send_mail(alert_mail(alert, mail.sender, mail.to), mail.server, mail.port, mail.tls, mail.user, password, mail.timeout_seconds)
         senders["mail"] = send
-    return Alerting(told.rules, Outlets(senders, call_backs), state)
+    more = {"log": file_log(state / "alerts.log")} if state is not None else {}
+    return Alerting(told.rules, Outlets(senders, call_backs, **more), state)
 
 # %% ../../nbs/app/96_cli_watch.ipynb #54735b4d
 def open_watch(*portfolios: str, every: float = 1.0, offline: bool = False):  # desk.watching.DeskWatch

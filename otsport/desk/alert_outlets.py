@@ -12,6 +12,7 @@ import queue
 import smtplib
 import ssl
 import threading
+import time
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from ..core.now import Alert, DeskNow, Severity
 
 # %% auto #0
 __all__ = ['TRIES', 'PAUSE_SECONDS', 'MOST_WAITING', 'LEVELS', 'Send', 'alert_fields', 'post_webhook', 'alert_mail', 'send_mail',
-           'password_of', 'Outlets', 'SendingLock', 'Alerting']
+           'password_of', 'Outlets', 'file_log', 'SendingLock', 'Alerting']
 
 # %% ../../nbs/desk/98_alert_outlets.ipynb #9b250180
 def alert_fields(a: Alert) -> dict[str, object]:
@@ -83,8 +84,8 @@ class Outlets:
     `failures` are the newest that could not be delivered, in words.
     """
 
-    def __init__(self, senders: Mapping[str, Send] | None = None, call_backs: Sequence[Send] = (), pause: float = PAUSE_SECONDS):
-        self.senders, self.call_backs, self.pause = dict(senders or {}), list(call_backs), pause
+    def __init__(self, senders: Mapping[str, Send] | None = None, call_backs: Sequence[Send] = (), pause: float = PAUSE_SECONDS, log: logging.Logger = _log):
+        self.senders, self.call_backs, self.pause, self.log = dict(senders or {}), list(call_backs), pause, log
         self.failures: deque[str] = deque(maxlen=20)
         self._heard: deque[tuple] = deque(maxlen=MOST_WAITING)
         self._waiting: queue.Queue[tuple[str, Alert] | None] = queue.Queue(MOST_WAITING)
@@ -97,7 +98,7 @@ class Outlets:
         if key not in self._heard:
             self._heard.append(key)
             if "log" in alert.to:
-                _log.log(LEVELS[alert.severity], "%s%s", alert.words, " (quiet time)" if alert.quiet else "")
+                self.log.log(LEVELS[alert.severity], "%s%s", alert.words, " (quiet time)" if alert.quiet else "")
             for call in self.call_backs:
                 try:
                     call(alert)
@@ -134,7 +135,7 @@ class Outlets:
 
     def _failed(self, words: str) -> None:
         self.failures.append(words)
-        _log.error("%s", words)
+        self.log.error("%s", words)
 
     def close(self, seconds: float = 10.0) -> None:
         "Deliver what waits, as long as that takes no more than so many seconds."
@@ -142,6 +143,20 @@ class Outlets:
             self._waiting.put(None)
             self._worker.join(seconds)
             self._stop.set()
+
+
+def file_log(path: Path) -> logging.Logger:
+    "A log that writes into a file alone, a line an alert, with the time in UTC."
+    log = logging.getLogger(f"otsport.alerts.{path}")
+    if not log.handlers:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S"))
+        handler.formatter.converter = time.gmtime
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    return log
 
 # %% ../../nbs/desk/98_alert_outlets.ipynb #73c6ebc5
 class SendingLock:

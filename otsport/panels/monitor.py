@@ -129,7 +129,9 @@ def monitor_panel(watch: DeskWatch | Monitor, begin: bool = True):  # ipywidgets
     def write(now: DeskNow) -> None:
         names = [name for name, _ in now.portfolios.keys]
         if list(choice.options) != names:
+            kept = choice.value
             choice.options = names
+            choice.value = kept if kept in names else names[0] if names else None
         name = choice.value or ""
         head.value = FITTED.format(head_html(now, name))
         all_of_them.value = FITTED.format(figure_table(now.portfolios, ALL_FIGURES, "portfolio").html)
@@ -148,7 +150,10 @@ def monitor_panel(watch: DeskWatch | Monitor, begin: bool = True):  # ipywidgets
         del past[:-200]
         pace(now)
 
-    again = lambda _: monitor.latest is not None and write(monitor.latest)
+    def again(_) -> None:
+        if monitor.latest is not None and [n for n, _ in monitor.latest.portfolios.keys] == list(choice.options):
+            write(monitor.latest)
+
     choice.observe(again, "value")
     tabs.observe(again, "selected_index")
     panel = W.VBox([W.HBox([choice, button]), head, all_of_them, cards, tabs, notes])

@@ -27,9 +27,9 @@ def _ago(seconds: float) -> str:
 
 FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {  # heading with unit, and how it is written
     "nav": ("NAV", lambda v: dollars(v, 2)), "cash": ("cash", dollars), "buying_power": ("buying power", dollars), "day_pnl": ("day P&L", lambda v: signed(v, 2)),
-    "day_return": ("day", percent), "unrealized": ("unrealized", signed), "realized": ("realized", signed), "gross": ("gross", dollars), "net": ("net", dollars), "leverage": ("gross/NAV", lambda v: f"{v:.2f}"),
+    "day_return": ("day", percent), "unrealized": ("open P&L", signed), "realized": ("realized", signed), "gross": ("gross", dollars), "net": ("net", dollars), "leverage": ("gross/NAV", lambda v: f"{v:.2f}"),
     "dollar_delta": ("delta ($)", dollars), "dollar_gamma": ("gamma ($ per 1%)", dollars), "vega_point": ("vega ($/point)", lambda v: signed(v)), "theta_day": ("theta ($/day)", lambda v: signed(v)),
-    "var_95": ("VaR 95%", dollars), "var_99": ("VaR 99%", dollars), "es_95": ("ES 95%", dollars), "var_of_nav": ("VaR/NAV", percent), "budget_use": ("of budget", lambda v: f"{v:.0%}"),
+    "var_95": ("VaR 95%", dollars), "var_99": ("VaR 99%", dollars), "es_95": ("ES 95%", dollars), "var_of_nav": ("VaR/NAV", lambda v: f"{v:.2%}"), "budget_use": ("of budget", lambda v: f"{v:.0%}"),
     "beta": ("beta", lambda v: f"{v:.2f}"), "drawdown": ("drawdown", percent), "trend": ("trend (z)", lambda v: f"{v:+.1f}"), "missing": ("no price", lambda v: f"{v:.0f}"),
     "stale": ("stale", lambda v: f"{v:.0f}"), "oldest_price": ("oldest price", _ago), "qty": ("units", lambda v: f"{v:,.10g}"), "mark": ("mark ($)", lambda v: f"{v:,.4f}".rstrip("0").rstrip(".")),
     "value": ("value", dollars), "weight": ("of NAV", lambda v: f"{v:.1%}"), "mfe": ("best (MFE)", dollars), "mae": ("worst (MAE)", lambda v: signed(-v) if v else dollars(0)), "held_days": ("held", lambda v: _ago(86_400 * v)),
@@ -60,7 +60,8 @@ def head_words(now: DeskNow) -> str:
     "Time, age of the feed and state of the line in one sentence."
     at = now.at.astimezone(NEW_YORK)
     age = "no price yet" if now.feed.age != now.feed.age else f"newest price {_ago(now.feed.age)} ago"
-    return f"{at:%Y-%m-%d %H:%M:%S} New York, {'open' if now.feed.open else 'closed'}; {f'{age}; ' if now.feed.live else ''}{now.feed.condition}"
+    said = [f"{at:%Y-%m-%d %H:%M:%S} New York, {'open' if now.feed.open else 'closed'}", age if now.feed.live else "", "" if now.feed.condition in now.feed.banner else now.feed.condition]
+    return "; ".join(filter(None, said))  # what the banner says is not said twice
 
 
 def portfolio_words(now: DeskNow, portfolio: str) -> str:
@@ -74,7 +75,7 @@ def figure_table(columns: Columns, figures: Sequence[str], first: str, caption: 
     "The rows as an HTML table."
     rows = figure_rows(columns, figures, portfolio, by, most)
     frame = pd.DataFrame(rows, columns=[first, *(FIGURES[f][0] for f in figures)], dtype=object)
-    colors = {head: ["#fde8e8" if x.startswith("-") else "#fff6d6" if x == "–" else "" for x in frame[head]] for head in ("day P&L", "NAV", "unrealized") if head in frame}
+    colors = {head: ["#fde8e8" if x.startswith("-") else "#fff6d6" if x == "–" else "" for x in frame[head]] for head in ("day P&L", "NAV", "open P&L") if head in frame}
     return table(frame, caption, "nothing is held", colors)
 
 
