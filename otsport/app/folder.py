@@ -449,7 +449,7 @@ def new_folder(path: Path, from_state: Path | None = None) -> Folder:
 
 def _written(path: Path, old: Mapping[str, str]) -> dict[str, str]:
     "The files of a new folder."
-    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
+    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "alerts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
     own = "  # - use: my_strategy.ipynb:dip_buyer\n  #   with: {count: 3}\n  #   allocation: 0.25\n"
     if not old:
         texts[BOOK_FILE] = texts[BOOK_FILE].replace(own, own.replace("  # ", "  "))
