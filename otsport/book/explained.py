@@ -109,7 +109,8 @@ def steps_for(start: _State, end: _State) -> int:
     sd, passed = start.vol * np.sqrt(start.tau), np.where(start.tau > 0, 1 - end.tau / np.where(start.tau > 0, start.tau, 1.0), 0.0)
     moves = np.abs(np.log(np.maximum(end.spot, 1e-12) / np.maximum(start.spot, 1e-12)))
     alive = start.tau > 0
-    needed = np.max([np.where(alive, moves / np.maximum(MOST_SPOT * sd, 1e-12), 1.0), np.where(alive, np.abs(end.vol - start.vol) / MOST_VOL, 1.0), passed / MOST_TIME])
+    by_time = np.where(passed < 1, passed / MOST_TIME, MOST_STEPS)
+    needed = np.max([np.where(alive, moves / np.maximum(MOST_SPOT * sd, 1e-12), 1.0), np.where(alive, np.abs(end.vol - start.vol) / MOST_VOL, 1.0), by_time])
     return int(np.clip(np.ceil(needed - 1e-9), 1, MOST_STEPS))
 
 
