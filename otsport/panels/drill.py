@@ -214,6 +214,7 @@ def attribution_panel(
             button.button_style = "info" if name == effect else ""
         quiet.append(1)  # two menus change, one picture is drawn
         c.segment.options, c.period.options = _options(panel.attribution, effect)
+        c.segment.value = c.period.value = None  # equal options would keep the old choice beside a text that is of all
         quiet.clear()
         found.value = text
 
