@@ -166,6 +166,7 @@ CASES = {
     "optimize.checked": Case(lambda **k: optimize.checked(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR),
     "risk_parity.risk_parity": Case(risk_parity.risk_parity, {"cov": COV, "budgets": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "budgets": (0,)}),)),
     "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "risk_parity.moving": Case(risk_parity.moving, {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "risk_parity.long_only": Case(risk_parity.long_only, {"cov": COV}, (Group({"cov": (0, 1)}),)), "blends.min_correlation": Case(blends.min_correlation, {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "blends.performance_based": Case(blends.performance_based, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "blends.mixed": Case(lambda cov: blends.mixed({"held": optimize.min_variance(MU, COV, BOUNDS)}, {"held": 1.0}, cov), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),
