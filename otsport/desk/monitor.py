@@ -34,8 +34,8 @@ from .watched_risk import PastReturns, WatchedRisk, watched_risk
 
 # %% auto #0
 __all__ = ['GROUP_FIGURES', 'RING', 'RING_DAYS', 'TREND_MINUTES', 'KEPT_MINUTES', 'WAY_SECONDS', 'WINDOWS', 'MINUTES_PER_YEAR',
-           'TOUCHING', 'MOST_CHANGES', 'RISK_SECONDS', 'Second', 'Together', 'Kept', 'touched', 'Books',
-           'position_columns', 'portfolio_columns', 'open_at', 'feed_now', 'desk_now', 'Risks', 'Monitor', 'day_budget']
+           'TOUCHING', 'MOST_CHANGES', 'RISK_SECONDS', 'Second', 'Together', 'Kept', 'touched', 'Books', 'open_at',
+           'position_columns', 'portfolio_columns', 'feed_now', 'desk_now', 'Risks', 'Monitor', 'day_budget']
 
 # %% ../../nbs/desk/96_monitor.ipynb #c35f5b32
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,12 @@ class Books:
         return tuple(read)
 
 # %% ../../nbs/desk/96_monitor.ipynb #56095829
+def open_at(at: datetime) -> bool:
+    "Whether the exchange is open at the broker's time."
+    day = at.astimezone(NEW_YORK).date()
+    return is_session(day) and session_open(day) <= at < session_close(day)
+
+
 def position_columns(t: Together, board: PriceBoard, wall: float, at: datetime) -> dict[str, np.ndarray]:
     "Value, P&L, extremes, Greeks and age of every position, dollars; deltas and gammas of dollars, vega per vol point, theta per calendar day."
     live = [b.live.columns for b in t.books]
@@ -207,16 +213,11 @@ def portfolio_columns(t: Together, p: Mapping[str, np.ndarray], figures: Sequenc
         **{name: risk(name) for name in ("var_95", "var_99", "es_95", "budget_use")}, "var_of_nav": over(risk("var_95"), nav),
         "risk_age": np.array([(at - r.at).total_seconds() if r.at else NAN for r in risks]), "beta": over(t.sum_of(betas * p["dollar_delta"]), nav),
         "drawdown": of("drawdown"), "trend": trends, "positions": t.sum_of(t.held.astype(float)), "missing": t.sum_of((t.held & np.isnan(p["mark"])).astype(float)),
-        "stale": t.sum_of((t.held & ((p["age"] > board.stale_seconds) | board.frozen[t.slots])).astype(float)), "oldest_price": oldest,
+        "oldest_price": oldest,
+        "stale": t.sum_of((t.held & ((p["age"] > board.stale_seconds) | board.frozen[t.slots]) & open_at(at)).astype(float)),  # at night no price is new, and none is late
     }  # fmt: skip
 
 # %% ../../nbs/desk/96_monitor.ipynb #ec265cde
-def open_at(at: datetime) -> bool:
-    "Whether the exchange is open at the broker's time."
-    day = at.astimezone(NEW_YORK).date()
-    return is_session(day) and session_open(day) <= at < session_close(day)
-
-
 def feed_now(t: Together, board: PriceBoard, s: Second) -> Feed:
     "How the prices of what is held stand."
     rows = np.unique(t.slots[t.held])
