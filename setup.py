@@ -9,6 +9,7 @@ config = ConfigParser(interpolation=None)
 config.read(ROOT / "settings.ini", encoding="utf-8")
 meta = config["DEFAULT"]
 extras = {name: meta[f"{name}_requirements"].split() for name in ("ib", "lab", "postgres", "redis", "bench", "dev")}
+extras["ib-async"] = meta["ib_async_requirements"].split()  # in place of ib, never beside it
 extras["dev"] += extras["ib"] + extras["lab"] + extras["postgres"] + extras["redis"]
 
 setup(
