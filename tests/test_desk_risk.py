@@ -131,6 +131,15 @@ def test_every_shape_of_input_says_the_same():
         assert np.allclose(otsport.risk(given, **GIVEN).total, want, rtol=1e-12)
 
 
+def test_numbers_below_underlying_are_its_price(tmp_path):
+    (tmp_path / "p.csv").write_text("symbol,qty,type,strike,expiration,underlying\nXYZ,2,call,105,2023-01-20,100\nXYZ,100,,,,100.00\n")
+    assert set(otsport.risk(tmp_path / "p.csv", vol=0.2, as_of=AS_OF).positions["spot"]) == {100.0}
+    for twice, said in (("qty,symbol,qty", "line 1 has the column 'qty' more than once"), ("qty,symbol,underlying,spot", "both mean spot")):
+        (tmp_path / "p.csv").write_text(twice + "\n1,XYZ,100,100\n")
+        with pytest.raises(InputError, match=said):
+            otsport.risk(tmp_path / "p.csv", as_of=AS_OF)
+
+
 def test_legs_alone_are_of_one_underlying():
     condor = [Leg(-1, "P", 88, 1.49, date(2023, 1, 20)), Leg(1, "P", 93, 2.77, date(2023, 1, 20)), Leg(-1, "C", 110, 1.02, date(2023, 1, 20)), Leg(1, "C", 105, 2.06, date(2023, 1, 20))]
     assert otsport.risk(condor, spot=100, vol=0.2, as_of=AS_OF).payoff().outcome.break_evens == pytest.approx((90.68, 107.32), abs=1e-9)
