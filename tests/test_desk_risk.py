@@ -14,7 +14,7 @@ from otsport.analytics.american import american, american_greeks
 from otsport.analytics.combinations import Leg
 from otsport.analytics.stress import told
 from otsport.core.contracts import option, stock
-from otsport.core.errors import OtsportError
+from otsport.core.errors import InputError, OtsportError
 from otsport.data.samples import sample
 from otsport.kernels.american import FAST
 from otsport.kernels.american_rows import revalue_american
