@@ -26,7 +26,7 @@ import pandas as pd
 from .accounts_file import Profile, read_accounts
 from .book_file import BookFile, StrategyEntry, budget_faults
 from .yaml_file import Text, checked_file, nearest
-from .rule_faults import allocation_faults, constraint_faults, own_rule
+from .rule_faults import allocation_faults, constraint_faults, given_rule, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
@@ -376,6 +376,8 @@ def _strategy_faults(f: Folder) -> list[str]:
     found, names = [], []
     for i, entry in enumerate(f.book.strategies):
         field, rule = ("use", own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
+        if ":" in entry.use and not rule:
+            field, rule = "with", given_rule(f.path, entry.use, entry.given)
         name = strategy_name(entry)
         if not rule and name in names:
             field, rule = "use", f"two strategies are called {name}: give this one a `name` of its own"
@@ -447,7 +449,7 @@ def new_folder(path: Path, from_state: Path | None = None) -> Folder:
 
 def _written(path: Path, old: Mapping[str, str]) -> dict[str, str]:
     "The files of a new folder."
-    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
+    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "alerts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
     own = "  # - use: my_strategy.ipynb:dip_buyer\n  #   with: {count: 3}\n  #   allocation: 0.25\n"
     if not old:
         texts[BOOK_FILE] = texts[BOOK_FILE].replace(own, own.replace("  # ", "  "))
