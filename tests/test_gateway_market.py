@@ -1,5 +1,7 @@
 """The replayed market: real closes at the ends, nothing of the future before it is due, the same for the same seed."""
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -48,6 +50,28 @@ def contracts(market: Market, day: date):
         for expiry in chain.expiries:
             for strike in chain.strikes[:: max(1, len(chain.strikes) // 4)]:
                 yield from (option(symbol, expiry, strike, right) for right in Right)
+
+
+COMPILED = """
+from datetime import date
+from otsport.core.contracts import option
+from otsport.data.samples import history
+from otsport.gateway.market import Market, implied_numbers
+from otsport.kernels import options
+made = lambda: sum(len(f.signatures) for f in vars(options).values() if hasattr(f, "signatures"))
+day, before = date(2022, 12, 28), made()
+market = Market(history(), 7)
+ready, call = made(), option("KO", date(2023, 1, 20), "65", "C")
+implied_numbers(call, market.quote(call, day, 10).mid, 62.6, market.session_steps(day)[10])
+print(before, ready, made())
+"""
+
+
+def test_a_market_that_is_made_has_compiled_what_quotes_need():
+    """A gateway that compiles while a client waits answers nobody: on a busy machine the client gives up."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    before, ready, after = map(int, done.stdout.split())
+    assert before == 0 < ready == after, done.stderr
 
 
 # ---------------------------------------------------------------- what is real

@@ -138,7 +138,8 @@ class AccountReturn:
     def _shown(self, html: bool) -> str:
         days = self.nav.index
         title = f"{len(self.returns):,} days, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}: gain {self.gain:,.2f} dollars; flows at the {self.timing} of their day{'; ' + self.note if self.note else ''}"
-        rows = {"time-weighted (the portfolio)": self.time_weighted, "money-weighted (the owner)": self.money_weighted, "the same, a year (XIRR)": self.money_weighted_annual, "Modified Dietz": self.dietz}
+        rows = {"time-weighted (the portfolio)": self.time_weighted, "money-weighted (the owner)": self.money_weighted,
+            "the same, a year (XIRR)": self.money_weighted_annual, "Modified Dietz": self.dietz}
         return shown(title, pd.DataFrame({"decimal": rows}), html=html)
 
     def __repr__(self) -> str:

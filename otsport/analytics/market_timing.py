@@ -51,7 +51,8 @@ class TimingTest:
     def frame(self) -> pd.DataFrame:
         "One row a series: alpha a year, beta, gamma, its t, what timing gave a year, and the verdict."
         c = self.coefficients
-        return pd.DataFrame({"alpha a year": self.fitted.alpha, "beta": c["beta"], "gamma": c["gamma"], "t of gamma": self.fitted.t["gamma"], "timing a year": self.contributions()["timing"], "verdict": self.verdict()})
+        return pd.DataFrame({"alpha a year": self.fitted.alpha, "beta": c["beta"], "gamma": c["gamma"],
+            "t of gamma": self.fitted.t["gamma"], "timing a year": self.contributions()["timing"], "verdict": self.verdict()})
 
     def _shown(self, html: bool) -> str:
         names = " and ".join(word.capitalize() for word in self.model.split("_"))

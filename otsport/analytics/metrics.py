@@ -56,7 +56,8 @@ def longest_drawdown(returns: ArrayLike) -> int:
 _UNITS = {
     "sessions": "returns", "total_return": "decimal, whole series", "annual_return": "decimal a year, geometric", "vol": "decimal a year", "sharpe": "a year",
     "sortino": "a year", "calmar": "annual return over largest drawdown", "max_drawdown": "decimal, 0 or negative", "drawdown_sessions": "longest run below a peak",
-    "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive", "tail_sessions": "returns whose mean is cvar_95", "skewness": "population", "kurtosis": "excess, population",
+    "var_95": "decimal a session, loss positive", "cvar_95": "decimal a session, loss positive",
+    "tail_sessions": "returns whose mean is cvar_95", "skewness": "population", "kurtosis": "excess, population",
     "win_rate": "decimal of the sessions not flat", "profit_factor": "gains over losses",
 }
 

@@ -103,8 +103,10 @@ def _described(x: np.ndarray) -> dict[str, float]:
     reach = 1.5 * (third - first)
     mean = lambda part: float(part.mean()) if len(part) else np.nan
     return {
-        "count": len(x), "mean": float(x.mean()), "std": float(x.std(ddof=1)) if len(x) > 1 else np.nan, "min": float(x.min()), "5%": low, "25%": first, "median": middle, "75%": third, "95%": high,
-        "max": float(x.max()), "share positive": float((x > 0).mean()), "mean rise": mean(x[x > 0]), "mean fall": mean(x[x < 0]), "outliers": int(((x < first - reach) | (x > third + reach)).sum()),
+        "count": len(x), "mean": float(x.mean()), "std": float(x.std(ddof=1)) if len(x) > 1 else np.nan, "min": float(x.min()), "5%": low,
+        "25%": first, "median": middle, "75%": third, "95%": high,
+        "max": float(x.max()), "share positive": float((x > 0).mean()), "mean rise": mean(x[x > 0]), "mean fall": mean(x[x < 0]),
+        "outliers": int(((x < first - reach) | (x > third + reach)).sum()),
     }
 
 # %% ../../nbs/analytics/42_months.ipynb #465c3f9e

@@ -243,7 +243,8 @@ def correlation_breaks(v: Valued, past: pd.DataFrame, draws: int = DRAWS, seed: 
     cov = sample_covariance(past[v.names])
     half = np.random.default_rng(seed).standard_normal((draws // 2, len(v.names)))
     z, ready, rows = np.vstack([half, -half]), repriced(v), {}
-    cases = [("as measured", cov), *((words, broken_covariance(cov, 1.0, share)) for share, words in BREAKS), ("all to 0", broken_covariance(cov, 0.0)), ("all to -1, repaired", broken_covariance(cov, -1.0))]
+    cases = [("as measured", cov), *((words, broken_covariance(cov, 1.0, share)) for share, words in BREAKS),
+        ("all to 0", broken_covariance(cov, 0.0)), ("all to -1, repaired", broken_covariance(cov, -1.0))]
     for words, matrix in cases:
         values, vectors = np.linalg.eigh(matrix.to_numpy() / SESSIONS_PER_YEAR)
         moves = z @ ((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)

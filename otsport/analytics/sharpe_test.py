@@ -158,7 +158,8 @@ class SharpeTest:
         rows = {
             "standard error, normal returns (Lo)": self.error_normal, "standard error (Mertens)": self.error, f"standard error, {self.lags} lags (Newey-West)": self.error_dependent,
             f"scaled with {self.lags} autocorrelations (Lo)": self.correlated, f"probability above {self.against:g}": self.probability,
-            f"years until that is 95 % ({self.n / self.periods:.1f} are there)": self.years_needed, f"by luck, best of {self.trials}": self.luck, "deflated: probability above that": self.deflated,
+            f"years until that is 95 % ({self.n / self.periods:.1f} are there)": self.years_needed,
+            f"by luck, best of {self.trials}": self.luck, "deflated: probability above that": self.deflated,
             "skewness": self.skewness, "excess kurtosis": self.kurtosis,
         }
         return shown(title, pd.DataFrame({"value": rows}), html=html)

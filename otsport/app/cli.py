@@ -116,7 +116,6 @@ def gateway(
     Something goes wrong:                                  --faults plan.yaml, --control 4011; --list-faults shows what can
     Clients newer than server version 178 (protocol buffers, 201 on) are refused in words.
     """
-    from otsport.analytics.options import bsm
     from otsport.app.folder import this_folder
     from otsport.app.params import as_day
     from otsport.gateway.faults import read_plan
@@ -138,7 +137,6 @@ def gateway(
         raise ParameterError(f"--speed {speed:g} and --as-now: as if it were now goes with the wall, leave --speed out")
     pace = replay.step.total_seconds() / speed if speed else seconds_per_step
     os.umask(0o077)
-    bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])  # compiled, the first time on a machine, before a client waits for quotes
     run_gateway(day, accounts(account or [f"{profile.account}={here.book.capital:f}"]), port or profile.port, profile.seed if seed is None else seed, clock.value, pace,
                 host=host, name=name, replay=replay, master=master, plan=read_plan(faults) if faults else None, control=control or 0)
 

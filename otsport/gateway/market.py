@@ -8,7 +8,7 @@ __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE
            'MOST_VOL', 'KEPT_QUOTES', 'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides',
            'option_sides', 'displayed_sizes', 'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols',
            'option_vols', 'official_closes', 'session_path', 'between_closes', 'session_model', 'OptionSheet',
-           'listed_options', 'OptionModel', 'option_numbers', 'implied_numbers', 'Closes', 'Market']
+           'listed_options', 'OptionModel', 'option_numbers', 'implied_numbers', 'compile_models', 'Closes', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -267,6 +267,13 @@ def implied_numbers(contract: Contract, price: float, spot: float, now: datetime
     return option_numbers(float(vol), float(price), float(delta), float(vega), tau, spot)
 
 
+@lru_cache(maxsize=1)
+def compile_models() -> None:
+    "Compile what quotes are modelled with, the first time on a machine: while a gateway compiles it answers nobody, and a client gives up."
+    value, *_ = bsm(100.0, [100.0], 0.5, 0.0, 0.0, 0.2, ["C"])
+    implied_vol(float(value[0]), 100.0, 100.0, 0.5, 0.0, 0.0, "C")
+
+
 class Closes:
     "Sessions out of given closes: between two of them the path is modelled."
 
@@ -310,6 +317,7 @@ class Market:
     "A replay of sessions with quotes and options that are modelled where none are given; the sessions are those of closes, or of another source."
 
     def __init__(self, source: Any, seed: int):
+        compile_models()
         self.source = source = Closes(source, seed) if isinstance(source, History) else source
         self.seed, self.symbols, self.first, self.last = seed, tuple(source.symbols), source.first, source.last
         for name in ("following", "first_step", "past_sessions"):  # of a source with days of its own
