@@ -381,6 +381,43 @@ def test_what_was_held_before_the_first_order_is_not_missed(tmp_path):
     run(scene())
 
 
+def test_cancel_that_was_read_before_its_order_is_sent_again(tmp_path):
+    async def scene():
+        async with world(tmp_path) as one:
+            await until_open(one)
+            order = one.order(1, Side.BUY, 10, limit=Decimal("50.00"))
+            await one.broker.place(order)
+            await one.beat()
+            assert stands(one, order).state is OrderState.WORKING
+            await one.broker.cancel(order.order_ref)
+            for path in one.trader.incoming.iterdir():
+                path.unlink()                                           # it was taken, and had no effect
+            await one.beat()
+            assert stands(one, order).state is OrderState.WORKING
+            await asyncio.sleep(0.25)
+            await one.until(one.done(order))
+            assert stands(one, order).state is OrderState.CANCELLED
+
+    run(scene())
+
+
+def test_desk_that_ends_after_a_withdrawal_remembers_it(tmp_path):
+    async def scene():
+        async with world(tmp_path) as one:
+            await until_open(one)
+            order = one.order(1, Side.BUY, 10)
+            await one.broker.place(order)
+            await one.broker.cancel(order.order_ref)                   # not read yet: taken back
+            assert not list(one.trader.incoming.iterdir())
+            one.broker._sent.log.close()
+            one.broker, one.heard = await one.again(), []
+            await asyncio.sleep(0.25)
+            await one.beat()
+            assert (stands(one, order).state, stands(one, order).code) == (OrderState.CANCELLED, "NT_NOT_TAKEN")
+
+    run(scene())
+
+
 class Crash(BaseException):
     "The process ends here."
 
@@ -478,7 +515,7 @@ async def many_orders(root: Path, seed: int, count: int, deaths: float = 0.01) -
     random, trader = Random(seed), ninja(root, ROUGH, seed, 10**9, 12 * count)
     while not trader.exchange.is_open:
         trader.step()
-    make = lambda: NinjaBroker(profile(root, timeout_seconds=30.0), settle_seconds=0.02, taken_seconds=20.0)
+    make = lambda: NinjaBroker(profile(root, timeout_seconds=30.0), settle_seconds=0.02, taken_seconds=3.0)
     orders, heard, broker = [], [], make()
     with at_its_own_pace(trader, 3 * count):
         await broker.connect()
@@ -502,7 +539,7 @@ async def many_orders(root: Path, seed: int, count: int, deaths: float = 0.01) -
                     await broker.cancel(order.order_ref)
                 except BrokerError:
                     pass
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end and not all(k.state.done for k in broker._sent.orders.values()):
             await broker.heartbeat()
         heard += broker.drain()
@@ -575,7 +612,7 @@ def test_a_thousand_orders_over_locked_and_half_written_files(seed, tmp_path):
         print(f"seed {seed}: {len(orders)} orders, {len(report.fills)} executions, {no_corrections(heard)} corrected, log {Counter(w.split(':')[0][:40] for w in trader.log)}")
         await broker.disconnect()
 
-    run(scene(), 900)
+    run(scene(), 1800)
 
 
 # ---------------------------------------------------------------- the simulated NinjaTrader itself

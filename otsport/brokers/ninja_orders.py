@@ -32,6 +32,7 @@ class Kept:
     since: float = 0.0  # of the clock that waits: when the instruction was sent, or found again
     gone: float | None = None  # when its file was missed
     taken_back: float | None = None  # when its instruction was withdrawn
+    cancel: tuple[str, float] | None = None  # name of the instruction that cancels it, and when it was sent
     message: str = ""
     code: str = ""
 

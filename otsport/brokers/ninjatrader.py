@@ -160,6 +160,8 @@ class NinjaSession:
             self._news.append(kept.event(self.clock()))
         for kept in sent.orders.values():
             kept.since = time.monotonic()
+            if not kept.state.done and (sent.aside / kept.file).exists():  # withdrawn before this process
+                kept.taken_back = kept.since
 
     async def disconnect(self) -> None:
         "Close the session; orders keep working at NinjaTrader."
@@ -217,9 +219,27 @@ class NinjaSession:
         if (data := self._files.read(entry)) is None:
             return True
         kept.heard, kept.gone = True, None
+        self._insist(kept)
         if (said := read_order_file(data)) is not None and said != kept.said:
             self._hear(kept, said)
         return False
+
+    def _insist(self, kept: Kept) -> None:
+        "Ask again for a cancel that was taken and had no effect: NinjaTrader may have read it before the order itself."
+        if kept.cancel is None or kept.state.done or kept.state is OrderState.PENDING_CANCEL:
+            return
+        file, at = kept.cancel
+        if time.monotonic() - at > self.taken and not (self.root / "incoming" / file).exists():
+            with suppress(OSError):  # the next look asks again
+                kept.cancel = (self._instruct(cancel_line(kept.ref)), time.monotonic())
+
+    def _instruct(self, line: str) -> str:
+        "Hand over an instruction that is no order; the name of its file."
+        name = f"oif-{self.profile.client_id}-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.txt"
+        draft = self._sent.aside / f"{name}.new"
+        write_durably(draft, line + "\n")
+        os.replace(draft, self.root / "incoming" / name)
+        return name
 
     def _hear(self, kept: Kept, said) -> None:
         "Book what is new, and say where the order stands."
@@ -376,10 +396,8 @@ class NinjaBroker(NinjaSession):
             kept.taken_back = time.monotonic()
             self._doubt(kept, "NT_NOT_TAKEN", "its instruction was taken back before NinjaTrader read it")
             return
-        name = self._name()
         try:
-            write_durably(sent.aside / f"{name}.new", cancel_line(order_ref) + "\n")
-            os.replace(sent.aside / f"{name}.new", self.root / "incoming" / name)
+            kept.cancel = (self._instruct(cancel_line(order_ref)), time.monotonic())
         except OSError as error:
             raise BrokerError(f"the cancel of {order_ref} could not be handed over ({error.strerror}): ask again") from error
 
