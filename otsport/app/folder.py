@@ -26,7 +26,7 @@ import pandas as pd
 from .accounts_file import Profile, read_accounts
 from .book_file import BookFile, StrategyEntry, budget_faults
 from .yaml_file import Text, checked_file, nearest
-from .rule_faults import allocation_faults, constraint_faults, own_rule
+from .rule_faults import allocation_faults, constraint_faults, given_rule, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
@@ -240,7 +240,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text, profiles)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _bound_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     if found := budget_faults(folder.text, folder.book, folder.history.symbols, [strategy_name(e) for e in folder.book.strategies]):
@@ -330,6 +330,13 @@ def _sector_faults(f: Folder) -> list[str]:
                          "or its own, under `sectors:`, or leave max_sector_weight out")]
 
 
+def _bound_faults(f: Folder) -> list[str]:
+    "Bounds on Greeks of what is not traded."
+    symbols = f.history.symbols
+    return [f.text.fault(("limits", "greeks", i, "symbol"), g.symbol, f"{g.symbol} is not in the universe: {nearest(g.symbol, symbols)}drop the line, or add it to the universe")
+            for i, g in enumerate(f.book.limits.greeks or ()) if g.symbol and g.symbol not in symbols]
+
+
 def _objective_faults(f: Folder) -> list[str]:
     "What the objective is not given, or given and does not take."
     given = f.book.objective_with
@@ -369,6 +376,8 @@ def _strategy_faults(f: Folder) -> list[str]:
     found, names = [], []
     for i, entry in enumerate(f.book.strategies):
         field, rule = ("use", own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
+        if ":" in entry.use and not rule:
+            field, rule = "with", given_rule(f.path, entry.use, entry.given)
         name = strategy_name(entry)
         if not rule and name in names:
             field, rule = "use", f"two strategies are called {name}: give this one a `name` of its own"
@@ -440,7 +449,7 @@ def new_folder(path: Path, from_state: Path | None = None) -> Folder:
 
 def _written(path: Path, old: Mapping[str, str]) -> dict[str, str]:
     "The files of a new folder."
-    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
+    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "alerts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
     own = "  # - use: my_strategy.ipynb:dip_buyer\n  #   with: {count: 3}\n  #   allocation: 0.25\n"
     if not old:
         texts[BOOK_FILE] = texts[BOOK_FILE].replace(own, own.replace("  # ", "  "))
