@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from otsport.book.corporate_actions import adjust_option, adjusted, exchange, scaled_lots, spin_off, split
 from otsport.book.ledger import (
-    LotOrder, balances_after, book_income, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
+    LotOrder, balances_after, book_again, book_income, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
 )
 from otsport.book.lifecycle import exercise
 from otsport.book.snapshots import check_books, check_ledger, take_snapshot
 from otsport.core.books import AccountValues, Holding, Lot, Position, TransactionKind
 from otsport.core.contracts import option, stock
 from otsport.core.errors import CheckFailed, InputError
+from otsport.core.orders import Fill, Side
 
 ZERO, PUT = Decimal(0), option("KO", date(2023, 1, 20), 60, "P")
 events = st.one_of(
@@ -293,3 +294,42 @@ def test_aapl_book_goes_over_its_split_at_real_quotes(aapl_chain):
 def test_lots_of_a_third_keep_units_and_costs():
     lots = tuple(Lot(Decimal(1), Decimal(10), OPEN) for _ in range(3))
     assert sum(lot.qty for lot in scaled_lots(lots, Decimal(1), [Decimal("3.33"), Decimal("3.33"), Decimal("3.34")], 1)) == 1
+
+
+def holding(symbol, qty, price, **elsewhere):
+    lots = (Lot(Decimal(qty), Decimal(price), OPEN),) if qty else ()
+    return replace(Position(ACCOUNT, PORTFOLIO, stock(symbol), lots), **elsewhere)
+
+
+def test_shares_that_come_to_others_of_their_kind_add_their_cost_alone():
+    """50 held at 30; 100 at 20 become 40 more."""
+    out, into = exchange(holding("OLD", 100, 20), holding("NEW", 50, 30), Decimal(40), OPEN, "e1")
+    assert {leg.account: leg.amount for leg in into.transaction.legs} == {"position:NEW": 2000, "exchanged": -2000}
+    assert (into.after.qty, into.after.cost, out.after.qty, out.after.realized) == (90, 3500, 0, 0)
+    assert not sum(leg.amount for b in (out, into) for leg in b.transaction.legs)
+
+
+@pytest.mark.parametrize("elsewhere", [{"account": "DU9"}, {"portfolio": "other"}, {"contract": replace(stock("NEW"), currency="EUR")}])
+def test_an_exchange_stays_in_its_account_its_book_and_its_currency(elsewhere):
+    with pytest.raises(InputError, match="cannot become"):
+        exchange(holding("OLD", 100, 20), holding("NEW", 0, 0, **elsewhere), Decimal(40), OPEN, "e1")
+
+
+@pytest.mark.parametrize("held, into, qty", [(0, 0, 40), (100, 0, -40), (100, 0, 0), (100, -5, 40), (-100, 0, 40)])
+def test_an_exchange_of_nothing_or_of_two_signs_is_refused(held, into, qty):
+    with pytest.raises(InputError, match="all must be of one sign"):
+        exchange(holding("OLD", held, 20), holding("NEW", into, 30), Decimal(qty), OPEN, "e1")
+
+
+def test_a_corrected_execution_that_cannot_be_booked_exactly_is_refused():
+    fill = Fill("x.01", "", ACCOUNT, stock("A"), Side.BUY, Decimal(3), Decimal("1." + "3" * 60), OPEN)
+    with pytest.raises(InputError, match="cannot be booked without rounding"):
+        book_again(fill, holding("A", 0, 0), [])
+    assert book_again(replace(fill, price=Decimal("1.3")), holding("A", 0, 0), []).after.cost == Decimal("3.9")
+
+
+def test_only_what_comes_from_outside_or_goes_there_is_a_flow():
+    traded = book_move(TransactionKind.BUY, "b1", holding("A", 0, 0), Decimal(10), Decimal(5), OPEN)
+    earned = book_income(TransactionKind.DIVIDEND, "d1", ACCOUNT, PORTFOLIO, Decimal(7), OPEN, position=traded.after)
+    came = transfer_in("i1", holding("A", 0, 0), [Lot(Decimal(2), Decimal(4), OPEN)], Decimal(5), OPEN)
+    assert [flow_of(b.transaction) for b in (traded, earned, came, deposit(ACCOUNT, PORTFOLIO, Decimal(9), OPEN, "x"))] == [0, 0, 10, 9]
