@@ -8,8 +8,9 @@ ROOT = Path(__file__).parent
 config = ConfigParser(interpolation=None)
 config.read(ROOT / "settings.ini", encoding="utf-8")
 meta = config["DEFAULT"]
-extras = {name: meta[f"{name}_requirements"].split() for name in ("ib", "lab", "bench", "dev")}
-extras["dev"] += extras["ib"] + extras["lab"]
+extras = {name: meta[f"{name}_requirements"].split() for name in ("ib", "lab", "postgres", "redis", "bench", "dev")}
+extras["ib-async"] = meta["ib_async_requirements"].split()  # in place of ib, never beside it
+extras["dev"] += extras["ib"] + extras["lab"] + extras["postgres"] + extras["redis"]
 
 setup(
     name=meta["lib_name"],

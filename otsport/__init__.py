@@ -15,6 +15,7 @@ def __getattr__(name: str):
     from importlib import import_module
 
     found = globals()[name] = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    import_module(f"{__name__}.core.compiling").announce_compiling()
     return found
 
 

@@ -353,7 +353,7 @@ async def run_seed(home: Path, make, faults: tuple[Fault, ...], seed: int, crash
     trader = make(world)
     trader.paced = paced
     try:
-        await trader.open()
+        await (trader.again() if isinstance(trader, Ours) else trader.open())
         await trade(trader, Random(seed), actions, crash, modifies)
         strikes = sum(len(strikes) for _, _, strikes in world.injector.heard.values())
         world.injector.clear()

@@ -213,6 +213,14 @@ def run_cells(module: str) -> None:
             exec(code, names)
 
 
+class WithoutBrowser:
+    """Leaves out the tests that start a browser, which asks for more memory than a run of tests may."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list) -> None:
+        items[:] = [item for item in items if "chromium" not in getattr(item, "fixturenames", ())]
+
+
 def passes(module: str, source: str | None) -> bool:
     """Whether all tests of a module pass in this process, with another source of it or (None) its own."""
     import pytest
@@ -225,7 +233,7 @@ def passes(module: str, source: str | None) -> bool:
     except BaseException:
         return False
     files = [str(ROOT / "tests" / name) for name in WATCH[module]]
-    return not files or pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", *files]) == 0
+    return not files or pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", *files], plugins=[WithoutBrowser]) == 0
 
 
 def run_apart(module: str, source: str | None, seconds: float = WALL_SECONDS) -> bool:

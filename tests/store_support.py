@@ -1,16 +1,23 @@
 """A store in a folder of a test's own, an outsider who tampers with it, and a day that gives every table a row."""
+import atexit
+import os
 import shutil
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+
+import pytest
 
 from otsport.core.books import Booking, Leg, Lot, Position, PositionMark, Snapshot, Transaction, TransactionKind
 from otsport.core.contracts import Contract, option
 from otsport.core.orders import Commission, Fill, Order, OrderState, OrderType, Side
+from otsport.data.postgres import PostgresServer, server_url, write_url
 from otsport.data.store import Store, open_store
 
 TS = datetime(2022, 12, 28, 15, 30, tzinfo=timezone.utc)
@@ -111,3 +118,81 @@ def a_day(store: Store) -> None:
 
 
 ROWS_OF_A_DAY = 10
+
+
+# ---------------------------------------------------------------- the same on a server
+
+DATABASES = ["sqlite", "postgresql"]
+
+
+@dataclass
+class ServerPlace(Place):
+    "A store whose database is on the PostgreSQL server of this machine."
+    database: str = ""
+
+    def sql(self, *statements: str) -> list:
+        with server(self.database) as db:
+            done = [db.execute(s) for s in statements]
+            return done[-1].fetchall() if done[-1].description else []
+
+
+def server(database: str = "postgres"):
+    "A connection to the server past otsport, each statement a transaction; a machine without a server skips, but not in CI."
+    import psycopg
+
+    try:
+        return psycopg.connect(dbname=database, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no PostgreSQL server answers here: {error}")
+
+
+_number = count(1)
+
+
+def empty_server_database(template: str | None = None) -> str:
+    "The name of a new database."
+    name = f"otsport_test_{os.getpid()}_{next(_number)}"
+    with server() as db:
+        db.execute(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
+    return name
+
+
+@cache
+def prepared_server_database() -> str:
+    "A database with all tables and no row, made once in a process."
+    name = empty_server_database()
+    atexit.register(drop_database, name)
+    database = PostgresServer(server_url(f"postgresql:///{name}"), Path(mkdtemp()) / "otsport.db")
+    database.prepare()
+    database.engine.dispose()
+    return name
+
+
+def drop_database(name: str) -> None:
+    "Remove a database, whoever is still connected."
+    with server() as db:
+        db.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@contextmanager
+def server_place(folder: Path, prepared: bool = True):
+    "A store on the server that was just made, or of which nothing is made yet; its database goes at the end."
+    folder.mkdir(parents=True, exist_ok=True)
+    name = empty_server_database(prepared_server_database() if prepared else None)
+    try:
+        write_url(folder / "otsport.db", server_url(f"postgresql:///{name}"))
+        yield ServerPlace(folder / "otsport.db", name)
+    finally:
+        drop_database(name)
+
+
+@contextmanager
+def place_on(kind: str, folder: Path):
+    "A store that was just made, in a file or on a server."
+    if kind == "sqlite":
+        yield fresh_place(folder)
+        return
+    with server_place(folder) as place:
+        yield place

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from attribution_naive import period_effects
 from otsport.book import attribution as module
 from otsport.book.attribution import METHODS, POLICIES, attribute, notional_totals, segment_names
+from otsport.book import effect_rows as rows_module
+from otsport.book.effect_rows import effect_positions, effect_rows
 from otsport.book.linking import LINKINGS, coefficients, compounded, link
 from otsport.book.position_table import PositionTable, bacon_rows, position_table, wide_table
 from otsport.core.errors import CheckFailed, InputError, LostAll, MixedUnits, NoBenchmark, WeightsDoNotSum
@@ -128,6 +130,41 @@ def test_effects_are_those_of_the_naive_twin(seed, hood, by):
         for effect in ("selection", "interaction", "trading", "currency"):
             if effect in blocks:
                 assert blocks[effect][t] == pytest.approx([slow[effect][name] for name in key(len(by) - 1)], abs=1e-11), (effect, t)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), periods=st.integers(1, 8), rows=st.integers(2, 9), by=st.sampled_from(TREES), method=st.sampled_from(list(METHODS)), linking=st.sampled_from(LINKINGS), policy=st.sampled_from(POLICIES))
+def test_positions_sum_to_their_segments_in_every_period(seed, periods, rows, by, method, linking, policy):
+    table = random_table(seed, periods, rows)
+    try:
+        a = attribute(table, by, method, linking, None if method == "geometric" else policy, timing=method != "geometric" and policy == "separate" and periods > 1)
+        found = effect_rows(a)
+    except LostAll:
+        assert method == "geometric"
+        return
+    for effect, x in found.items():
+        code, cells = a.tree[a.at[a.names.index(effect)]].code, a.cells[effect].to_numpy()
+        sums = np.array([np.bincount(code, row, cells.shape[1]) for row in x])
+        np.testing.assert_allclose(sums, cells, atol=1e-11, rtol=1e-9)
+        assert effect_positions(a, effect)["effect"].sum() == pytest.approx(a.effects[effect], abs=1e-10)
+
+
+def test_positions_that_do_not_close_are_never_shown(monkeypatch):
+    """Negative control: a row whose share is a thousandth too large is refused."""
+    a, honest = attribute(FIRST), rows_module._allocation_rows
+    monkeypatch.setattr(rows_module, "_allocation_rows", lambda *given: (1.001 * honest(*given)[0], honest(*given)[1]))
+    with pytest.raises(CheckFailed, match="allocation by position leaves 1.2e-05"):
+        effect_rows(a)
+
+
+def test_interaction_of_a_segment_that_the_benchmark_lacks_is_halved():
+    """Neither allocation nor selection is more than rounding there; which of the two rounding favored decided before."""
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        w, r, b = rng.dirichlet(np.ones(3)), rng.normal(0, 0.05, 3), rng.normal(0, 0.05, 3)
+        rows = pd.DataFrame({"date": 0, "symbol": list("xyz"), "sector": list("xyz"), "weight": w, "ret": r, "bench_weight": [0.37, 0.63, 0.0], "bench_ret": b})
+        alone = attribute(rows, interaction="proportional").segments().loc["z"]
+        assert alone["allocation"] == pytest.approx(alone["selection"], abs=1e-15) and alone["total"] != 0
 
 
 # ---- published examples

@@ -16,7 +16,7 @@ from otsport.core.calendars import session_close, sessions_between
 from otsport.core.errors import DataError, InputError, LookAhead, NoPrices
 from otsport.data.prices import read_prices
 from otsport.data.shelf import keep, load_prices, own_history, shelf_frame
-from otsport.data.suspects import split_findings
+from otsport.data.suspects import split_findings, stale_findings, without_stale
 
 DAYS = ["2014-06-05", "2014-06-06", "2014-06-09"]
 CLOSES = [92.48, 92.22, 93.70]  # AAPL, adjusted
@@ -277,6 +277,23 @@ def test_a_gap_tells_the_move_over_it_and_is_no_move_of_a_session():
     assert [(f.code, f.symbol, f.value) for f in read_prices(frame).findings] == [
         ("GAP", "all", "no price for 1 session; KO 41 before, 60 after (+46.3%)"), ("GAP", "KO", "no price for 1 session; 41 before, 60 after (+46.3%)")]
     assert not [f for f in read_prices(frame, gaps="carry").findings if f.code in ("MOVE", "SPIKE")]
+
+
+@pytest.mark.parametrize("closes, quiet, told", [
+    ([1, 2] + [3] * 8 + [4], [], [("2014-06-04", "3 in 8 rows up to 2014-06-13", 8)]), ([1, 2] + [3] * 7 + [4], [], []),
+    ([1, 2, 3, 3, 3, 3, 4], [3, 4, 5], [("2014-06-04", "3 in 4 rows up to 2014-06-09 without volume", 4)]), ([1, 2, 3, 3, 3, 4], [3, 4], []),
+    ([1] + [3] * 9 + [4], [2, 3, 4, 5], [("2014-06-03", "3 in 9 rows up to 2014-06-13", 9)]),  # told once
+    ([3] * 8 + [5, 4, 4, 4, 4], [10, 11, 12], [("2014-06-02", "3 in 8 rows up to 2014-06-11", 8), ("2014-06-13", "4 in 4 rows up to 2014-06-18 without volume", 4)]),
+])  # fmt: skip
+def test_equal_closes_are_told_from_their_first_row_to_their_last(closes, quiet, told):
+    """Eight in a row, or three repetitions without volume; a run that is both is told once, and what is dropped of it is all but the first."""
+    days = pd.DatetimeIndex(sessions_between(date(2014, 6, 2), date(2014, 6, 30)))[: len(closes)]
+    frame = pd.DataFrame({"A": np.array(closes, float)}, index=days)
+    volumes = pd.DataFrame({"A": [0.0 if i in quiet else 5.0 for i in range(len(closes))]}, index=days)
+    found = stale_findings(frame, volumes)
+    assert [(str(f.day), f.value, f.rows) for f in found] == told
+    left = without_stale(frame, found)["A"].notna().sum()
+    assert left == len(closes) - sum(rows - 1 for *_, rows in told)
 
 
 def minutes_of(*days) -> pd.DataFrame:

@@ -3,7 +3,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from store_support import DAY, TS, D, Place, a_day, bought, charged, deposit, fill_of, fresh_place, order, snapshot
+from store_support import D, DATABASES, DAY, TS, Place, a_day, bought, charged, deposit, fill_of, fresh_place, order, place_on, snapshot
 
 from otsport.core.books import Booking, Leg, NavPoint, Transaction, TransactionKind
 from otsport.core.contracts import stock
@@ -12,9 +12,10 @@ from otsport.core.intent import Decision, Verdict
 from otsport.core.orders import Commission, OrderState, Side
 
 
-@pytest.fixture
-def place(tmp_path) -> Place:
-    return fresh_place(tmp_path / "store")
+@pytest.fixture(params=DATABASES)
+def place(request, tmp_path):
+    with place_on(request.param, tmp_path / "store") as made:
+        yield made
 
 
 def test_balances_run_with_every_booking(place):

@@ -11,21 +11,38 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_support import CALL, DAY, KO, ROWS_OF_A_DAY, TS, D, Place, a_day, bought, charged, deposit, fill_of, fresh_place, order, snapshot
+from store_support import (
+    CALL, D, DATABASES, DAY, KO, ROWS_OF_A_DAY, TS, Place, a_day, bought, charged, deposit, fill_of, fresh_place, order, place_on, server_place,
+    snapshot,
+)
 
 from otsport.core.books import Booking, Leg, Transaction, TransactionKind
 from otsport.core.errors import AuditBroken, InputError, LostRace, StoreError
 from otsport.core.orders import Commission, OrderRecord, OrderState, Side
 from otsport.data.audit import GENESIS, Link, read_head, read_key, signature
 from otsport.data.events import Change
-from otsport.data.sqlite import REVISION, writing
+from otsport.data.database import REVISION
+from otsport.data.sqlite import writing
 from otsport.data.store import apply, open_store
 from otsport.data.tables import AUDIT, META, ORDERS, POSITIONS
 
 
-@pytest.fixture(params=["sqlite"])
-def place(request, tmp_path) -> Place:
+@pytest.fixture(params=DATABASES)
+def place(request, tmp_path):
+    with place_on(request.param, tmp_path / "store") as made:
+        yield made
+
+
+@pytest.fixture
+def file_place(tmp_path) -> Place:
+    "What only a file can be asked."
     return fresh_place(tmp_path / "store")
+
+
+@pytest.fixture
+def on_server(tmp_path):
+    with server_place(tmp_path / "store") as made:
+        yield made
 
 
 # --- records come back as they went in
@@ -63,13 +80,13 @@ def test_contract_details_and_digits_survive(place):
         assert store.fill("e1").ts.tzinfo is timezone.utc
 
 
-def test_amounts_are_text_and_never_floats_in_the_file(place):
-    with place.open() as store:
+def test_amounts_are_text_and_never_floats_in_the_file(file_place):
+    with file_place.open() as store:
         a_day(store)
     for table in META.sorted_tables:
         for column in table.columns:
             if type(column.type).__name__ in ("Amount", "Instant"):
-                kinds = place.sql(f"SELECT DISTINCT typeof({column.name}) FROM {table.name} WHERE {column.name} IS NOT NULL")
+                kinds = file_place.sql(f"SELECT DISTINCT typeof({column.name}) FROM {table.name} WHERE {column.name} IS NOT NULL")
                 assert kinds in ([("text",)], []), f"{table.name}.{column.name} holds {kinds}"
 
 
@@ -362,7 +379,6 @@ def test_changed_audit_is_found(place, statements, text):
     ("statement", "text"),
     [
         ("UPDATE fills SET price = '62.01'", "fills, row e1: price is 62.01, the audit says 62.61"),
-        ("UPDATE fills SET price = 'cheap'", "fills holds a value that cannot be read"),
         ("UPDATE fills SET key = 'PEP'", "key is PEP, the audit says KO"),
         ("UPDATE fills SET contract = replace(contract, '8894', '8895')", "con_id.*8895"),
         ("UPDATE orders SET qty = '90' WHERE order_ref LIKE '%001'", "orders, row 20221228-main-001: qty is 90"),
@@ -392,18 +408,22 @@ def test_changed_table_is_found_against_the_audit(place, statement, text):
     assert_broken(place, text)
 
 
+def test_value_that_cannot_be_read_is_found(file_place):
+    with file_place.open() as store:
+        a_day(store)
+    file_place.sql("UPDATE fills SET price = 'cheap'")  # a server takes only numbers there
+    assert_broken(file_place, "fills holds a value that cannot be read")
+
+
 def rekey(place, key: bytes, first: int = 1) -> None:
     "Sign all rows from `first` on again, with a key of the intruder, as one would after an edit."
-    db = sqlite3.connect(place.path)
-    db.row_factory = sqlite3.Row
-    prev = db.execute("SELECT mac FROM audit WHERE seq = ?", (first - 1,)).fetchone()
-    prev = prev["mac"] if prev else GENESIS.mac
-    for row in db.execute("SELECT * FROM audit WHERE seq >= ? ORDER BY seq", (first,)).fetchall():
-        new = dict(row) | {"prev": prev}
-        prev = signature(key, new)
-        db.execute("UPDATE audit SET prev = ?, mac = ? WHERE seq = ?", (new["prev"], prev, row["seq"]))
-    db.commit()
-    db.close()
+    prev = place.sql(f"SELECT mac FROM audit WHERE seq = {first - 1}")
+    prev = prev[0][0] if prev else GENESIS.mac
+    names = ("seq", "ts", "action", "subject", "payload", "prev", "mac")
+    for row in place.sql(f"SELECT {', '.join(names)} FROM audit WHERE seq >= {first} ORDER BY seq"):
+        new = dict(zip(names, row, strict=True)) | {"prev": prev}
+        before, prev = prev, signature(key, new)
+        place.sql(f"UPDATE audit SET prev = '{before}', mac = '{prev}' WHERE seq = {new['seq']}")
 
 
 def test_rows_signed_again_with_another_key_are_found(place):
@@ -452,21 +472,21 @@ def test_tail_cut_from_an_open_store_is_found_by_the_next_unit(place):
             unit.note("after", "main")
 
 
-def test_removed_database_with_its_head_left_is_found(place):
-    with place.open() as store:
+def test_removed_database_with_its_head_left_is_found(file_place):
+    with file_place.open() as store:
         a_day(store)
-    place.path.unlink()
-    assert_broken(place, "ends at audit row 0, but its head .* is row 10")
+    file_place.path.unlink()
+    assert_broken(file_place, "ends at audit row 0, but its head .* is row 10")
 
 
-def test_older_copy_of_the_database_is_found(place):
-    with place.open() as store:
+def test_older_copy_of_the_database_is_found(file_place):
+    with file_place.open() as store:
         a_day(store)
-    shutil.copy(place.path, place.path.with_suffix(".old"))
-    with place.open() as store, store.unit(TS) as unit:
+    shutil.copy(file_place.path, file_place.path.with_suffix(".old"))
+    with file_place.open() as store, store.unit(TS) as unit:
         unit.note("later", "main")
-    os.replace(place.path.with_suffix(".old"), place.path)
-    assert_broken(place, "ends at audit row 10, but its head .* is row 11")
+    os.replace(file_place.path.with_suffix(".old"), file_place.path)
+    assert_broken(file_place, "ends at audit row 10, but its head .* is row 11")
 
 
 def test_head_of_another_store_is_found(place, tmp_path):
@@ -580,10 +600,39 @@ def test_files_are_private(place):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
 
 
-def test_commits_are_synced_and_foreign_keys_held(place):
-    with place.open() as store, store._engine.connect() as conn:
+def test_commits_are_synced_and_foreign_keys_held(file_place):
+    with file_place.open() as store, store._engine.connect() as conn:
         found = {name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("journal_mode", "synchronous", "foreign_keys")}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_the_server_flushes_what_it_acknowledges_and_keeps_exact_numbers(on_server):
+    with on_server.open() as store, store._engine.connect() as conn:
+        assert [conn.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("synchronous_commit", "fsync", "timezone")] == ["on", "on", "UTC"]
+        a_day(store)
+    for table in META.sorted_tables:
+        for column in table.columns:
+            wanted = {"Amount": "numeric", "Instant": "timestamp with time zone"}.get(type(column.type).__name__)
+            asked = f"SELECT data_type FROM information_schema.columns WHERE table_name = '{table.name}' AND column_name = '{column.name}'"
+            assert wanted in (None, on_server.sql(asked)[0][0]), f"{table.name}.{column.name}"
+
+
+@pytest.mark.parametrize(("statement", "text"), [
+    ("CREATE TABLE hidden (x int)", "the (column hidden.x|table hidden) was put in"),
+    ("CREATE INDEX own ON fills (price)", "the index own was put in"),
+    ("DROP INDEX fills_by_session", "the index fills_by_session was removed"),
+    ("ALTER TABLE fills ALTER price TYPE double precision", "the column fills.price was changed"),
+    ("ALTER TABLE legs DROP CONSTRAINT legs_seq_fkey", "the constraint legs_seq_fkey was removed"),
+    ("ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "the table orders was changed"),
+    ("CREATE VIEW best AS SELECT * FROM fills", "the (column|rule|table) .* was put in"),
+    ("CREATE RULE kind AS ON UPDATE TO fills DO INSTEAD NOTHING", "the rule kind was put in"),
+    ("CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.price := 1; RETURN NEW; END';"
+     "CREATE TRIGGER better BEFORE INSERT ON fills FOR EACH ROW EXECUTE FUNCTION up()", "the trigger better was put in"),
+])  # fmt: skip
+def test_what_the_migrations_did_not_make_is_found_on_a_server(on_server, statement, text):
+    on_server.sql(statement)
+    with on_server.open() as store, pytest.raises(AuditBroken, match=text):
+        store.verify()
 
 
 def test_migrations_make_the_tables_that_the_code_declares(place):

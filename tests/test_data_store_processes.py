@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_support import DAY, ROWS_OF_A_DAY, TS, D, Place, a_day, deposit, fresh_place, order
+from store_support import D, DATABASES, DAY, ROWS_OF_A_DAY, TS, Place, a_day, deposit, fresh_place, order, place_on
 
 from otsport.core.errors import DiskFull
 from otsport.core.orders import OrderState
@@ -17,9 +17,10 @@ from otsport.data.audit import read_head, read_key
 from otsport.data.store import Store, open_store
 
 
-@pytest.fixture(params=["sqlite"])
-def place(request, tmp_path) -> Place:
-    return fresh_place(tmp_path / "store")
+@pytest.fixture(params=DATABASES)
+def place(request, tmp_path):
+    with place_on(request.param, tmp_path / "store") as made:
+        yield made
 
 
 @pytest.fixture

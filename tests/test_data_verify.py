@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 import pytest
 from golden_support import unpack
-from store_support import ROWS_OF_A_DAY, TS, D, Place, a_day, deposit, fresh_place
+from store_support import D, ROWS_OF_A_DAY, TS, Place, a_day, deposit, fresh_place
 
 from otsport.app.cli_tools import verify
 from otsport.core.errors import AuditBroken, OtsportError, StoreError

@@ -36,3 +36,5 @@ def test_a_file_without_days_does_not_lose_its_first_asset(tmp_path):
     for name, days in (("plain", DAYS.strftime("%Y-%m-%d")), ("digits", DAYS.strftime("%Y%m%d").astype(int))):
         R.set_axis(days).to_csv(tmp_path / f"{name}.csv")
         assert list(otsport.measures(tmp_path / f"{name}.csv").returns.columns) == list("ABC")
+        R[["A"]].set_axis(days).to_csv(tmp_path / "one.csv")  # a day and one series are enough
+        assert list(otsport.measures(tmp_path / "one.csv").returns.columns) == ["A"]

@@ -3,16 +3,17 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
-from otsport.core.settings import BudgetRules, Settings
+from otsport.core.settings import BudgetLevel, BudgetRules, Settings
 from otsport.data.plain import plain, revive
 from otsport.data.samples import history
 from otsport.desk.plan import Mandate, Plan, plan_stocks
-from otsport.desk.risk_plan import held_options, option_pnl, within_budgets
+from otsport.desk.risk_plan import _betas, _scored, held_options, option_pnl, within_budgets
 from otsport.portfolio.contributions import METRICS
 from otsport.strategy.strategies import Momentum
 
@@ -80,3 +81,18 @@ def test_an_option_without_a_vol_is_named():
     assert within_budgets([], BudgetRules(), PAST, {}, {}, PRICES, NAV, {})[3] is None
     _, said, _, report = within_budgets(TARGETS, BudgetRules(), PAST, held, {far.key: Decimal("1.10")}, PRICES, NAV, {})
     assert report.uses[0].used > 0  # below its exercise value: it moves with that
+
+
+def test_betas_by_hand():
+    """Of a stock that moves twice as the index does it is 2, whatever both earn on average."""
+    past, returns = PAST, PAST.returns(sessions=120)
+    market = past.index(121).pct_change().reindex(returns.index)
+    made = returns.assign(AAPL=2 * market + 0.01, KO=0.003, BAC=-market)
+    found = _betas(made, past)
+    assert (found["AAPL"], found["BAC"]) == (pytest.approx(2, abs=1e-9), pytest.approx(-1, abs=1e-9)) and abs(found["KO"]) < 1e-9
+
+
+@pytest.mark.parametrize("level", [BudgetLevel(over="sector"), BudgetLevel(over="sector", allocation="sector"), BudgetLevel(over="symbol", allocation="equal", scores={"AAPL": 1.0})])
+def test_a_level_that_needs_no_scores_gets_none(level):
+    table = pd.DataFrame({"symbol": SOME, "sector": ["Tech", "Banks", "Energy", "Staples", "Energy"]})
+    assert _scored(level, True, table, PAST.returns(sessions=60), ()) == level

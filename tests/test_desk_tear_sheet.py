@@ -116,6 +116,12 @@ def test_odd_records_have_a_page_without_a_wrong_number(values):
     assert not re.search(r"\bnan\b|NaN|\binf\b", html) and "25 returns are less than a year of 252" in texts(html)
 
 
+@pytest.mark.parametrize("benchmark", [np.zeros(25), np.full(25, 0.002), np.r_[np.zeros(24), -1.0]], ids=["still", "steady", "all lost"])
+def test_odd_benchmarks_have_a_page_without_a_wrong_number(benchmark):
+    own = pd.Series(np.random.default_rng(0).normal(0, 0.01, 25), SHORT, name="fund")
+    assert not re.search(r"\bnan\b|NaN|\binf\b", otsport.tear_sheet(own, pd.Series(benchmark, SHORT, name="odd")).html)
+
+
 @pytest.mark.parametrize("freq, periods, count", [("W-FRI", 52, 160), ("ME", 12, 60), ("QE", 4, 40), ("YE", 1, 30)])
 def test_rarer_returns_are_taken_for_what_their_dates_say(freq, periods, count):
     days = pd.date_range("1985-01-31", periods=count, freq=freq)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import csv
 import io
 import os
 import re
@@ -242,11 +243,19 @@ ANONYMOUS = "STOCK"  # the name of the underlying where none is named
 Row = tuple[str, dict[str, object]]  # where it stands, and its fields
 
 
+def _meaning(column: object, cells: list) -> str | None:
+    "The field that a column means: numbers below `underlying` are its price, not its name."
+    said = [str(v).strip() for v in cells if not is_blank(v)]
+    return "spot" if (field := field_of(column)) == "underlying" and said and all(re.fullmatch(r"\$?[\d,]*\.?\d+", v) for v in said) else field
+
+
 def _table_rows(frame: pd.DataFrame, place=lambda i: f"row {i + 1}") -> tuple[list[Row], list[str]]:
     "The rows of a table, and its columns that are not used."
     if frame.index.name or not isinstance(frame.index, pd.RangeIndex) and frame.index.inferred_type == "string":
         frame = frame.reset_index(names=frame.index.name or "contract")
-    meant = {column: field_of(column) for column in frame.columns}
+    if frame.columns.duplicated().any():
+        raise InputError(f"the column {frame.columns[frame.columns.duplicated()][0]!r} stands more than once: rename or remove all but one")
+    meant = {column: _meaning(column, frame[column].tolist()) for column in frame.columns}
     for field in FIELDS:
         if len(twice := [str(c) for c, f in meant.items() if f == field]) > 1:
             raise InputError(f"columns {' and '.join(map(repr, twice))} both mean {field}: leave one out")
@@ -264,8 +273,12 @@ def _csv_rows(path: str | os.PathLike) -> tuple[list[Row], list[str]]:
         raise InputError(f"positions {str(path)!r}: there is no such file; give the path of a CSV, a DataFrame, or a list of positions")
     name, text = os.path.basename(path), _csv_text(path)
     head = text.partition("\n")[0]
+    sep = max(",;\t", key=head.count)
+    header = [column.strip() for column in next(csv.reader([head], delimiter=sep))]
+    if twice := [column for column in header if column and header.count(column) > 1]:
+        raise InputError(f"{name} line 1 has the column {twice[0]!r} more than once: rename or remove all but one")
     try:
-        frame = pd.read_csv(io.StringIO(text), sep=max(",;\t", key=head.count), dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True)
+        frame = pd.read_csv(io.StringIO(text), sep=sep, dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True)
     except pd.errors.ParserError as error:
         raise InputError(f"{name} is no table ({str(error).strip()}): give every line the columns of the first") from error
     rows, unused = _table_rows(frame, lambda i: f"{name} line {i + 2} (row {i + 1})")
@@ -293,7 +306,7 @@ def _item(item: object) -> dict[str, object]:
     if isinstance(item, Leg):
         return {"qty": item.qty, "right": item.right, "strike": item.strike or None, "expiry": item.expiry, "cost": item.price}
     if isinstance(item, (Mapping, pd.Series)):
-        return {field: value for key, value in item.items() if (field := field_of(key))}
+        return {field: value for key, value in item.items() if (field := _meaning(key, [value]))}
     if isinstance(item, HeldLeg):
         return {f: getattr(item, f) for f in ("qty", "contract", "spot", "vol", "price", "bid", "ask", "cost", "rate", "div_yield", "style")}
     if hasattr(item, "contract") and hasattr(item, "qty"):

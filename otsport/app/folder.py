@@ -26,7 +26,7 @@ import pandas as pd
 from .accounts_file import Profile, read_accounts
 from .book_file import BookFile, StrategyEntry, budget_faults
 from .yaml_file import Text, checked_file, nearest
-from .rule_faults import allocation_faults, constraint_faults, own_rule
+from .rule_faults import allocation_faults, constraint_faults, given_rule, own_rule
 from .gateway_process import gateways
 from .params import as_day
 from ..core.calendars import check_session, next_session, session_close
@@ -369,6 +369,8 @@ def _strategy_faults(f: Folder) -> list[str]:
     found, names = [], []
     for i, entry in enumerate(f.book.strategies):
         field, rule = ("use", own_rule(f.path, entry.use)) if ":" in entry.use else _built_rule(entry)
+        if ":" in entry.use and not rule:
+            field, rule = "with", given_rule(f.path, entry.use, entry.given)
         name = strategy_name(entry)
         if not rule and name in names:
             field, rule = "use", f"two strategies are called {name}: give this one a `name` of its own"

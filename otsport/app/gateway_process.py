@@ -96,8 +96,9 @@ def gateway_options(words: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
         return None
     found: dict[str, tuple[str, ...]] = {}
     rest = [part for word in words[i + 2 :] for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for name, value in zip(rest[::2], rest[1::2]):
-        found[name] = (*found.get(name, ()), value)
+    for name, value in zip(rest, [*rest[1:], "--"]):
+        if name.startswith("--"):  # a value, unless another option follows: then it is a flag
+            found[name] = (*found.get(name, ()), "" if value.startswith("--") else value)
     return found
 
 

@@ -77,8 +77,9 @@ def field_name(place: tuple) -> str:
 
 def nearest(name: object, known) -> str:
     "The nearest name in words; empty when none is near."
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.55)
-    return f"did you mean {near[0]}? " if near else ""
+    names = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.55)
+    return f"did you mean {names[near[0]]}? " if near else ""
 
 # %% ../../nbs/app/89_yaml_file.ipynb #y005
 class Strict(BaseModel):

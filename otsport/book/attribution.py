@@ -14,14 +14,15 @@ import pandas as pd
 from ..core.arrays import shown
 from ..core.errors import CheckFailed, InputError, LostAll, TooFew
 from ..kernels import attribution as kernels
+from ..kernels.attribution import ROUNDING
 from .linking import LINKINGS, coefficients, compounded, link
 from .position_table import PositionTable, position_table
 
 # %% auto #0
 __all__ = ['METHODS', 'POLICIES', 'CLOSES', 'MOST_SEGMENTS', 'PART', 'Level', 'tree_of', 'Shares', 'level_shares', 'Block',
-           'effect_blocks', 'percent_text', 'Attribution', 'linked_sums', 'segment_names', 'linked_cells',
-           'level_number', 'segment_frame', 'linking_spread', 'headline', 'effects_frame', 'attribution_text',
-           'attribute', 'notional_totals']
+           'allocation_share', 'effect_blocks', 'percent_text', 'Attribution', 'linked_sums', 'segment_names',
+           'linked_cells', 'level_number', 'segment_frame', 'linking_spread', 'headline', 'effects_frame',
+           'attribution_text', 'attribute', 'notional_totals']
 
 # %% ../../nbs/book/82_attribution.ipynb #d323b203
 METHODS = {"brinson-fachler": "allocation (w - v)(b - B), selection v (r - b), interaction (w - v)(r - b)",
@@ -95,14 +96,18 @@ class Block:
     single: np.ndarray  # (T, m) effects of each period on its own, decimals
 
 
+def allocation_share(allocation: np.ndarray, selection: np.ndarray, interaction: np.ndarray) -> np.ndarray:
+    "Of interaction, what allocation takes under the proportional policy: its part of both sizes, half where neither is more than rounding."
+    a, s = np.abs(allocation), np.abs(selection)
+    some = a + s > ROUNDING * np.abs(interaction)
+    return np.where(some, a / np.where(some, a + s, 1.0), 0.5)
+
+
 def _shared(allocation: np.ndarray, selection: np.ndarray, interaction: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     "Allocation of the lowest level, selection and interaction after the policy; None: there is no interaction of its own."
     if policy == "separate":
         return allocation, selection, interaction
-    share = {"selection": 0.0, "allocation": 1.0}.get(policy)
-    if share is None:
-        a, s = np.abs(allocation), np.abs(selection)
-        share = np.where(a + s > 0, a / np.where(a + s > 0, a + s, 1.0), 0.5)
+    share = allocation_share(allocation, selection, interaction) if policy == "proportional" else float(policy == "allocation")
     return allocation + share * interaction, selection + (1 - share) * interaction, None
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
-from .columns import Raw, absent, as_days, check_zone, find_columns, instants, listed, numbers, plain_name, row_stamps, symbol_of, take_in
+from .columns import Raw, absent, as_days, check_zone, find_columns, instants, listed, numbers, plain_name, row_stamps, symbol_of, table_name, take_in
 from .findings import Decisions, Examined, Finding, check_decisions
 from .hours import bar_length, session_bounds, zoned
 
@@ -299,9 +299,9 @@ def read_quotes(
     if not len(frame):
         raise DataError(f"{raw.source} has no quote left after {', '.join(f'{k}={v}' for k, v in said.items())}")
     frame = frame.sort_values(["symbol", "time", "trading_class", "expiry", "strike", "right"]).reset_index(drop=True)[["time", *CONTRACT, *VALUES]]
-    understood = _quote_facts(frame, found, sided, whose, order, none) | understood
+    understood = _quote_facts(frame, found, sided, whose, order, none) | ({"numbers": raw.decimals} if raw.decimals else {}) | understood
     options = {k: v for k, v in {"symbol": symbol, "columns": dict(columns or {}), "zone": zone, "stamp": stamp}.items() if v}
-    return QuoteTable(name or raw.stem or "quotes", frame, understood, tuple(findings + more), said, raw.source, raw.sha256, options, raw.given)
+    return QuoteTable(name or table_name(raw) or "quotes", frame, understood, tuple(findings + more), said, raw.source, raw.sha256, options, raw.given)
 
 
 def _with_underlying(frame: pd.DataFrame, underlying: pd.Series) -> pd.DataFrame:

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['MISSING', 'EPOCH_UNITS', 'Raw', 'take_in', 'plain_name', 'find_columns', 'near', 'listed', 'absent', 'numbers',
-           'date_order', 'instants', 'check_zone', 'as_days', 'row_stamps', 'symbol_of']
+           'date_order', 'instants', 'check_zone', 'as_days', 'row_stamps', 'symbol_of', 'table_name']
 
 # %% ../../nbs/data/17_columns.ipynb #c002
 import csv
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -39,14 +41,27 @@ class Raw:
     row_word: str = "line"
     given: str = ""  # the path as it was typed
     rows: np.ndarray | None = None  # where each row stood, when empty ones were left out
+    decimals: str = ""  # "decimal comma", where numbers were written so
 
     def at(self, row: int) -> str:
         "Where a row stands, for messages."
         return f"{self.source} {self.row_word} {(row if self.rows is None else int(self.rows[row])) + self.first_line}"
 
 
-def _csv(path: Path) -> pd.DataFrame:
-    "A CSV with one header line, or with the two of yfinance."
+_NUMBER = re.compile(r"[-+]?\d+(,\d+)?")  # where a comma may be that of decimals
+_PARTED = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")  # where it may part thousands
+
+
+def _comma_columns(frame: pd.DataFrame) -> list[str]:
+    "The columns of texts that are numbers with a decimal comma; none where each comma of the table may part thousands."
+    texts = {c: frame[c].dropna().astype(str).str.strip() for c in frame if not pd.api.types.is_numeric_dtype(frame[c])}
+    found = [c for c, cells in texts.items() if len(cells) and cells.str.fullmatch(_NUMBER).all()]
+    sure = any((cells.str.contains(",") & ~cells.str.fullmatch(_PARTED)).any() for cells in map(texts.get, found))
+    return found if sure else []
+
+
+def _csv(path: Path) -> tuple[pd.DataFrame, str]:
+    "A CSV with one header line, or with the two of yfinance; and how its decimals are written, where not behind a point."
     with path.open(newline="", encoding="utf-8-sig") as file:
         line, second = file.readline(), file.readline()
     if not line.strip():
@@ -59,27 +74,46 @@ def _csv(path: Path) -> pd.DataFrame:
     options = dict(sep=comma, skipinitialspace=True, na_values=MISSING, encoding="utf-8-sig", low_memory=False)
     try:
         if two:
-            return pd.read_csv(path, header=[0, 1], index_col=0, **options).rename_axis("Date").drop(index="Date", errors="ignore")
-        return pd.read_csv(path, skip_blank_lines=False, index_col=False, **options).rename(columns=str.strip)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+            return pd.read_csv(path, header=[0, 1], index_col=0, **options).rename_axis("Date").drop(index="Date", errors="ignore"), ""
+        frame = pd.read_csv(path, skip_blank_lines=False, index_col=False, **options).rename(columns=str.strip)
+    except pd.errors.ParserError as error:
         raise DataError(f"{path.name} cannot be read as CSV: {error}; every line must have the {len(header)} columns of the first") from error
+    commas = _comma_columns(frame) if comma != "," else []
+    return frame.assign(**{c: frame[c].str.replace(",", ".").astype("float64") for c in commas}), "decimal comma" if commas else ""
+
+
+def _not_utf8(path: Path) -> str:
+    "Where a file is no UTF-8."
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return f"{path.name} line {content[: error.start].count(10) + 1} is not UTF-8 text ({error.reason} {content[error.start]:#04x}): save it as CSV UTF-8"
+    return f"{path.name} is not UTF-8 text: save it as CSV UTF-8"
 
 
 def _file(path: Path) -> Raw:
     "A file as it stands."
+    if path.is_dir():
+        raise InputError(f"{path.name} is a folder: give a CSV or a parquet file in it")
     if not path.is_file():
         near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [], 1)
         raise InputError(f"{path.name} is not there{f': did you mean {near[0]}?' if near else f' (looked in {path.parent.name or path.parent})'}")
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty: it must begin with a line of column names")
     parquet = path.suffix.lower() in (".parquet", ".pq")
+    with path.open("rb") as file:
+        if file.read(4) in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+            raise DataError(f"{path.name} is a workbook or an archive, no text: save its sheet as CSV UTF-8, or unpack it")
     try:
-        frame = pd.read_parquet(path) if parquet else _csv(path)
+        frame, decimals = (pd.read_parquet(path), "") if parquet else _csv(path)
+    except UnicodeDecodeError as error:
+        raise DataError(_not_utf8(path)) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read: {error}; give a CSV or a parquet file") from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Raw(frame, path.name, path.name.split(".")[0], digest, 0 if parquet else 2, "row" if parquet else "line", str(path))
+    return Raw(frame, path.name, path.name.split(".")[0], digest, 0 if parquet else 2, "row" if parquet else "line", str(path), decimals=decimals)
 
 
 def _levels(frame: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +200,7 @@ def absent(raw: Raw, field: str, aliases: Mapping[str, Sequence[str]], example: 
     plain = {plain_name(n): n for n in raw.frame.columns}
     close = [plain[c[0]] for a in aliases[field] if len(a) > 2 and (c := get_close_matches(a, list(plain), 1, 0.7))]
     guess = f"; {close[0]!r} looks like it" if close else ""
-    say = close[0] if close else example
+    say = close[0] if close else next(iter(_dated(raw)), example) if field == "date" else example
     return DataError(f"{raw.source} has no {field} column: its columns are {listed(raw.frame.columns)}{guess}; say which it is with columns={{{field!r}: {say!r}}} "
                      f"(command line: --columns \"{field}={say}\")")
 
@@ -228,6 +262,10 @@ def instants(raw: Raw, column: str, cells: pd.Series | None = None) -> pd.Series
         if found is None:
             raise DataError(f"{raw.at(0)}, column {column!r}: {cells.iloc[0]} is no date; give YYYY-MM-DD, 20140606, or an instant since 1970")
     else:
+        texts = cells.astype(str).str.strip()
+        if (named := _names_zone(texts)).any() and len(bare := np.flatnonzero((cells.notna() & ~named).to_numpy())):
+            raise DataError(f"{raw.at(int(bare[0]))}, column {column!r}: {cells.iloc[bare[0]]!r} names no time zone, and others of the column do ({len(bare)} such cells); "
+                            "give every row one, or none and say zone=")
         found = _from_texts(cells)
     bad = np.flatnonzero(found.isna().to_numpy())
     if len(bad):
@@ -235,17 +273,32 @@ def instants(raw: Raw, column: str, cells: pd.Series | None = None) -> pd.Series
     return found
 
 
+def _names_zone(texts: pd.Series) -> pd.Series:
+    "Which texts are a time of day with its zone."
+    return texts.str.contains(r"\d:\d.*(?:[+-]\d\d:?\d\d|[+-]\d\d|Z|UTC)$", regex=True)
+
+
 def _from_texts(cells: pd.Series) -> pd.Series:
     "Texts (or dates) as datetimes; NaT where they are none; aware where they name a zone."
     texts = cells.astype(str).str.strip()
     if texts.str.fullmatch(r"\d{8}").all():
         return pd.to_datetime(texts, format="%Y%m%d", errors="coerce")
-    zoned = bool(texts.head(1000).str.contains(r"(?:[+-]\d\d:?\d\d|Z|UTC)$", regex=True).any() and texts.head(1).str.contains(r"\d:\d").any())
+    zoned = bool(_names_zone(texts).any())
     if order := date_order(texts):
         return _from_order(texts, order)
     found = pd.to_datetime(texts, errors="coerce", utc=zoned, format="ISO8601")
     if found.isna().any() and not texts.str.match(r"^\s*\d{1,2}[/.-]").any():  # June 6, 2014; never a date whose order must be guessed
         found = pd.to_datetime(texts, errors="coerce", utc=zoned, format="mixed")
+    return found
+
+
+def _dated(raw: Raw) -> list[str]:
+    "The columns whose cells are days or instants."
+    found = []
+    for column in raw.frame.columns:
+        with suppress(DataError):
+            instants(raw, column, raw.frame[column].dropna().head(20))
+            found.append(column)
     return found
 
 # %% ../../nbs/data/17_columns.ipynb #c016
@@ -298,3 +351,9 @@ def symbol_of(raw: Raw, symbol: str | None) -> tuple[str, str]:
     if not found:
         raise DataError(f"{raw.source} has no symbol column, and its name begins with no ticker: say whose prices they are with symbol='AAPL' (command line: --symbol AAPL)")
     return found[1].upper(), "from the name of the file"
+
+
+def table_name(raw: Raw) -> str:  # letters, digits, - and _; blank where there is none
+    "The name of a table after that of its file: `my prices.csv` is `my_prices`."
+    plain = unicodedata.normalize("NFKD", raw.stem).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:64]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.calendars import NEW_YORK, exchange
 from ..core.errors import DataError, InputError
-from .columns import Raw, absent, as_days, check_zone, find_columns, listed, near, numbers, plain_name, row_stamps, symbol_of, take_in
+from .columns import Raw, absent, as_days, check_zone, find_columns, listed, near, numbers, plain_name, row_stamps, symbol_of, table_name, take_in
 from .findings import Decisions, Examined, Finding, check_decisions
 from .hours import bar_length, hole_findings, last_bar_findings, session_bounds, stamped_at, zoned
 from otsport.data.suspects import (
@@ -292,12 +292,12 @@ def read_prices(
         kind = "raw"
     understood |= {"symbols": f"{len(closes.columns)}: {listed(closes.columns)} ({whose})"}
     understood |= {"span": f"{closes.index[0].date()} to {closes.index[-1].date()}, {len(closes):,} session{'s' * (len(closes) != 1)}"}
-    understood |= more | ({"dates": order} if order else {}) | {"adjusted": ADJUSTED[kind] + _why(adjusted, by_adjusted_close, splits, found.get("close"))}
+    understood |= more | ({"dates": order} if order else {}) | ({"numbers": raw.decimals} if raw.decimals else {}) | {"adjusted": ADJUSTED[kind] + _why(adjusted, by_adjusted_close, splits, found.get("close"))}
     late = [f"{c} from {closes[c].first_valid_index().date()}" for c in closes if pd.isna(closes[c].iloc[0]) and closes[c].notna().any()]
     if late:
         understood["begin later"] = listed(late, 6)
     options = {k: v for k, v in {"symbol": symbol, "columns": dict(columns or {}), "adjusted": adjusted, "zone": zone, "stamp": stamp}.items() if v}
-    return PriceTable(name or raw.stem or "prices", closes, understood, tuple(remarks + row_findings + wide_findings), said, kind, raw.source, raw.sha256, options, raw.given)
+    return PriceTable(name or table_name(raw) or "prices", closes, understood, tuple(remarks + row_findings + wide_findings), said, kind, raw.source, raw.sha256, options, raw.given)
 
 
 def _why(adjusted: str, by_column: bool, splits: list[Finding], close: str | None) -> str:

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, and_, func, or_, select
+from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from ..core.books import Leg, NavPoint, Position, Snapshot, Transaction, TransactionKind
 from ..core.calendars import NEW_YORK, is_session, next_session, session_open
@@ -23,7 +22,7 @@ from ..core.errors import StoreError
 from ..core.intent import Request
 from ..core.orders import Commission, Fill, OrderRecord, OrderState, earlier_ids, standing
 from .events import HolderChanged
-from .sqlite import store_errors
+from .database import Database
 from otsport.data.tables import (
     ACKNOWLEDGED, AUDIT, BALANCES, COMMISSIONS, FILLS, HOLDERS, LEGS, ORDERS, PLANS, PORTFOLIOS, POSITIONS, REQUESTS, SNAPSHOTS,
     TRANSACTIONS, made, order_record,
@@ -46,13 +45,13 @@ class Note:
 class Reads:
     "What the store can be asked about plans, orders and fills."
 
-    def __init__(self, engine: Engine, path: Path):
-        self._engine, self.path = engine, path
+    def __init__(self, database: Database):
+        self._database, self._engine, self.path = database, database.engine, database.path
         self.rows_read = 0  # rows fetched since the store was opened
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with store_errors(self.path), self._engine.connect() as conn:
+        with self._database.errors(), self._engine.connect() as conn:
             yield conn
 
     def _fetch(self, query: Select) -> list[Any]:

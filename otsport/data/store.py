@@ -6,13 +6,11 @@
 __all__ = ['NUMBERED', 'MOST_KEYS', 'UNDATED', 'FIRST_CLIENT_ID', 'audit_files', 'unlock', 'check_present', 'apply',
            'stored_position', 'Signing', 'Unit', 'is_booked', 'check_version', 'check_before', 'replayed', 'table_rows',
            'check_table', 'part_rows', 'still_standing', 'check_part', 'check_reaches', 'check_not_older', 'catch_up',
-           'Held', 'check_client_id', 'check_epoch', 'Store', 'open_store']
+           'Held', 'check_client_id', 'check_epoch', 'Store', 'database_at', 'open_store']
 
 # %% ../../nbs/data/10_store.ipynb #c002
-import errno
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, func, insert, or_, select, update
 
 from ..core.books import Booking, Position, Snapshot, Transaction
 from ..core.errors import AuditBroken, BookHeld, DiskFull, InputError, LostRace, StoreError
@@ -39,9 +37,9 @@ from otsport.data.events import (
 )
 from .plain import canonical, plain
 from .reads import LedgerReads, TradeReads
-from otsport.data.sqlite import (
-    NO_ROOM, REVISION, book_lock, check_schema, file_errors, prepare, reading_engine, revision, sqlite_engine, store_errors, writing,
-)
+from .database import NO_ROOM, REVISION, Database, file_errors
+from .postgres import PostgresServer, read_url
+from .sqlite import SqliteFile
 from .tables import AUDIT, BALANCES, HOLDERS, LEGS, META, ORDER_EVENTS, ORDERS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made
 
 # %% ../../nbs/data/10_store.ipynb #c019
@@ -50,23 +48,23 @@ def audit_files(path: Path) -> tuple[Path, Path]:
     return path.with_name("audit.key"), path.with_name("audit.head" if path.name == "otsport.db" else f"{path.stem}.head")
 
 
-def unlock(engine: Engine, path: Path, key: bytes | None) -> tuple[bytes, Path]:
+def unlock(database: Database, key: bytes | None) -> tuple[bytes, Path]:
     "The audit key and the head file of the store, made while it has no rows."
-    key_path, head_path = audit_files(path)
+    key_path, head_path = audit_files(database.path)
     needed = [head_path] if key is not None else [key_path, head_path]
     if not all(p.exists() for p in needed):
-        with writing(engine) as conn:  # while no other process can make them, or add a row
-            check_present(conn, path, needed)
+        with database.writing() as conn:  # while no other process can make them, or add a row
+            check_present(conn, database.name, needed)
             make_head(head_path, make_key(key_path) if key is None else key)
     return read_key(key_path) if key is None else key, head_path
 
 
-def check_present(conn: Connection, path: Path, needed: list[Path]) -> None:
+def check_present(conn: Connection, name: str, needed: list[Path]) -> None:
     "Refuse a store that has rows and lacks its key or its head: `AuditBroken`."
     lacking = [p for p in needed if not p.exists()]
     rows = conn.execute(select(func.count()).select_from(AUDIT)).scalar_one()
     if lacking and rows:
-        raise AuditBroken(f"{lacking[0]} is missing, while {path} has {rows} audit rows: put the file back from the backup of this store")
+        raise AuditBroken(f"{lacking[0]} is missing, while {name} has {rows} audit rows: put the file back from the backup of this store")
 
 # %% ../../nbs/data/10_store.ipynb #c021
 def apply(conn: Connection, change: Change) -> None:
@@ -95,9 +93,9 @@ def stored_position(conn: Connection, portfolio: str, account: str, key: str) ->
 class Signing:
     "One write transaction whose events are signed into the audit."
 
-    def __init__(self, conn: Connection, path: Path, key: bytes, ts: datetime, tail: Link):
+    def __init__(self, conn: Connection, database: Database, key: bytes, ts: datetime, tail: Link):
         self.tail = tail  # the chain with the events of this unit
-        self._conn, self._path, self._key, self._ts = conn, path, key, utc(ts)
+        self._conn, self._database, self._key, self._ts = conn, database, key, utc(ts)
         self._signed: list[dict[str, Any]] = []
         self._failed: str | None = None
 
@@ -105,7 +103,7 @@ class Signing:
         if self._failed:
             raise StoreError(f"this unit has ended ({self._failed}): begin another one")
         try:
-            with store_errors(self._path):
+            with self._database.errors():
                 for change in changes(happened, self.tail.seq + 1, self._ts) if action in EVENTS else ():
                     apply(self._conn, change)
             stamp = self._ts.isoformat(timespec="microseconds")
@@ -302,19 +300,19 @@ def check_part(conn: Connection, key: bytes, first: int, last: int, to_end: bool
     return state, count
 
 # %% ../../nbs/data/10_store.ipynb #c032
-def check_reaches(conn: Connection, path: Path, head: Link, head_path: Path) -> None:
+def check_reaches(conn: Connection, name: str, head: Link, head_path: Path) -> None:
     "Refuse a database whose audit does not contain its head: `AuditBroken`."
     mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == head.seq)).scalar_one_or_none() if head.seq else head.mac
     if mac is None:
         last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
-        raise AuditBroken(f"{path} ends at audit row {last}, but its head {head_path} is row {head.seq}: the tail was cut, "
+        raise AuditBroken(f"{name} ends at audit row {last}, but its head {head_path} is row {head.seq}: the tail was cut, "
                           "or an older copy was put back; restore database and head from one backup")
     if mac != head.mac:
-        raise AuditBroken(f"audit row {head.seq} of {path} is not the one that the head {head_path} names: it was changed, "
+        raise AuditBroken(f"audit row {head.seq} of {name} is not the one that the head {head_path} names: it was changed, "
                           "or the files are of different stores")
 
 
-def check_not_older(conn: Connection, path: Path, log: Path, key: bytes, whole: bool = False) -> tuple[str, Link] | None:
+def check_not_older(conn: Connection, name: str, log: Path, key: bytes, whole: bool = False) -> tuple[str, Link] | None:
     "The newest dated head kept elsewhere, which the audit must contain: else database and head were put back together."
     seen = read_heads(log, key, whole)
     if seen is None:
@@ -323,17 +321,17 @@ def check_not_older(conn: Connection, path: Path, log: Path, key: bytes, whole: 
     mac = conn.execute(select(AUDIT.c.mac).where(AUDIT.c.seq == link.seq)).scalar_one_or_none()
     if mac != link.mac:
         last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() or 0
-        raise AuditBroken(f"{path} ends at audit row {last}, but {log} has seen its row {link.seq} on {when}: "
+        raise AuditBroken(f"{name} ends at audit row {last}, but {log} has seen its row {link.seq} on {when}: "
                           "an older copy of the whole folder was put back, or its rows were changed since; "
                           f"put the newest copy back, or, if this one is meant, remove {log}")
     return seen
 
 
-def catch_up(engine: Engine, path: Path, key: bytes, head_path: Path, read_only: bool) -> Link:
+def catch_up(database: Database, key: bytes, head_path: Path, read_only: bool) -> Link:
     "Check the end of the audit against the head file, and advance the head when a crash left it behind; a reader leaves it there."
     head = read_head(head_path, key)
-    with engine.connect() as conn:
-        check_reaches(conn, path, head, head_path)
+    with database.engine.connect() as conn:
+        check_reaches(conn, database.name, head, head_path)
         newer = conn.execute(select(AUDIT).where(AUDIT.c.seq > head.seq).order_by(AUDIT.c.seq)).mappings()
         tail = check_chain(key, newer, head)
     if tail != head and not read_only:
@@ -376,29 +374,29 @@ _log = logging.getLogger(__name__)
 class Store(LedgerReads):
     "The database with its audit key and heads; made by `open_store`."
 
-    def __init__(self, engine: Engine, path: Path, key: bytes, head_path: Path, heads: Path | None = None, read_only: bool = False):
-        super().__init__(engine, path)
+    def __init__(self, database: Database, key: bytes, head_path: Path, heads: Path | None = None, read_only: bool = False):
+        super().__init__(database)
         self._key, self._head_path, self._read_only, self._held = key, head_path, read_only, None
         self._heads = heads_path(heads, key) if heads is not None else None
-        self.head = catch_up(engine, path, key, head_path, read_only)  # the newest audit row that this process knows
+        self.head = catch_up(database, key, head_path, read_only)  # the newest audit row that this process knows
         if self._heads is not None:
             with self._reading() as conn:
-                check_not_older(conn, path, self._heads, key)
+                check_not_older(conn, database.name, self._heads, key)
         self._add_head()
 
     @contextmanager
     def unit(self, ts: datetime, held: Held | None = None) -> Iterator[Unit]:
         "One transaction at the instant `ts`, all of it or nothing; with `held`, only while that holder has the book."
         if self._read_only:
-            raise StoreError(f"{self.path} was opened to be read: open it without read_only to write")
-        with store_errors(self.path), writing(self._engine) as conn:
+            raise StoreError(f"{self._database.name} was opened to be read: open it without read_only to write")
+        with self._database.errors(), self._database.writing() as conn:
             row = conn.execute(select(AUDIT.c.seq, AUDIT.c.mac).order_by(AUDIT.c.seq.desc()).limit(1)).one_or_none()
             before = Link(*row) if row else GENESIS
             if before.seq < self.head.seq:
-                check_reaches(conn, self.path, self.head, self._head_path)
+                check_reaches(conn, self._database.name, self.head, self._head_path)
             if (held := held or self._held) is not None:
                 check_epoch(conn, held)
-            unit = Unit(conn, self.path, self._key, ts, before)
+            unit = Unit(conn, self._database, self._key, ts, before)
             yield unit
             unit.finish()
         self._advance(unit.tail)
@@ -406,7 +404,7 @@ class Store(LedgerReads):
     @contextmanager
     def hold(self, portfolio: str, who: str, client_id: int, now: datetime) -> Iterator[Held]:
         "Hold a book while the block lasts; `BookHeld` while another does, or while orders of another client id are open."
-        with file_errors(self.path), book_lock(self.path, portfolio, who, client_id, utc(now)) as died:
+        with file_errors(self.path), self._database.hold(portfolio, who, client_id, utc(now)) as died:
             before = self.holder(portfolio)
             check_client_id(portfolio, client_id, before.client_id if before else FIRST_CLIENT_ID, self.open_orders(portfolio))
             held = Held(portfolio, client_id, before.epoch + 1 if before else 1)
@@ -451,13 +449,13 @@ class Store(LedgerReads):
         "The audit rows checked, with every table, the schema, and the heads in both places; the first bad one is `AuditBroken`."
         head, tail, state = read_head(self._head_path, self._key), GENESIS, {}
         with self._reading() as conn:
-            check_schema(conn, self.path)
+            self._database.check_schema(conn)
             for row in conn.execute(select(AUDIT).order_by(AUDIT.c.seq)).mappings():
                 tail = check_row(self._key, row, tail)
                 replayed(state, row)
-            check_reaches(conn, self.path, head, self._head_path)
+            check_reaches(conn, self._database.name, head, self._head_path)
             if self._heads is not None:
-                check_not_older(conn, self.path, self._heads, self._key, whole=True)
+                check_not_older(conn, self._database.name, self._heads, self._key, whole=True)
             for table in META.sorted_tables:
                 if table is not AUDIT:
                     found = table_rows(conn, table)
@@ -472,13 +470,13 @@ class Store(LedgerReads):
         newest = self.last_snapshot(snapshot.portfolio).ts == snapshot.ts
         head = read_head(self._head_path, self._key)
         with self._reading() as conn:
-            check_reaches(conn, self.path, head, self._head_path)
+            check_reaches(conn, self._database.name, head, self._head_path)
             last = conn.execute(select(func.max(AUDIT.c.seq))).scalar_one() if newest else last
             state, count = check_part(conn, self._key, first, last, newest)
         self.rows_read += count
         for s in (before, snapshot):
             if s is not None and (s.portfolio, s.ts) not in state.get(SNAPSHOTS.name, {}):
-                raise AuditBroken(f"the snapshot of {s.session} in {self.path} names an audit row that did not make it: it was edited outside otsport")
+                raise AuditBroken(f"the snapshot of {s.session} in {self._database.name} names an audit row that did not make it: it was edited outside otsport")
         return last - first + 1
 
     def close(self) -> None:
@@ -493,6 +491,12 @@ class Store(LedgerReads):
         self.close()
 
 # %% ../../nbs/data/10_store.ipynb #c035
+def database_at(path: Path, wait_seconds: float = 5.0, read_only: bool = False) -> Database:
+    "The database of the store at `path`: on the server that `otsport.url` beside it names, else the SQLite file."
+    url = read_url(path)
+    return SqliteFile(path, wait_seconds, read_only) if url is None else PostgresServer(url, path, wait_seconds, read_only)
+
+
 def open_store(
     path: Path | str | None = None,  # default: otsport.db in the state folder
     key: bytes | None = None,  # audit key; default: the file audit.key beside the database, made when missing
@@ -503,27 +507,25 @@ def open_store(
     "Open the store, made or upgraded as needed; what is not a store, or does not end at its head, is a `StoreError`."
     heads = heads_folder() if path is None and heads is None else heads
     path = Path(path).expanduser().resolve() if path is not None else home() / "otsport.db"
-    with store_errors(path), file_errors(path):
-        engine = reading_engine(path) if read_only else sqlite_engine(path, wait_seconds)
+    database = database_at(path, wait_seconds, read_only)
+    with database.errors(), file_errors(path):
         try:
-            return Store(engine, path, *(_open_read if read_only else _open_written)(engine, path, key, wait_seconds), heads, read_only)
+            return Store(database, *(_open_read if read_only else _open_written)(database, key), heads, read_only)
         except BaseException:
-            engine.dispose()
+            database.engine.dispose()
             raise
 
 
-def _open_written(engine: Engine, path: Path, key: bytes | None, wait_seconds: float) -> tuple[bytes, Path]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
-    prepare(engine, path, wait_seconds)
-    return unlock(engine, path, key)
+def _open_written(database: Database, key: bytes | None) -> tuple[bytes, Path]:
+    database.prepare()
+    return unlock(database, key)
 
 
-def _open_read(engine: Engine, path: Path, key: bytes | None, _: float) -> tuple[bytes, Path]:
-    key_path, head_path = audit_files(path)
-    with engine.connect() as conn:
-        if (found := revision(conn, path)) != REVISION:
-            raise StoreError(f"{path} has schema revision {found} and must be brought to {REVISION} before it can be read: "
+def _open_read(database: Database, key: bytes | None) -> tuple[bytes, Path]:
+    key_path, head_path = audit_files(database.path)
+    with database.engine.connect() as conn:
+        if (found := database.revision(conn)) != REVISION:
+            raise StoreError(f"{database.name} has schema revision {found} and must be brought to {REVISION} before it can be read: "
                              "otsport db upgrade")
-        check_present(conn, path, [head_path] if key is not None else [key_path, head_path])
+        check_present(conn, database.name, [head_path] if key is not None else [key_path, head_path])
     return read_key(key_path) if key is None else key, head_path

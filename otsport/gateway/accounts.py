@@ -7,7 +7,7 @@ __all__ = ['Book', 'Move', 'State', 'move', 'remade', 'apply', 'PortfolioLine', 
 
 # %% ../../nbs/gateway/63_accounts.ipynb #c002
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from ..core.contracts import Contract, stock
@@ -54,6 +54,7 @@ class State:
     taken: dict[tuple[Contract, Side], Decimal] = field(default_factory=dict)
     session: date | None = None
     step: int = 0
+    at: datetime | None = None  # of the clock
     seed: int | None = None
     last_order_id: int = 0
     last_perm_id: int = 100_000
@@ -83,7 +84,7 @@ def _clock(state: State, e: Clock) -> None:
     if e.session != state.session:
         state.flows, state.earned = {}, {}
         state.morning = {(account, c): qty for account, book in state.books.items() for c, qty in book.qty.items()}
-    state.session, state.step = e.session, e.step
+    state.session, state.step, state.at = e.session, e.step, e.ts
     state.taken.clear()
 
 

@@ -15,14 +15,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from ..core.calendars import NEW_YORK, session_close, session_open
+from ..core.calendars import NEW_YORK
 from ..core.contracts import Contract, Quote, Right, stock
 from ..core.errors import InputError
 from ..core.units import CENT
 from ..core.venues import DIME, NICKEL, OPTION_TICK, SUB_DOLLAR_TICK, TICK, tick_of
 from .combos import Combo
 from .exchange import Exchange
-from .listing import option_of
+from .listing import hours, option_of
 from .market import OptionModel, implied_numbers
 from .session import Feed, Gateway, Session, contract_fields
 from .wire import class_of, encode
@@ -126,9 +126,9 @@ def one_contract(session: Session, exchange: Exchange, asked: dict[str, Any], re
     return None
 
 # %% ../../nbs/gateway/70_lookups.ipynb #c011
-def trading_hours(day: date) -> str:
-    "The regular hours of a session as TWS writes them, New York time."
-    first, last = (instant.astimezone(NEW_YORK).strftime("%Y%m%d:%H%M") for instant in (session_open(day), session_close(day)))
+def trading_hours(exchange: Exchange) -> str:
+    "The regular hours of the session as TWS writes them, New York time."
+    first, last = (instant.astimezone(NEW_YORK).strftime("%Y%m%d:%H%M") for instant in hours(exchange.market, exchange.session))
     return f"{first}-{last}"
 
 
@@ -148,7 +148,7 @@ def rule_of(contract: Contract) -> int:
 # %% ../../nbs/gateway/70_lookups.ipynb #c012
 def send_details(session: Session, exchange: Exchange, req_id: int, contract: Contract) -> None:
     "All that is known of one contract."
-    hours, about = trading_hours(exchange.session), {}
+    when, about = trading_hours(exchange), {}
     if contract.is_option:
         expiry = contract.expiry.strftime("%Y%m%d")
         about = {
@@ -167,8 +167,8 @@ def send_details(session: Session, exchange: Exchange, req_id: int, contract: Co
         validExchanges="SMART",
         longName=contract.symbol,
         timeZoneId=NEW_YORK.key,
-        tradingHours=hours,
-        liquidHours=hours,
+        tradingHours=when,
+        liquidHours=when,
         marketName=contract.symbol,
         marketRuleIds=str(rule_of(contract)),
         stockType="" if contract.is_option else "COMMON",

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRE_OPEN', 'STEP', 'AFTER_CLOSE_MINUTES', 'OVERNIGHT', 'SPREAD_SHARE', 'OPTION_HALF_SPREAD', 'EXPIRIES',
-           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_SESSIONS', 'MOST_VOL',
-           'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides', 'option_sides', 'displayed_sizes',
-           'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols', 'option_vols', 'official_closes',
-           'session_path', 'between_closes', 'session_model', 'OptionSheet', 'listed_options', 'OptionModel',
-           'option_numbers', 'implied_numbers', 'compile_models', 'Market']
+           'MIN_OPTION_STOCK', 'STRIKE_RANGE', 'PATH_SESSIONS', 'OPTION_SESSIONS', 'KEPT_STEPS', 'KEPT_SESSIONS',
+           'MOST_VOL', 'KEPT_QUOTES', 'session_steps', 'variance_clock', 'bridge', 'on_ticks', 'stock_sides',
+           'option_sides', 'displayed_sizes', 'strike_grid', 'listed_expiries', 'SessionModel', 'realized_vols',
+           'option_vols', 'official_closes', 'session_path', 'between_closes', 'session_model', 'OptionSheet',
+           'listed_options', 'OptionModel', 'option_numbers', 'implied_numbers', 'compile_models', 'Closes', 'Market']
 
 # %% ../../nbs/gateway/62_market.ipynb #c002
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,12 @@ AFTER_CLOSE_MINUTES = 60  # one step each
 
 
 @lru_cache(maxsize=8)
-def session_steps(day: date) -> tuple[datetime, ...]:
-    "The instants (UTC) of a session: pre-open, open to close, minutes after the close."
+def session_steps(day: date, step: timedelta = STEP) -> tuple[datetime, ...]:
+    "The instants (UTC) of a session: pre-open, open to close, minutes after the close; `step` apart while the market is open."
     opening, closing = session_open(day), session_close(day)
-    trading = [opening + i * STEP for i in range((closing - opening) // STEP)]
+    trading = [opening + i * step for i in range((closing - opening) // step)]
     after = [closing + timedelta(minutes=i + 1) for i in range(AFTER_CLOSE_MINUTES)]
-    before = [opening - PRE_OPEN + i * STEP for i in range(PRE_OPEN // STEP)]
+    before = [opening - PRE_OPEN + i * step for i in range(PRE_OPEN // step)]
     return (*before, *trading, closing, *after)
 
 # %% ../../nbs/gateway/62_market.ipynb #c008
@@ -137,6 +138,7 @@ class SessionModel:
     option_vol: np.ndarray  # (n,) annual, decimal
     vix: float  # points at the previous close, NaN where its data have none
     last: np.ndarray  # (n, steps) last price at each step, dollars
+    sides: np.ndarray | None = None  # (4, n, steps) bid, ask, bid size, ask size where quotes are given, NaN where there is none; None: modelled
 
 
 def realized_vols(closes: np.ndarray, sessions: int) -> np.ndarray:
@@ -159,11 +161,11 @@ def official_closes(history: History, day: date) -> np.ndarray:
     return np.array([float(from_float(c, stock_tick(c))) for c in closes])
 
 
-def session_path(seed: int, day: date, symbol: str, previous: float, close: float, daily_vol: float) -> np.ndarray:
+def session_path(seed: int, day: date, symbol: str, previous: float, close: float, daily_vol: float, step: timedelta = STEP) -> np.ndarray:
     "(steps,) last price of a stock at each step of a session, dollars, drawn from (seed, day, symbol)."
-    steps, first = len(session_steps(day)), PRE_OPEN // STEP  # step of the open
-    clock = variance_clock(steps - first - AFTER_CLOSE_MINUTES)
-    rng, last = np.random.default_rng([seed, day.toordinal(), *symbol.encode()]), np.empty(steps)
+    first, trading = PRE_OPEN // step, (session_close(day) - session_open(day)) // step + 1  # step of the open, steps while it is open
+    clock = variance_clock(trading)
+    rng, last = np.random.default_rng([seed, day.toordinal(), *symbol.encode()]), np.empty(first + trading + AFTER_CLOSE_MINUTES)
     last[first : first + len(clock)] = on_ticks(bridge(previous, close, daily_vol, clock, rng))
     last[:first], last[first + len(clock) - 1 :] = previous, close
     return last
@@ -176,14 +178,17 @@ def between_closes(history: History, day: date) -> tuple[np.ndarray, np.ndarray,
     return official_closes(history, previous_session(day)), official_closes(history, day), daily_vol
 
 
-def session_model(history: History, seed: int, day: date) -> SessionModel:
+def session_model(history: History, seed: int, day: date, step: timedelta = STEP) -> SessionModel:
     "The numbers of one session."
     previous, close, daily_vol = between_closes(history, day)
     vols, vix = option_vols(history, session_close(previous_session(day)))
-    last = np.array([session_path(seed, day, s, previous[i], close[i], daily_vol[i]) for i, s in enumerate(history.symbols)])
-    return SessionModel(day, session_steps(day), previous, close, daily_vol, vols, vix, last)
+    last = np.array([session_path(seed, day, s, previous[i], close[i], daily_vol[i], step) for i, s in enumerate(history.symbols)])
+    return SessionModel(day, session_steps(day, step), previous, close, daily_vol, vols, vix, last)
 
 # %% ../../nbs/gateway/62_market.ipynb #c027
+KEPT_STEPS = 400  # steps of one underlying whose prices are kept
+
+
 @dataclass(slots=True, eq=False)
 class OptionSheet:
     "The options of one stock in one session, priced step by step."
@@ -213,6 +218,8 @@ class OptionSheet:
     def at(self, step: int, spot: float, now: datetime) -> tuple[np.ndarray, ...]:
         "Value, delta, vega, tau, bid and ask of all contracts at a step."
         if step not in self.priced:
+            if len(self.priced) >= KEPT_STEPS:
+                self.priced.clear()
             strike, end, sign = self.terms
             tau = np.maximum(end - now.timestamp(), 0.0) / (DAYS_PER_YEAR * 86_400)
             value, delta, vega = bsm(spot, strike, tau, 0.0, 0.0, self.vol, sign)
@@ -267,40 +274,79 @@ def compile_models() -> None:
     implied_vol(float(value[0]), 100.0, 100.0, 0.5, 0.0, 0.0, "C")
 
 
-class Market:
-    "A replay of real closes with a modelled path, modelled quotes and modelled options between them."
+class Closes:
+    "Sessions out of given closes: between two of them the path is modelled."
 
-    def __init__(self, history: History, seed: int):
-        compile_models()
-        self.history, self.seed = history, seed
-        self.symbols: tuple[str, ...] = history.symbols
-        self._places = {symbol: i for i, symbol in enumerate(self.symbols)}
-        self._sessions: dict[date, SessionModel] = {}
-        self._sheets: dict[tuple[date, str], OptionSheet] = {}
-        self._quotes: dict[tuple[date, Contract, int], Quote] = {}
+    def __init__(self, history: History, seed: int, step: timedelta = STEP):
+        self.history, self.seed, self.step, self.symbols, self.last = history, seed, step, history.symbols, history.last
         self._between = lru_cache(maxsize=1024)(lambda day: between_closes(history, day))
         days, start = history.stock_table.frame.index, OPTION_SESSIONS + 1 + int(history.stock_table.begins.max())
         self.first: date | None = days[start].date() if len(days) > start else None  # the stock that begins last needs its volatility, too
 
     def has_prices(self, day: date) -> bool:
         "Whether this session can be replayed: it has a close, and enough sessions before it for the volatilities."
-        return self.first is not None and self.first <= day <= self.history.last and is_session(day)
+        return self.first is not None and self.first <= day <= self.last and is_session(day)
+
+    def hours(self, day: date) -> tuple[datetime, datetime]:
+        "Opening and closing instant."
+        return session_open(day), session_close(day)
 
     def session_steps(self, day: date) -> tuple[datetime, ...]:
         "The instants (UTC) of a session."
-        return session_steps(day)
+        return session_steps(day, self.step)
+
+    def model(self, day: date) -> SessionModel:
+        "The numbers of a session; `NoPrices` where it cannot be replayed."
+        if not self.has_prices(day):
+            raise NoPrices(
+                f"session {day} cannot be replayed: "
+                f"sessions from {self.first} to {self.last} can ({OPTION_SESSIONS} returns before the first one make its volatility)"
+            )
+        return session_model(self.history, self.seed, day, self.step)
+
+    def path(self, symbol: str, day: date) -> np.ndarray:
+        "(steps,) last price of a stock at each step of a session, without the rest of its model."
+        place = self.symbols.index(symbol)
+        return session_path(self.seed, day, symbol, *(float(column[place]) for column in self._between(day)), self.step)
+
+
+KEPT_QUOTES = 20_000
+
+
+class Market:
+    "A replay of sessions with quotes and options that are modelled where none are given; the sessions are those of closes, or of another source."
+
+    def __init__(self, source: Any, seed: int):
+        compile_models()
+        self.source = source = Closes(source, seed) if isinstance(source, History) else source
+        self.seed, self.symbols, self.first, self.last = seed, tuple(source.symbols), source.first, source.last
+        for name in ("following", "first_step", "past_sessions"):  # of a source with days of its own
+            if hasattr(source, name):
+                setattr(self, name, getattr(source, name))
+        self._places = {symbol: i for i, symbol in enumerate(self.symbols)}
+        self._sessions: dict[date, SessionModel] = {}
+        self._sheets: dict[tuple[date, str], OptionSheet] = {}
+        self._quotes: dict[tuple[date, Contract, int], Quote] = {}
+
+    def has_prices(self, day: date) -> bool:
+        "Whether this session can be replayed."
+        return self.source.has_prices(day)
+
+    def hours(self, day: date) -> tuple[datetime, datetime]:
+        "Opening and closing instant (UTC) of a session."
+        return self.source.hours(day)
+
+    def session_steps(self, day: date) -> tuple[datetime, ...]:
+        "The instants (UTC) of a session."
+        return self.source.session_steps(day)
 
     def model(self, day: date) -> SessionModel:
         "The numbers of a session; `NoPrices` where it cannot be replayed."
         if day not in self._sessions:
-            if not self.has_prices(day):
-                raise NoPrices(
-                    f"session {day} cannot be replayed: "
-                    f"sessions from {self.first} to {self.history.last} can ({OPTION_SESSIONS} returns before the first one make its volatility)"
-                )
+            found = self.source.model(day)
             while len(self._sessions) >= KEPT_SESSIONS:
                 self._forget(next(iter(self._sessions)))
-            self._sessions[day] = session_model(self.history, self.seed, day)
+            self._sessions[day] = found
         return self._sessions[day]
 
     def path(self, symbol: str, day: date) -> np.ndarray:
@@ -308,9 +354,7 @@ class Market:
         place = self._place(symbol)
         if day in self._sessions:
             return self._sessions[day].last[place]
-        if not self.has_prices(day):
-            return np.empty(0)
-        return session_path(self.seed, day, symbol, *(float(column[place]) for column in self._between(day)))
+        return self.source.path(symbol, day) if self.has_prices(day) else np.empty(0)
 
     def official_close(self, symbol: str, day: date) -> Decimal:
         "The real close of a stock on its tick, dollars."
@@ -335,6 +379,8 @@ class Market:
         "The modelled market of a contract at a step of a session."
         key = (day, contract, step)
         if key not in self._quotes:
+            if len(self._quotes) >= KEPT_QUOTES:
+                self._quotes.clear()
             make = self._option_quote if contract.is_option else self._stock_quote
             self._quotes[key] = make(contract, self.model(day), step)
         return self._quotes[key]
@@ -355,10 +401,11 @@ class Market:
 
     def _stock_quote(self, contract: Contract, model: SessionModel, step: int) -> Quote:
         place, now = self._place(contract.symbol), model.steps[step]
-        last = float(model.last[place, step])
-        return Quote(
-            contract, now, *stock_sides(last), *displayed_sizes(self.seed, contract, now), last, float(model.previous[place]), "modelled"
-        )
+        last, previous = float(model.last[place, step]), float(model.previous[place])
+        if model.sides is not None and not np.isnan(model.sides[:, place]).all():  # this stock has given quotes
+            bid, ask, bid_size, ask_size = map(float, model.sides[:, place, step])
+            return Quote(contract, now, bid, ask, bid_size, ask_size, last, previous, "given")
+        return Quote(contract, now, *stock_sides(last), *displayed_sizes(self.seed, contract, now), last, previous, "modelled")
 
     def _option_quote(self, contract: Contract, model: SessionModel, step: int) -> Quote:
         _, priced, row, _ = self._priced(contract, model, step)

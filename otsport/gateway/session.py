@@ -10,7 +10,7 @@ __all__ = ['MAX_FEEDS', 'VALIDATION', 'Feed', 'Session', 'follow', 'refresh_feed
 # %% ../../nbs/gateway/69_session.ipynb #c002
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -210,10 +210,9 @@ class Gateway:
     "The exchange and the clients that are connected to it."
 
     def __init__(self, exchange: Exchange, clock: str = "heartbeat", master: int | None = None, faults: Any = None):
-        if clock not in ("heartbeat", "paced"):
-            raise InputError(
-                f"clock {clock!r} is not known: use 'heartbeat' (each reqCurrentTime is a step) or 'paced' (a step every few seconds)"
-            )
+        if clock not in ("heartbeat", "paced", "wall"):
+            words = "'heartbeat' (each reqCurrentTime is a step), 'paced' (a step every few seconds) or 'wall' (as if it were now)"
+            raise InputError(f"clock {clock!r} is not known: use {words}")
         self.exchange, self.clock, self.master, self.faults = exchange, clock, master, faults
         self.skew = 0.0  # seconds that the clock tells too much
         self.told_all: set[int] = set()  # perm ids of orders of which every client hears
@@ -245,7 +244,8 @@ class Gateway:
 
     def told_time(self) -> datetime:
         "What the gateway says that it is."
-        return self.exchange.now + timedelta(seconds=self.skew)
+        now = datetime.now(timezone.utc) if self.clock == "wall" else self.exchange.now
+        return now + timedelta(seconds=self.skew)
 
     def lines_used(self) -> int:
         "Quotes that all clients together follow."

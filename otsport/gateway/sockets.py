@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['log', 'MAX_BACKLOG', 'STALL_SECONDS', 'MAX_WAITING', 'HANDSHAKE_SECONDS', 'PIECE', 'Line', 'nudge', 'hang_up',
-           'Server', 'accept', 'make_room', 'tick', 'converse', 'give_up', 'listen', 'serve', 'cut', 'refuse', 'freeze',
-           'kill', 'tend_faults']
+           'Server', 'accept', 'make_room', 'tick', 'move', 'follow_wall', 'converse', 'give_up', 'listen', 'serve',
+           'cut', 'refuse', 'freeze', 'kill', 'tend_faults']
 
 # %% ../../nbs/gateway/73_sockets.ipynb #c002
 import asyncio
@@ -17,11 +17,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 from ..core.errors import BrokerError, OtsportError
-from .exchange import Exchange
+from .exchange import Exchange, next_step
 from .frames import WireError
 from .handlers import leave, take
 from .session import Gateway, Session
@@ -180,11 +181,27 @@ async def tick(server: Server, seconds: float) -> None:
     "Move the clock every few seconds."
     while True:
         await asyncio.sleep(seconds)
-        try:
-            server.gateway.step()
-        except OtsportError as error:
-            log.error("the clock did not move: %s", error)
-        server.flush()
+        move(server)
+
+
+def move(server: Server) -> None:
+    "Move the clock one step."
+    try:
+        server.gateway.step()
+    except OtsportError as error:
+        log.error("the clock did not move: %s", error)
+    server.flush()
+
+
+async def follow_wall(server: Server) -> None:
+    "Keep the clock at that of the wall: as many steps as have passed."
+    exchange = server.gateway.exchange
+    while True:
+        clock = next_step(exchange.market, exchange.session, exchange.step)
+        late = (datetime.now(timezone.utc) - clock.ts).total_seconds() if clock is not None else -1.0
+        if late >= 0:
+            move(server)
+        await asyncio.sleep(0 if late >= 0 else min(1.0, -late))
 
 # %% ../../nbs/gateway/73_sockets.ipynb #c015
 async def converse(server: Server, line: Line) -> None:
@@ -238,7 +255,7 @@ async def serve(
     exchange: Exchange,
     host: str = "127.0.0.1",
     port: int = 0,  # 0: any free one, see `Server.port`
-    clock: str = "heartbeat",  # or "paced"
+    clock: str = "heartbeat",  # or "paced", or "wall" (that of the wall, for a market that is as if now)
     seconds_per_step: float = 1.0,  # wall seconds, of the paced clock
     listener: socket.socket | None = None,  # a socket of `listen`, in place of host and port
     master: int | None = None,  # client id that hears of all orders
@@ -253,6 +270,8 @@ async def serve(
         server.tasks.append(asyncio.create_task(tend_faults(server)))
     if clock == "paced":
         server.tasks.append(asyncio.create_task(tick(server, seconds_per_step)))
+    if clock == "wall":
+        server.tasks.append(asyncio.create_task(follow_wall(server)))
     return server
 
 # %% ../../nbs/gateway/73_sockets.ipynb #306b1d76

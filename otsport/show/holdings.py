@@ -75,6 +75,21 @@ def pnl_frame(snapshot: Snapshot) -> pd.DataFrame:  # by symbol, best first: sha
     return pd.DataFrame([(s, *parts, sum(parts)) for s, parts in ranked], columns=["symbol", "shares", "options", "total"]).set_index("symbol")
 
 # %% ../../nbs/show/64_holdings.ipynb #c014
+def _aside(ax, marks: np.ndarray, rows: np.ndarray) -> None:
+    "Move each bar's number to the right of a marker that it would lie below."
+    width = np.ptp(ax.get_xlim())
+    for text in ax.texts:
+        at, row = text.xy
+        left = text.get_ha() == "right"
+        near = [m for m, r in zip(marks, rows) if r == row and (0 <= at - m if left else m - at >= 0) and abs(m - at) < (0.3 if on_phone() else 0.14) * width]
+        if near and not left:
+            text.xy = (max(near), row)
+            text.set_position((7, 0))
+        elif near:
+            text.xy = (min(near), row)
+            text.set_position((-7, 0))
+
+
 @styled
 def pnl_figure(frame: pd.DataFrame):
     "Bars of the day P&L by symbol, from `pnl_frame`."
@@ -90,6 +105,7 @@ def pnl_figure(frame: pd.DataFrame):
         ax.plot(options[held], max(len(frame), 3) - 1 - held, "D", color=OPTION, mec="0.2", ms=5, label="of which options", ls="none")
         low, high = ax.get_xlim()
         ax.set_xlim(min(low, options.min() * 1.1), max(high, options.max() * 1.1))
+        _aside(ax, options[held], max(len(frame), 3) - 1 - held)
         figure.legend(loc="outside lower right")  # beside the axes: a marker among the bars would read as a value
     dollar_ticks(ax.xaxis)
     ax.set_xlabel("day P&L after commissions (dollars)")

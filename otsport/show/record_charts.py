@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ..analytics.ratios import TrackRecord
+from ..analytics.against import beta, correlation
+from ..analytics.ratios import TrackRecord, vol
 from .style import GAIN, LOSS, OPTION, OTHER, OURS
 from .svg import Chart, Pane, chart, day_number, nice_ticks, span_of
 from .text import percent
@@ -77,10 +78,13 @@ def _ratios(low: float, high: float) -> np.ndarray:
     return found
 
 
-def at_vol_of_benchmark(returns: pd.DataFrame) -> pd.DataFrame:
+def at_vol_of_benchmark(returns: pd.DataFrame) -> pd.DataFrame | None:  # None: one of the two does not vary, or the scaled series would lose more than all
     "Returns of the first column scaled to the vol of the second."
-    own, held = (returns.iloc[:, i].std() for i in (0, 1))
-    return returns.assign(**{str(returns.columns[0]): returns.iloc[:, 0] * (held / own)}) if own > 0 else returns
+    own, held = (float(x) for x in vol(TrackRecord(np.ascontiguousarray(returns.to_numpy(dtype=float).T))))
+    if not (own > 0 and held > 0):
+        return None
+    scaled = returns.assign(**{str(returns.columns[0]): returns.iloc[:, 0] * (held / own)})
+    return scaled if (scaled > -1).all(axis=None) else None
 
 # %% ../../nbs/show/73_record_charts.ipynb #bbe3c5e1
 def underwater_chart(
@@ -244,10 +248,9 @@ def scatter_chart(
 ) -> Chart:
     "A series against its benchmark with the line of least squares."
     y, x = returns.to_numpy(dtype=float).T
-    from otsport.analytics.against import beta, correlation
-
     record = TrackRecord(y[None], benchmark=x)
     slope, together = float(beta(record)[0]), float(correlation(record)[0])
+    said = f"beta {slope:.2f}, correlation {together:.2f}" if together == together else "no line, one of them stands still"
 
     def draw(width: int, phone: bool) -> Pane:
         pane = Pane(width, 220, span_of(x, 0.04), span_of(y, 0.04))
@@ -262,4 +265,4 @@ def scatter_chart(
         return pane
 
     names = list(map(str, returns))
-    return chart(f"{what.capitalize()} against {names[1]}: beta {slope:.2f}, correlation {together:.2f}", f"Points of {names[0]} over {names[1]}, with the line of least squares.", draw)
+    return chart(f"{what.capitalize()} against {names[1]}: {said}", f"Points of {names[0]} over {names[1]}, with the line of least squares.", draw)

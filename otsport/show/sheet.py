@@ -123,8 +123,7 @@ def figures(facts: RecordFacts) -> list[Chart]:
     rarer = "months" if facts.periods >= 26 else "years"
     grouped = compounded(pair, rarer[:-1])
     found = [growth_chart(pair), growth_chart(pair, log=True)]
-    if facts.benchmark:
-        scaled = at_vol_of_benchmark(pair)
+    if facts.benchmark and (scaled := at_vol_of_benchmark(pair)) is not None:
         found.append(growth_chart(scaled, title=f"At the vol of {facts.benchmark}: {facts.name} {(1 + scaled.iloc[:, 0]).prod() - 1:+,.0%}, {facts.benchmark} {(1 + pair.iloc[:, 1]).prod() - 1:+,.0%}"))
     found += [years_chart(facts.years), underwater_chart(facts.depths.iloc[:, 0], facts.drawdowns)]
     found += _rolling_figures(facts, _span(facts.window, facts.periods))
@@ -192,7 +191,7 @@ def sheet_body(facts: RecordFacts, title: str = "") -> str:
     groups = [_measures(facts, name) for name in GROUPS if name != "Against the benchmark" or facts.benchmark]
     notes = "".join(f'<p class="ot-note">{escape(note)}</p>' for note in facts.notes)
     more = [*groups[2:], *([_test(facts)] if facts.test else []), _years(facts)]
-    first = 4 if facts.benchmark else 3  # growth, plain, logarithmic and at one vol, and the years
+    first = 1 + next(i for i, c in enumerate(charts) if c.title.startswith("Years"))  # growth, plain, logarithmic and at one vol, and the years
     full = "".join(f'<div class="ot-full">{t.html}</div>' for t in (months_table(facts), drawdowns_table(facts)))
     return (f'<main class="ot-sheet"><h1>{escape(title or facts.name)}</h1><p class="ot-sub">{escape(sub)}</p>{notes}{_cards(facts)}{_columns(charts[:first], [_lately(facts), *groups[:2], _frequencies(facts)])}{full}'
             f"{_columns(charts[first:], more)}{_definitions(facts)}</main>")

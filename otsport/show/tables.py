@@ -86,7 +86,7 @@ PHONE_CSS = f"""@media (max-width:1100px) {{.ot-table td, .ot-table th {{padding
 .ot-cards td {{display:flex; justify-content:space-between; gap:8px; padding:1px 0 !important; min-width:0 !important; border:0; text-align:right !important}}
 .ot-cards td::before {{content:attr(data-label); color:#666; font-weight:normal; text-align:left; white-space:normal}}
 .ot-cards td:first-child, .ot-cards td.ot-long {{grid-column:1 / -1}} .ot-cards td.ot-none {{display:none}}
-.ot-cards td:first-child {{font-weight:bold}} .ot-cards td:first-child::before {{content:none}}
+.ot-cards td:first-child {{font-weight:bold; text-align:left !important}} .ot-cards td:first-child::before {{content:none}}
 .ot-few tr {{grid-template-columns:repeat(3, minmax(0, 1fr)); column-gap:8px}} .ot-few td {{flex-direction:column; gap:0}} .ot-few td::before {{text-align:right}}
 .ot-few td:first-child {{text-align:left !important}} }}"""
 

@@ -8,6 +8,8 @@ down_revision = None
 Amount = sa.Text().with_variant(sa.Numeric(), "postgresql")
 Instant = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 
+Whole = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 
 def text(name: str, nullable: bool = False) -> sa.Column:
     return sa.Column(name, sa.Text, nullable=nullable)
@@ -26,7 +28,7 @@ def day(name: str) -> sa.Column:
 
 
 def number(name: str) -> sa.Column:
-    return sa.Column(name, sa.Integer, nullable=False, autoincrement=False)
+    return sa.Column(name, Whole, nullable=False, autoincrement=False)
 
 
 def owner() -> sa.ForeignKeyConstraint:

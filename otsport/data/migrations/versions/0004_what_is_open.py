@@ -11,13 +11,15 @@ down_revision = "0003"
 Amount = sa.Text().with_variant(sa.Numeric(), "postgresql")
 Instant = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 
+Whole = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 
 def text(name: str) -> sa.Column:
     return sa.Column(name, sa.Text, nullable=False)
 
 
 def number(name: str) -> sa.Column:
-    return sa.Column(name, sa.Integer, nullable=False)
+    return sa.Column(name, Whole, nullable=False)
 
 
 def upgrade() -> None:
@@ -32,7 +34,7 @@ def upgrade() -> None:
     )
     op.create_index("orders_by_state", "orders", ["portfolio", "state"])
     op.create_index("positions_by_qty", "positions", ["portfolio", "qty"])
-    op.add_column("snapshots", sa.Column("seq", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("snapshots", sa.Column("seq", Whole, nullable=False, server_default="0"))
     fill_balances(op.get_bind())
     fill_rows_of_snapshots(op.get_bind())
 

@@ -7,6 +7,8 @@ down_revision = "0004"
 
 Instant = sa.Text().with_variant(sa.DateTime(timezone=True), "postgresql")
 
+Whole = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 
 def text(name: str) -> sa.Column:
     return sa.Column(name, sa.Text, nullable=False)
@@ -16,7 +18,7 @@ def upgrade() -> None:
     for table in ("orders", "order_events"):
         op.add_column(table, sa.Column("code", sa.Text, nullable=False, server_default=""))
     op.create_table(
-        "requests", sa.Column("seq", sa.Integer, nullable=False, autoincrement=False), text("portfolio"),
+        "requests", sa.Column("seq", Whole, nullable=False, autoincrement=False), text("portfolio"),
         sa.Column("ts", Instant, nullable=False), text("what"), text("subject"), text("who"), text("reason"),
         sa.Column("verdict", sa.Text), text("code"), text("message"),
         sa.PrimaryKeyConstraint("seq"), sa.ForeignKeyConstraint(["portfolio"], ["portfolios.portfolio"]),
