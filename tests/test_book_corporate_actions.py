@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from otsport.book.corporate_actions import adjust_option, adjusted, exchange, scaled_lots, spin_off, split
 from otsport.book.ledger import (
-    LotOrder, balances_after, book_again, book_income, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
+    LotOrder, balances_after, book_again, book_income, book_reversal, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
 )
-from otsport.book.lifecycle import exercise
+from otsport.book.lifecycle import exercise, premium_in_basis
 from otsport.book.snapshots import check_books, check_ledger, take_snapshot
 from otsport.core.books import AccountValues, Holding, Lot, Position, TransactionKind
 from otsport.core.contracts import option, stock
@@ -333,3 +333,23 @@ def test_only_what_comes_from_outside_or_goes_there_is_a_flow():
     earned = book_income(TransactionKind.DIVIDEND, "d1", ACCOUNT, PORTFOLIO, Decimal(7), OPEN, position=traded.after)
     came = transfer_in("i1", holding("A", 0, 0), [Lot(Decimal(2), Decimal(4), OPEN)], Decimal(5), OPEN)
     assert [flow_of(b.transaction) for b in (traded, earned, came, deposit(ACCOUNT, PORTFOLIO, Decimal(9), OPEN, "x"))] == [0, 0, 10, 9]
+
+
+def test_an_execution_is_taken_out_unless_a_split_came_after_it():
+    first = book_move(TransactionKind.BUY, "t1", holding("A", 0, 0), Decimal(10), Decimal(6), OPEN)
+    doubled = split(first.after, 2, 1, OPEN + timedelta(days=1), "s1")
+    second = book_move(TransactionKind.BUY, "t2", doubled.after, Decimal(4), Decimal(3), OPEN + timedelta(days=2))
+    entries = [b.transaction for b in (first, doubled, second)]
+    out = book_reversal(second.transaction, second.after, entries, OPEN + timedelta(days=3))
+    assert (out.after.qty, out.after.cost, out.transaction.qty) == (20, 60, -4)
+    with pytest.raises(InputError, match="s1 was booked since"):
+        book_reversal(first.transaction, second.after, entries, OPEN + timedelta(days=3))
+
+
+def test_premium_that_moves_into_the_shares_is_that_of_the_contracts_that_ended():
+    """What the contract had earned before stays with it."""
+    at = replace(holding("KO", 0, 0), contract=PUT)
+    for n, (qty, price) in enumerate([(-1, "2"), (1, "1.50"), (-2, "2")]):
+        at = book_move(TransactionKind.BUY if qty > 0 else TransactionKind.SELL, f"p{n}", at, Decimal(qty), Decimal(price), OPEN).after
+    ended, bought = exercise(at, Decimal(2), holding("KO", 0, 0), OPEN, "a1")
+    assert at.realized == 50 and premium_in_basis(ended, bought) == (0, 58)
