@@ -13,7 +13,8 @@ import numpy as np
 from ._jit import kernel
 
 MAX_SWEEPS = 10_000
-SETTLED = 1e-13  # of the whole risk, by which a contribution may miss its budget
+SETTLED = 5e-9  # of the smallest budget, by which a contribution may miss its own
+ROUNDING = 1e-13  # of the whole risk: nothing is asked for below it
 
 
 @kernel
@@ -45,7 +46,11 @@ def budgeted(s, b):
         x[i] /= scale
         for j in range(n):
             sx[j] += x[i] * s[i, j]
-    missing = np.inf
+    missing, settled = np.inf, 1.0
+    for i in range(n):
+        if b[i] > 0.0:
+            settled = min(settled, b[i])
+    settled = max(SETTLED * settled, ROUNDING)
     for sweep in range(MAX_SWEEPS):
         for i in range(n):
             if b[i] > 0.0:
@@ -62,7 +67,7 @@ def budgeted(s, b):
             total += x[i] * sx[i]
         for i in range(n):
             worst = max(worst, abs(x[i] * sx[i] / total - b[i]))
-        if worst <= SETTLED or sweep > 50 and worst >= missing and worst < 1e-9:
+        if worst <= settled or sweep > 50 and worst >= missing and worst < 1e-9:
             break
         missing = min(missing, worst)
     total = x.sum()

@@ -105,6 +105,14 @@ def _product(p, x, out):
 
 
 @kernel
+def product(p, x):
+    """P x, reading only the rows of what is held."""
+    out = np.empty(len(x))
+    _product(p, x, out)
+    return out
+
+
+@kernel
 def _next_lam(kind, target, earned, lam, p, c0, c1, x0, x1, scratch):
     """The lam at which these equations meet the target."""
     earned0, earned1 = -dot(c1, x0) + earned, -dot(c1, x1)

@@ -2,7 +2,7 @@
 __version__ = "0.1.0"
 
 _LAZY = {  # what is typed most, loaded when it is first used: name -> module
-    "risk": "desk.risk", "stress_test": "desk.stress_test", "diversification": "analytics.diversification", "open_book": "app.lab", "optimal_weights": "desk.returns", "measures": "desk.returns", "tear_sheet": "desk.tear_sheet",
+    "risk": "desk.risk", "stress_test": "desk.stress_test", "diversification": "analytics.diversification", "open_book": "app.lab", "open_watch": "app.cli_watch", "optimal_weights": "desk.returns", "measures": "desk.returns", "tear_sheet": "desk.tear_sheet",
     "read_prices": "data.prices", "read_quotes": "data.chains", "chain_history": "data.chain_history",
     "load_prices": "data.shelf", "load_chains": "data.shelf", "own_history": "data.shelf",
 }  # fmt: skip

@@ -12,7 +12,7 @@ import pandas as pd
 
 import otsport.analytics
 import otsport.portfolio
-from otsport.analytics import american, combinations, covariance, diversification, drawdown_table, factors, flows, kelly, live, market_timing, marks, metrics, montecarlo, months, options, performance, position_returns, positions, record_facts, revaluation, risk, rolling_against, scenarios, sharpe_test, surface, var
+from otsport.analytics import american, combinations, covariance, diversification, drawdown_table, factors, flows, kelly, live, market_timing, marks, metrics, montecarlo, months, options, performance, position_returns, positions, record_facts, revaluation, risk, rolling_against, scenarios, sharpe_test, surface, trend, var
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import option, stock
 from otsport.core.intent import Target
@@ -134,7 +134,7 @@ CASES = {
     "kelly.kelly_many": Case(kelly.kelly_many, {"returns": RETURNS, "upper": np.array([0.2, 0.3, 0.4])}, (Group({"returns": (1,), "upper": (0,)}),)),
     "live.LiveBook.update": Case(lambda marks: live.LiveBook(HELD, 1e4).update(marks), {"marks": QUOTES["spot"]}, (Group({"marks": (0,)}, fixed=True),)),
     "metrics.drawdowns": _of_series(metrics.drawdowns, rising=True), "metrics.longest_drawdown": _of_series(metrics.longest_drawdown, rising=True),
-    "metrics.metrics": _of_series(metrics.metrics, rising=True),
+    "metrics.metrics": _of_series(metrics.metrics, rising=True), "trend.trend": _of_series(trend.trend, rising=True),
     "metrics.rolling_metrics": Case(lambda returns: metrics.rolling_metrics(returns, 20).frame("sharpe"), {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "montecarlo.book_factors": Case(lambda delta, gamma: np.sort(montecarlo.book_factors(delta, gamma, COV / 252).c), {"delta": MU * 1e6, "gamma": MU * 1e5}, (Group({"delta": (0,), "gamma": (0,)}),), seeded=True),
     "montecarlo.monte_carlo": Case(lambda **k: montecarlo.monte_carlo(**k, scenarios=2000, parts=True), {"delta": MU * 1e6, "gamma": np.diag(MU * 1e5), "cov": COV, "drift": MU * 10},
@@ -166,6 +166,7 @@ CASES = {
     "optimize.checked": Case(lambda **k: optimize.checked(**k, bounds=BOUNDS), {"expected_returns": MU, "cov": COV}, PAIR),
     "risk_parity.risk_parity": Case(risk_parity.risk_parity, {"cov": COV, "budgets": np.array([0.5, 0.3, 0.2])}, (Group({"cov": (0, 1), "budgets": (0,)}),)),
     "risk_parity.hierarchical_risk_parity": Case(risk_parity.hierarchical_risk_parity, {"cov": COV}, (Group({"cov": (0, 1)}),)),
+    "risk_parity.moving": Case(risk_parity.moving, {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "risk_parity.long_only": Case(risk_parity.long_only, {"cov": COV}, (Group({"cov": (0, 1)}),)), "blends.min_correlation": Case(blends.min_correlation, {"cov": COV}, (Group({"cov": (0, 1)}),)),
     "blends.performance_based": Case(blends.performance_based, {"returns": RETURNS}, (COLUMNS,), ("returns",)),
     "blends.mixed": Case(lambda cov: blends.mixed({"held": optimize.min_variance(MU, COV, BOUNDS)}, {"held": 1.0}, cov), {"cov": COV}, (Group({"cov": (0, 1)}, fixed=True),)),

@@ -263,6 +263,29 @@ def test_no_pairing_is_cheaper(stage):
         assert found.requirement == pytest.approx(cheapest(units[:8], stage), abs=1e-6), (seed, found)
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_arithmetic_and_program_agree(stage, monkeypatch):
+    """Where there is nothing to choose, the program is not asked: what it would have said is the same."""
+    r, quick, books = random.Random(3), [], []
+    for _ in range(60):
+        c, right = option("KO", DAY, r.randrange(70, 131), r.choice("CP")), r.choice((-3, -1, 2))
+        shares = r.choice((-350, -100, 0, 40, 100, 250))
+        books.append(({c: right} | ({stock("KO"): shares} if shares else {}), {"KO": SPOT, c.key: r.random() * 30}, r.random() < 0.3))
+
+    def asked(net, prices, secured):
+        try:
+            found = margin_of(net, prices, stage, cash_secured=secured)
+            return found.requirement, found.total, sorted(g.rule for g in found.groups)
+        except InputError as error:
+            return str(error)
+
+    quick = [asked(*book) for book in books]
+    monkeypatch.setattr("otsport.analytics.margin._without_choice", lambda *_: None)
+    for fast, slow, book in zip(quick, [asked(*book) for book in books], books):
+        assert fast == slow if isinstance(slow, str) else (fast[:2] == pytest.approx(slow[:2], abs=1e-6) and fast[2] == slow[2]), book
+    assert any(isinstance(x, str) for x in quick) and len({tuple(x[2]) for x in quick if not isinstance(x, str)}) > 6
+
+
 # ---------------------------------------------------------------- properties
 
 def large(seed, count=24, shares=0):

@@ -54,7 +54,7 @@ def line_of(path, text) -> int:
 
 def test_a_new_folder_works_as_it_stands(folder):
     desk = read_folder(folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
+    assert sorted(p.name for p in folder.iterdir()) == ["accounts.yaml", "alerts.yaml", "book.yaml", "chains", "first_hour.ipynb", "my_strategy.ipynb", "prices"]
     assert [repr(s) if "mine" in repr(s) else s.name for s in desk.strategies()][:2] == ["momentum", "covered_call"]
     fields = {line.partition(":")[0] for line in (folder / "book.yaml").read_text().splitlines() if line and line[0] not in "# "}
     commented = {name for name in ("budgets", "rebalance", "objective_with", "constraints", "allocation", "on_clash") if f"{name}:" in (folder / "book.yaml").read_text()}  # blocks that a book does without

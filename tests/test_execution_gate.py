@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otsport.analytics.bound_use import unit_parts
 from otsport.core.books import Lot, Position
-from otsport.core.constraints import WeightCap, constraint_caps
+from otsport.core.constraints import GreekBound, LossBound, WeightCap, constraint_caps
 from otsport.core.contracts import NAN, Quote, option, stock
 from otsport.core.live import Grant
 from otsport.core.orders import Order, OrderRecord, OrderState, OrderType, Side
@@ -71,6 +72,23 @@ def sold_put(**at):
 def asking(share, **at):
     "A limit on what the options ask for, with the prices that it needs."
     return {"limits": Limits(max_order_weight=1.0, max_margin=share), "prices": {"KO": 62.61, PUT.key: 0.575, LOW.key: 0.225}} | at
+
+
+MARKS = {"KO": 62.61, PUT.key: 0.575, LOW.key: 0.225}
+
+
+def bounded(*bounds, **at):
+    "Bounds on Greeks and losses, with the prices that they need."
+    return {"bounds": bounds, "prices": MARKS} | at
+
+
+def sixteen_puts(greek: str, share: float) -> GreekBound:
+    "A bound at a share of what sixteen sold puts have of a Greek."
+    measured = -16 * float(unit_parts([PUT], (GreekBound(greek, high=0),), MARKS, NOW).parts[0][PUT.key][0])
+    return GreekBound(greek, high=share * measured) if measured > 0 else GreekBound(greek, low=share * measured)
+
+
+CRASH = dict(spots=(-0.2, 0.2), vols=(0.0,), days=(0,))  # 20 % down: 16 puts of 60 at a spot of 50.088 lose 9.912 less 0.575 each
 
 
 # reason, what is refused, and its control: the nearest thing that passes
@@ -199,6 +217,13 @@ CASES = [
     ("MARGIN", sold_put(**asking(0.0167)), sold_put(**asking(0.0168))),  # 16 x (20 % of 6,261 less 261, and 57.50 of value) = 16,779.20 of a million
     ("MARGIN", sold_put(**asking(0.0079, positions=held((LOW, 16)))), sold_put(**asking(0.0080, positions=held((LOW, 16))))),  # 16 spreads of 5 dollars
     ("MARGIN", sold_put(**asking(0.5, prices={PUT.key: 0.575})), sold_put(**asking(0.5))),  # without a spot nobody knows
+    ("DELTA", bounded(GreekBound("delta", high=25_043)), bounded(GreekBound("delta", high=25_044))),  # 300 shares held and 100 bought at 62.61
+    ("DELTA", {"order": SALE} | bounded(GreekBound("delta", low=12_523)), {"order": SALE} | bounded(GreekBound("delta", low=12_522))),
+    ("DELTA", bounded(GreekBound("delta", high=399, symbol="KO", unit="shares")), bounded(GreekBound("delta", high=400, symbol="KO", unit="shares"))),
+    ("DELTA", bounded(GreekBound("delta", high=0), prices={}), bounded(GreekBound("delta", high=0, symbol="AAPL"), prices={})),  # nobody knows the delta of KO; that of AAPL stays
+    *((greek.upper(), sold_put(**bounded(sixteen_puts(greek, 0.999))), sold_put(**bounded(sixteen_puts(greek, 1.001)))) for greek in ("gamma", "vega", "theta")),
+    ("STRESS_LOSS", sold_put(**bounded(LossBound(14_900, **CRASH), positions={})), sold_put(**bounded(LossBound(15_000, **CRASH), positions={}))),
+    ("STRESS_LOSS", bounded(LossBound(5_008, **CRASH)), bounded(LossBound(5_009, **CRASH))),  # 400 shares lose a fifth of 25,044
 ]
 
 
@@ -221,7 +246,7 @@ def test_every_reason_has_a_case():
 
 
 @pytest.mark.parametrize("code", ["QUANTITY", "STALE_QUOTE", "PRICE_COLLAR", "UNCOVERED", "PLEDGED", "NO_SHORT", "UNSECURED", "ORDER_VALUE", "ORDER_WEIGHT",
-                                  "CROSSED_QUOTE", "MAX_POSITION", "MARGIN"])
+                                  "CROSSED_QUOTE", "MAX_POSITION", "MARGIN", "DELTA", "VEGA", "STRESS_LOSS"])
 def test_numeric_refusal_carries_measure_and_bound(code):
     refused = judge(next(c[1] for c in CASES if c[0] == code))
     assert abs(refused.before) > abs(refused.after)

@@ -1,4 +1,5 @@
 """The rules of the simulated exchange, one by one, against values that a pencil gives; each test takes milliseconds."""
+import random
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal as D
@@ -7,6 +8,8 @@ from zlib import crc32
 import pytest
 from exchange_support import CALL, EXPIRY, KO, LAST, LATER_CALL, PUT, THURSDAY, StillMarket, ticket
 
+from otsport.analytics.margin import margin_of
+from otsport.analytics.margin_rules import STAGES
 from otsport.core.calendars import session_close, session_open
 from otsport.core.contracts import Quote, Right, option, stock
 from otsport.core.errors import BrokerError, InputError, NoPrices
@@ -579,6 +582,15 @@ def test_requirements_by_hand():
     assert of(ko=100, call=-1) == (3000 - 150, 1500 - 150)  # covered
     assert of(call=-1, deep=1) == (520 - 150, 520 - 150)  # the lower call covers the higher: what the spread is worth
     assert of(call=1, deep=-1) == (500 - 520 + 150, 500 - 520 + 150)  # the width of 500 less what it was sold for
+
+
+def test_the_figures_are_those_of_the_margin_of_the_kit():
+    """One rule in one place: whatever `analytics.margin` asks for, the simulated broker shows."""
+    rng, prices = random.Random(5), {KO: D(60), CALL: D("1.50"), LATER_CALL: D("2.00"), PUT: D("1.00"), DEEP: D("5.00")}
+    for _ in range(20):
+        held = {c: D(rng.choice([-3, -1, 1, 2])) * (100 if c == KO else 1) for c in rng.sample(list(prices), 4)}
+        found = [margin_of(held, {c.key: float(x) for c, x in prices.items()}, stage).total for stage in STAGES]
+        assert [float(x) for x in requirements(held, prices.get)] == pytest.approx(found, abs=0.005)
 
 
 # ---------------------------------------------------------------- accounts that cannot be

@@ -57,7 +57,7 @@ def test_another_number_is_a_difference():
 
 
 def test_pages_of_the_issue_are_there_and_export_nothing():
-    assert {p.stem for p in PAGES} >= {"first_hour", "five_lines", "prices", "chains", "strategies", "limits", "schedule"}
+    assert {p.stem for p in PAGES} >= {"first_hour", "five_lines", "prices", "chains", "strategies", "limits", "schedule", "monitor"}
     assert not any("default_exp" in path.read_text() for path in PAGES)
 
 

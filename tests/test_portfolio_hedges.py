@@ -15,7 +15,8 @@ from otsport.analytics.stress import stress
 from otsport.core.contracts import Quote, option, stock
 from otsport.core.errors import InputError, SolverError
 from otsport.core.venues import commission_estimate
-from otsport.portfolio.hedges import GreekBound, LossBound, choose_hedge, judge_bounds
+from otsport.core.constraints import GreekBound, LossBound
+from otsport.portfolio.hedges import choose_hedge, judge_bounds
 
 NOW = datetime(2022, 12, 28, 21, tzinfo=timezone.utc)
 SPOT = 63.0

@@ -6,9 +6,11 @@ import pytest
 
 from otsport.core.books import Lot, Position
 from otsport.core.contracts import Quote, option, stock
+from otsport.core.errors import InputError
 from otsport.core.intent import Verdict
 from otsport.core.orders import Side
 from otsport.core.settings import Limits, Sizing
+from otsport.core.venues import on_tick, tick_of
 from otsport.portfolio.option_orders import OptionWish, option_limit, option_orders, planned_contracts, unit_cost
 
 DAY, EXPIRY = date(2022, 12, 28), date(2023, 1, 20)
@@ -82,7 +84,32 @@ def test_calls_are_sold_as_many_as_shares_cover():
 
 def test_limits_lie_beyond_the_touch_on_the_tick():
     quote = Quote(CALL, TS, 1.11, 1.21, 10, 10, 1.16, 60.0, "modelled")
-    assert option_limit(quote, Side.BUY, 0.05) == D("1.28") and option_limit(quote, Side.SELL, 0.05) == D("1.05")
+    assert option_limit(quote, Side.BUY, 0.05) == D("1.27") and option_limit(quote, Side.SELL, 0.05) == D("1.06")
+    tenth = Quote(CALL, TS, 1.30, 1.30, 10, 10, 1.30, 60.0, "modelled")
+    assert option_limit(tenth, Side.BUY) == D("1.43") and option_limit(tenth, Side.SELL) == D("1.17")  # 1.30 * 1.1 is 1.4300000000000002 in floats
+
+
+CLASSES = [CALL, option("SPX", date(2023, 1, 20), 3900, "P"), option("SPY", date(2023, 1, 20), 380, "P")]  # every pair of ticks there is
+
+
+@pytest.mark.parametrize("contract", CLASSES, ids=lambda c: c.symbol)
+@pytest.mark.parametrize("side", list(Side))
+def test_a_limit_is_the_last_tick_within_its_collar_at_every_price_there_is(contract, side):
+    price = D(0)
+    while price < 8:
+        price += tick_of(contract, price)
+        quote = Quote(contract, TS, float(price), float(price), 10, 10, float(price), 60.0, "modelled")
+        for collar in ("0", "0.05", "0.1", "0.333"):
+            limit, worst = option_limit(quote, side, float(collar)), price * (1 + side.sign * D(collar))
+            assert on_tick(contract, limit) and side.sign * (worst - limit) >= 0  # never beyond the collar
+            assert side.sign * (limit - price) >= 0  # marketable
+            assert side.sign * (limit + side.sign * tick_of(contract, limit if side is Side.BUY else limit - D("0.001")) - worst) > 0  # the next tick is beyond it
+
+
+@pytest.mark.parametrize("ask", [0.0, -1.0, float("nan"), float("inf")])
+def test_no_limit_follows_from_what_is_no_price(ask):
+    with pytest.raises(InputError, match="no limit follows"):
+        option_limit(Quote(CALL, TS, 1.0, ask, 10, 10, 1.0, 60.0, "modelled"), Side.BUY)
 
 
 def orders(wishes, cash, first=4):

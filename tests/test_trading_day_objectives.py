@@ -10,13 +10,13 @@ import pytest
 
 from otsport.core.calendars import last_sessions
 from otsport.core.intent import Verdict
-from otsport.core.settings import AllocationRules, ConstraintRules
+from otsport.core.settings import AllocationRules, ConstraintRules, Limits
 from otsport.data.samples import history
 from otsport.data.store import open_store
 from otsport.desk.bindings import binding_table, option_sizes_table
 from otsport.desk.day import read_days
 from otsport.desk.own_past import own_past
-from otsport.desk.report import plan_frame
+from otsport.desk.report import limits_table, plan_frame
 from otsport.portfolio.objectives import OBJECTIVES
 from otsport.portfolio.size_steps import METHODS
 from otsport.strategy.allocation import WAYS
@@ -28,8 +28,9 @@ BOUND = {"max_turnover": 0.10, "max_weight": 0.12, "groups": {"oil": {"symbols":
 FEW = {"max_turnover": 0.50, "max_names": 6, "min_position": 0.02, "max_tracking_error": 0.20}
 CLASH = {"min_weight": 0.14, "max_weight": 0.13}
 RULES = {"bound": BOUND, "few": FEW, "clash": CLASH}
+GREEKS = {"greeks": [{"greek": "delta", "high": 0.5, "unit": "nav"}, {"greek": "vega", "low": -300, "high": 300}], "stress": {"most": 0.10, "unit": "nav"}}
 SESSIONS = [(w, list(METHODS)[n % len(METHODS)], list(WAYS)[n % len(WAYS)] if n < 8 else "equal", "") for n, w in enumerate(OBJECTIVES)]  # objective, sizing, allocation, constraints
-SESSIONS += [("max_sharpe", "confidence", "", "bound"), ("min_variance", "confidence", "", "few"), ("max_sharpe", "confidence", "", "clash")]
+SESSIONS += [("max_sharpe", "confidence", "", "greeks"), ("max_sharpe", "confidence", "", "bound"), ("min_variance", "confidence", "", "few"), ("max_sharpe", "confidence", "", "clash")]
 DAYS = last_sessions(LAST, len(SESSIONS))
 OWN = '''from otsport.strategy.words import buy, condor, put_spread, sell_put
 
@@ -44,9 +45,21 @@ def income(known):
 
 def asked(mandate, n):
     """The mandate of a session: the folder's, by the words of SESSIONS."""
-    objective, method, way, rules = SESSIONS[n]
+    return by_words(mandate, *SESSIONS[n])
+
+
+def in_turn(mandate, n):
+    """Each objective with each sizing method, and beside them ways to share NAV out, constraints and bounds on Greeks."""
+    objectives, methods, ways = list(OBJECTIVES), list(METHODS), list(WAYS)
+    rules = "greeks" if n % 5 == 3 else "bound" if n % 7 == 2 else ""
+    return by_words(mandate, objectives[n % len(objectives)], methods[n // len(objectives) % len(methods)], ways[n % len(ways)] if n % 3 else "", rules)
+
+
+def by_words(mandate, objective, method, way, rules):
     changes = {"sizing": mandate.settings.sizing.model_copy(update={"method": method}), "allocation": AllocationRules(by=way, floor=0.2, cap=0.7, fewest=3) if way else None,
-               "constraints": ConstraintRules(**RULES[rules]) if rules else None}
+               "constraints": ConstraintRules(**RULES[rules]) if rules in RULES else None}
+    if rules == "greeks":
+        changes["limits"] = Limits.model_validate(mandate.settings.limits.model_dump() | GREEKS)
     fixed = () if way else mandate.allocations
     return replace(mandate, objective=objective, objective_with=tuple(GIVEN.get(objective, {}).items()), allocations=fixed, settings=mandate.settings.model_copy(update=changes))
 
@@ -116,6 +129,20 @@ def test_few_names_are_few(traded):
     assert {"max_names", "max_turnover", "max_tracking_error", "min_position"} & {b.rule for b in p.binding}
 
 
+def test_bounds_on_greeks_and_losses_hold_what_the_day_may_buy_and_the_report_tells_their_use(traded):
+    home, year = traded
+    n = next(i for i, said in enumerate(SESSIONS) if said[3] == "greeks")
+    p, (before, after) = year.plans[n], year.evenings[n - 1 : n + 1]
+    assert {b.greek for b in p.greek_bounds} == {"delta", "vega"} and [b.most for b in p.loss_bounds] == [pytest.approx(0.10 * float(p.nav))]
+    assert {d.code for d in p.decisions} & {"DELTA", "STRESS_LOSS"}
+    shares = lambda s: sum(float(m.value) for m in s.positions if m.qty and not m.contract.is_option)
+    assert shares(after) < shares(before) or shares(after) <= 0.5 * float(p.nav)  # over it, the book comes nearer: what calls pledge stays
+    with open_store(home / "otsport.db", key=b"k" * 32) as store:
+        told = limits_table(read_days(store, history(), "main", [DAYS[n]])[0])
+        none = limits_table(read_days(store, history(), "main", [DAYS[0]])[0])
+    assert none is None and "delta at most" in told.html and "vega between -300 and 300" in told.html and "worst loss of" in told.html
+
+
 def test_a_clash_holds_the_book_still_and_is_told(traded):
     home, year = traded
     (p,) = plans_of(year, 3, "clash")
@@ -172,6 +199,7 @@ TEXT = {  # what stands in book.yaml
     **{f"sizing {m}": (("sizing:\n", f"sizing:\n  method: {m}\n"), ("\nobjective: max_sharpe\n", "\nobjective: sizes\n")) for m in METHODS},
     **{f"allocation {w}": (("    allocation: 0.25\n", ""), ("\nobjective: max_sharpe\n", f"\nobjective: max_sharpe\nallocation: {{by: {w}, floor: 0.15, cap: 0.70}}\n")) for w in WAYS},
     "constraints bound": (("\nobjective: max_sharpe\n", f"\nobjective: max_sharpe\nconstraints: {BOUND}\n"),),
+    "limits greeks": (("limits:\n", f"limits:\n  greeks: {GREEKS['greeks']}\n  stress: {GREEKS['stress']}\n"),),
     "constraints few": (("\nobjective: max_sharpe\n", f"\nobjective: min_variance\nconstraints: {FEW}\n"),),
 }
 
@@ -184,3 +212,17 @@ def test_a_year_of_sessions_agrees_every_evening(tmp_path, case):
     print(f"{case}: {year}")
     assert year.faults == [] and [s.session for s in year.evenings] == days
     assert all(p.binding for p in year.plans if p.caps)
+    if case == "limits greeks":
+        assert year.codes()["DELTA"] + year.codes()["STRESS_LOSS"] > 10 and all(p.greek_bounds and p.loss_bounds for p in year.plans)
+
+
+@pytest.mark.soak
+def test_a_year_in_which_each_objective_meets_each_sizing_method_agrees_every_evening(tmp_path):
+    days = last_sessions(LAST, 250)
+    folder = folder_with(tmp_path / "desk", ("sizing:\n", "sizing:\n  options: max_loss\n"), ("  - use: my_strategy.ipynb:dip_buyer\n    with: {count: 3}\n    allocation: 0.25\n", "  - use: own.py:income\n    allocation: 0.25\n"), own=OWN)
+    year = trade_days(folder, days, tmp_path, in_turn)
+    print(f"in turn: {year}")
+    assert year.faults == [] and [s.session for s in year.evenings] == days
+    assert {p.objective for p in year.plans} == set(OBJECTIVES)
+    assert all(p.binding or any(d.code == "CLASH" for d in p.decisions) for p in year.plans if p.caps)
+    assert year.codes()["DELTA"] + year.codes()["STRESS_LOSS"] > 10 and year.rules()

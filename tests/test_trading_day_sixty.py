@@ -114,10 +114,15 @@ def golden(name: str) -> dict:
     return json.loads((ROOT / name).read_text())
 
 
+MENDED = {"2022-10-10": 4, "2022-11-07": 1}  # dollars more than 0.1.0: calls filled at limits a cent higher, which were rounded beyond their collar
+
+
 def test_every_evening_is_that_of_release_0_1_0_to_the_cent(sixty):
-    """What 0.1.0 traded, with its NAV, cash and P&L of every evening: a reshape changes nothing."""
-    evenings = golden("tests/golden/sixty_0_1_0.json")["evenings"]
-    before = [(e["session"], Decimal(e["nav"]), Decimal(e["cash"]), Decimal(e["day_pnl"])) for e in evenings]
+    """What 0.1.0 traded, with its NAV, cash and P&L of every evening: a reshape changes nothing but what was mended."""
+    evenings, before, more = golden("tests/golden/sixty_0_1_0.json")["evenings"], [], 0
+    for e in evenings:
+        more += MENDED.get(e["session"], 0)
+        before.append((e["session"], Decimal(e["nav"]) + more, Decimal(e["cash"]) + more, Decimal(e["day_pnl"]) + MENDED.get(e["session"], 0)))
     assert [(str(s.session), s.nav, s.cash, s.day_pnl) for s, *_ in sixty[3]] == before
 
 

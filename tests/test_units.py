@@ -71,7 +71,7 @@ PART = "a part of vol_surface, which names the unit"
 FREE = {  # (function, argument): why another unit cannot be told
     **{(f"var.{name}", "vol"): ANY for name in ("parametric_var", "parametric_es", "cornish_fisher_var", "cornish_fisher_es")},
     **{(f"var.{name}", "returns"): ANY for name in ("ewma_variances", "ewma_var", "ewma_es")}, ("var.parametric_parts", "mean"): "dollars follow from it, of any horizon",
-    ("montecarlo.book_factors", "cov"): "of the horizon, which may be a day", ("covariance.usable_covariance", "cov"): "of any horizon", ("scenarios.broken_covariance", "cov"): "of any horizon", ("limits.apply_limits", "cov"): "of any horizon: its correlations are used", ("covariance.repaired_covariance", "cov"): "of any horizon",
+    ("montecarlo.book_factors", "cov"): "of the horizon, which may be a day", ("covariance.usable_covariance", "cov"): "of any horizon", ("scenarios.broken_covariance", "cov"): "of any horizon", ("covariance.correlation_of", "cov"): "of any horizon", ("limits.apply_limits", "cov"): "of any horizon: its correlations are used", ("covariance.repaired_covariance", "cov"): "of any horizon",
     **{(f"var.{name}", "mean"): ANY for name in ("parametric_var", "parametric_es", "cornish_fisher_var", "cornish_fisher_es")},
     **{(f"surface.{name}", "tau"): PART for name in ("implied_forward", "fit_svi", "fit_mixture", "fit_smile")}, ("surface.implied_forward", "rate"): PART, **{("options.warn_on_strike", name): "a part of the Greeks, which name the unit" for name in ("vol", "tau", "rate", "div_yield")}, ("surface.inside_share", "vol"): "of three vols in one unit",
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",

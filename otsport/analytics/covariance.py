@@ -15,8 +15,8 @@ from ..core.units import SESSIONS_PER_YEAR
 
 # %% auto #0
 __all__ = ['DAILY_VOL', 'PERCENT_VOL', 'usable_returns', 'shrinkage', 'shrunk_covariance', 'sample_covariance', 'ewma_covariance',
-           'noise_edge', 'denoised_covariance', 'factor_covariance', 'usable_covariance', 'warn_largest',
-           'annual_covariance', 'repaired_covariance']
+           'correlation_of', 'noise_edge', 'denoised_covariance', 'factor_covariance', 'usable_covariance',
+           'warn_largest', 'annual_covariance', 'repaired_covariance']
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c005
 def usable_returns(returns: ArrayLike, fewest: int = 2) -> np.ndarray:
@@ -90,7 +90,9 @@ def ewma_covariance(
     return _labelled(SESSIONS_PER_YEAR * ((x.T * weights) @ x), labels(returns, 1))
 
 # %% ../../nbs/analytics/20_covariance.ipynb #c019
-def _correlation(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def correlation_of(
+    cov: np.ndarray,  # (n, n) annual, decimal squared
+) -> tuple[np.ndarray, np.ndarray]:  # (n, n) correlations, (n,) annual vols
     "Correlation matrix and standard deviations; an asset that does not move correlates with nothing."
     vols = np.sqrt(np.diag(cov))
     scale = np.where(vols > 0, vols, 1.0)
@@ -126,7 +128,7 @@ def denoised_covariance(
     ANNUAL, decimal squared, from simple daily returns; a frame gives a frame.
     """
     x = usable_returns(returns)
-    corr, vols = _correlation(sample_covariance(x))
+    corr, vols = correlation_of(sample_covariance(x))
     values, vectors = np.linalg.eigh(corr)
     noise = values <= noise_edge(values, len(x))
     values[noise] = values[noise].mean() if noise.any() else 0.0
@@ -224,7 +226,7 @@ def repaired_covariance(
     steps = whole(steps, "steps", 1)
     if not 0 < number(lowest, "lowest") < 1:
         raise InputError(f"lowest is {lowest}: an eigenvalue between 0 and 1, for example 1e-8")
-    corr, vols = _correlation(0.5 * (given + given.T))
+    corr, vols = correlation_of(0.5 * (given + given.T))
     if np.linalg.eigvalsh(corr)[0] >= lowest:
         return _labelled(given, labels(cov))
     near = _nearest_correlation(corr, lowest, steps)

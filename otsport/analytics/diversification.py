@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .covariance import sample_covariance, usable_returns
+from .covariance import correlation_of, sample_covariance, usable_returns
 from ..core.arrays import align, check_finite, check_rising, floats, labels, shown, whole
 from ..core.errors import DataError, InputError
 
@@ -19,15 +19,6 @@ from ..core.errors import DataError, InputError
 __all__ = ['WINDOW', 'cluster_order', 'rolling_correlation', 'Diversification', 'diversification']
 
 # %% ../../nbs/analytics/35_diversification.ipynb #c005
-def _correlation(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Correlations and vols; what does not move correlates with nothing."
-    vols = np.sqrt(np.diag(cov))
-    scale = np.where(vols > 0, vols, 1.0)
-    corr = cov / np.outer(scale, scale)
-    np.fill_diagonal(corr, 1.0)
-    return corr, vols
-
-
 def _bets(w: np.ndarray, cov: np.ndarray) -> float:
     "Effective number of uncorrelated bets: the exponential of the entropy of the principal components' shares of the variance."
     values, vectors = np.linalg.eigh(cov)
@@ -138,7 +129,7 @@ def diversification(
     check_finite(w, weights, "weight", "0 where nothing is held")
     cov = sample_covariance(returns).to_numpy()
     variance = float(w @ cov @ w)
-    corr, vols = _correlation(cov)
+    corr, vols = correlation_of(cov)
     if not variance > 1e-14 * float((np.abs(w) @ vols) ** 2) or variance == 0:
         raise DataError(f"the book has a variance of {variance:g}: there is no risk to share out, give weights and returns that move")
     shares, order = w * (cov @ w) / variance, cluster_order(corr)

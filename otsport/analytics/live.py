@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from ..core.books import Position, Snapshot
 from ..kernels import snapshot as kernel
 
 # %% auto #0
-__all__ = ['PARALLEL_FROM', 'BLOCKS', 'LiveFigures', 'LiveBook']
+__all__ = ['PARALLEL_FROM', 'BLOCKS', 'LiveFigures', 'Extremes', 'LiveBook']
 
 # %% ../../nbs/analytics/19_live.ipynb #c005
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,14 @@ def _day_starts(positions: tuple[Position, ...], previous: Snapshot | None, move
                          "negative when buying, or its whole value counts as profit of the day")
     return [held.get(p.contract.key, 0.0) if previous else np.nan for p in positions]
 
+# %% ../../nbs/analytics/19_live.ipynb #05d068f7
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    "How far a book and its positions have been; `mfe` and `mae` in dollars by contract key, never negative."
+    peak: float = 1.0  # best value so far of the dollar that is worth 1 where the day begins
+    mfe: Mapping[str, float] = field(default_factory=dict)
+    mae: Mapping[str, float] = field(default_factory=dict)
+
 # %% ../../nbs/analytics/19_live.ipynb #c007x1
 class LiveBook:
     """Positions of one portfolio as arrays; `update` values them and allocates nothing but its small result.
@@ -91,6 +99,7 @@ class LiveBook:
         previous: Snapshot | None = None,  # the last exact one: the day begins at its values
         moved: Mapping[str, float] | None = None,  # cash each contract moved since, dollars, negative when buying
         sectors: Mapping[str, str] | None = None,  # by symbol
+        extremes: Extremes | None = None,  # from where to go on; None: the best is the start
     ):
         positions, moved = _checked_positions(positions), moved or {}
         if not np.isfinite(number(cash, "cash")):
@@ -104,6 +113,10 @@ class LiveBook:
             key = p.contract.key
             self._book[:7, i] = float(p.qty), p.contract.multiplier, np.nan, float(p.cost), starts[i], number(moved.get(key, 0.0), f"cash moved by {key}"), float(p.realized)
         self._state[[kernel.CASH, kernel.LAST_NAV, kernel.UNIT, kernel.PEAK]] = cash, float(previous.nav) if previous else np.nan, 1.0, 1.0
+        if extremes is not None:
+            self._state[kernel.PEAK] = max(1.0, number(extremes.peak, "peak"))
+            for row, so_far in ((kernel.MFE, extremes.mfe), (kernel.MAE, extremes.mae)):
+                self._book[row] = [max(0.0, number(so_far.get(key, 0.0), f"extreme of {key}")) for key in self.keys]
         self._last: LiveFigures | None = None
         self._exposure = np.zeros((2, len(self.sectors)))
         self._blocks = (np.zeros((BLOCKS, 5)), np.zeros((BLOCKS, *self._exposure.shape))) if len(positions) >= PARALLEL_FROM else ()
@@ -143,6 +156,20 @@ class LiveBook:
     def positions(self) -> pd.DataFrame:
         "Each position after the last update, dollars; `mfe` and `mae` are the largest open profit and loss so far, both positive."
         return pd.DataFrame({name: self._book[row].copy() for name, row in _LAST_ROWS.items()}, index=pd.Index(self.keys, name="contract"))
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        "What `positions` shows, as read-only arrays in the order of `keys`; the next update writes into them."
+        views = {name: self._book[row].view() for name, row in _LAST_ROWS.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return views
+
+    @property
+    def extremes(self) -> Extremes:
+        "How far it has been, for the book that goes on from here."
+        mfe, mae = (dict(zip(self.keys, self._book[row].tolist())) for row in (kernel.MFE, kernel.MAE))
+        return Extremes(float(self._state[kernel.PEAK]), mfe, mae)
 
     def exposure(self) -> pd.DataFrame:
         "Net and gross value by sector after the last update, dollars."

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from html import escape
 from itertools import product
 
 import numpy as np
@@ -21,6 +20,7 @@ from otsport.analytics.margin_rules import (
     out_of_the_money, protected_charge, share_charge, small_pieces, spread_charge, spread_name,
 )
 from .positions import HeldLeg, held_legs
+from ..core.arrays import shown
 from ..core.contracts import Contract, Right, stock
 from ..core.errors import InputError, SolverError
 
@@ -67,18 +67,16 @@ class Margin:
         "Legs, rule and dollars of each group."
         return pd.DataFrame([(g.text(), g.rule, g.requirement, g.value, g.total, g.why) for g in self.groups], columns=_COLUMNS)
 
-    def _headline(self) -> str:
-        return (
-            f"{self.stage.capitalize()} margin: {self.requirement:,.2f} dollars required, "
-            f"{self.options:,.2f} of them for options; "
-            f"the options are worth {self.value:,.2f}, {self.total:,.2f} are tied up"
-        )
+    def _shown(self, html: bool) -> str:
+        head = (f"{self.stage.capitalize()} margin: {self.requirement:,.2f} dollars required, {self.options:,.2f} of them for options; "
+                f"the options are worth {self.value:,.2f}, {self.total:,.2f} are tied up")
+        return shown(head, self.frame(), html=html, number="{:,.2f}".format, index=False)
 
     def __repr__(self) -> str:
-        return f"{self._headline()}\n{self.frame().to_string(index=False, float_format=lambda x: f'{x:,.2f}')}"
+        return self._shown(False)
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self._headline())}</b></p>{self.frame().to_html(index=False, float_format=lambda x: f'{x:,.2f}')}"
+        return self._shown(True)
 
 # %% ../../nbs/analytics/36_margin.ipynb #d9bb7ac0
 def _kind(c: Contract) -> tuple:
@@ -122,7 +120,7 @@ class _Program:
         )
         found = milp(self.cost, **terms)  # without whole numbers: where they come out whole, they are the best of all
         if found.status == 0 and np.any(np.abs(found.x - np.round(found.x))[whole == 1] > WHOLE):
-            found = milp(self.cost, integrality=whole, options={"mip_rel_gap": 0}, **terms)
+            found = milp(self.cost, integrality=whole, options={"mip_rel_gap": 0, "presolve": False}, **terms)  # it takes longer than it saves
         if found.status == 2:
             return None
         if found.x is None or found.status != 0:
@@ -149,9 +147,7 @@ class _With:
     a_share: float  # dollars
 
 
-def _with_shares(
-    shares: float, longs: Collection[Contract], shorts: Collection[Contract], spot: float, stage: str
-) -> list[_With]:
+def _with_shares(shares: float, longs: Collection[Contract], shorts: Collection[Contract], spot: float, stage: str) -> list[_With]:
     "What shares can be held with, by rule; a long option helps only to keep them."
     if not shares:
         return []
@@ -196,9 +192,7 @@ def _spread_rows(program: _Program, longs: _Side, shorts: _Side, columns: dict) 
         columns[kind, day] = parts
 
 
-def _nested_rows(
-    program: _Program, full: Mapping[Contract, float], pays: Mapping[Contract, int], free: Mapping[Contract, int]
-) -> None:
+def _nested_rows(program: _Program, full: Mapping[Contract, float], pays: Mapping[Contract, int], free: Mapping[Contract, int]) -> None:
     "Those that go free find a payer on the other side that asks for at least as much."
     for kind, right in sorted({(_kind(c), c.right) for c in free}, key=str):
         mine = sorted((c for c in free if _kind(c) == kind and c.right is right), key=lambda c: -full[c])
@@ -241,8 +235,25 @@ class _Pairing:
     held: tuple[tuple[int, _With], ...]
 
 
+def _without_choice(t: _Terms, longs: Mapping[Contract, int], shorts: Mapping[Contract, int], shares: float) -> _Pairing | None:
+    "Long options alone, or a short one that only shares can cover: arithmetic; None where there is more to choose from."
+    if not shorts and (not shares or not longs or t.stage == "initial"):
+        return _Pairing((), {}, {}, ())
+    if longs or len(shorts) != 1:
+        return None
+    (c, count), = shorts.items()
+    full, held = t.value(c) + t.charge(c), _with_shares(shares, (), (c,), t.spot, t.stage)
+    beside = (held[0].a_share - share_charge(t.spot, shares < 0, t.stage)) * c.shares if held else math.inf
+    covered = min(count, int(abs(shares) // c.shares)) if held and beside <= full else 0
+    if covered < count and full == math.inf:
+        return None
+    return _Pairing((), {c: count - covered} if covered < count else {}, {}, ((covered, held[0]),) if covered else ())
+
+
 def _paired(t: _Terms, longs: dict[Contract, int], shorts: dict[Contract, int], shares: float) -> _Pairing:
     "The cheapest use of the options of one underlying."
+    if (plain := _without_choice(t, longs, shorts, shares)) is not None:
+        return plain
     program, spreads = _Program(), {}
     long, short = (_Side(qty, {c: [] for c in qty}) for qty in (longs, shorts))
     full = {c: t.value(c) + t.charge(c) for c in shorts}
@@ -275,9 +286,7 @@ def _paired(t: _Terms, longs: dict[Contract, int], shorts: dict[Contract, int], 
             "in a cash account they may not be; cash_secured=False gives the rules of a margin account"
         )
     taken = lambda columns: {c: int(x[column]) for c, column in columns.items() if x[column] > 0}
-    parts = tuple(
-        tuple((-sign * x[column], c) for c, (column, sign) in some.items() if x[column] > 0) for some in spreads.values()
-    )
+    parts = tuple(tuple((-sign * x[column], c) for c, (column, sign) in some.items() if x[column] > 0) for some in spreads.values())
     return _Pairing(
         tuple(filter(None, parts)), taken(pays), taken(free), tuple((int(x[column]), w) for w, column in held if x[column] > 0)
     )

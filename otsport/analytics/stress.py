@@ -19,13 +19,13 @@ from .revaluation import Book, Revaluation, book_tail, full_revaluation
 from .var import BookTail
 from ..core.arrays import MOST_RETURN, check_rising, floats, number
 from ..core.errors import DataError, InputError
-from ..core.units import DAYS_PER_YEAR
+from ..core.units import DAYS_PER_YEAR, STRESS_DAYS, STRESS_SPOTS, STRESS_VOLS
 from ..kernels.american import FAST, NO_GAIN, NO_RATE
 from ..kernels.american_rows import revalue_american
 
 # %% auto #0
-__all__ = ['PATIENCE', 'PART', 'KINDS', 'MOST_SHIFT', 'SPOTS', 'VOLS', 'DAYS', 'told', 'Repriced', 'repriced', 'reprice',
-           'axis_of', 'shift_text', 'StressGrid', 'stress', 'past_returns', 'historical_tail']
+__all__ = ['PATIENCE', 'PART', 'KINDS', 'MOST_SHIFT', 'told', 'Repriced', 'repriced', 'reprice', 'axis_of', 'shift_text',
+           'StressGrid', 'stress', 'past_returns', 'historical_tail']
 
 # %% ../../nbs/analytics/32_stress.ipynb #c005
 PATIENCE = 1.0  # seconds after which work shows how far it is
@@ -130,11 +130,6 @@ def shift_text(entry: object, what: str, kind: str) -> str:
     return f"{100 * x:+.4g}%" if kind == "relative" else f"{100 * x:+.4g} pt" if what == "vol" else f"{'-' if x < 0 else '+'}${abs(x):,.6g}"
 
 # %% ../../nbs/analytics/32_stress.ipynb #c017
-SPOTS = (-0.2, -0.15, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.15, 0.2)  # relative
-VOLS = (-0.2, 0.0, 0.2, 0.5)  # relative: a vol of 0.30 falls to 0.24 and rises to 0.45
-DAYS = (0, 7, 30)  # calendar days
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class StressGrid:
     "P&L on a grid of spot, vol and time, dollars, gains positive."
@@ -198,9 +193,9 @@ def _move_rows(ready: Repriced, shifts: np.ndarray, kind: str) -> np.ndarray:  #
 
 def stress(
     v: Valued,
-    spots: object = SPOTS,  # shifts; each a number for all names or a mapping by name
-    vols: object = VOLS,
-    days: object = DAYS,  # calendar days that pass
+    spots: object = STRESS_SPOTS,  # shifts; each a number for all names or a mapping by name
+    vols: object = STRESS_VOLS,
+    days: object = STRESS_DAYS,  # calendar days that pass
     spot_kind: str = "relative",  # or "absolute": dollars
     vol_kind: str = "relative",  # or "absolute": annual decimals, 0.05 is five points
 ) -> StressGrid:

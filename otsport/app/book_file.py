@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from .params import as_day
 from .yaml_file import LAYOUT, Strict, Text, nearest
-from ..core.settings import AllocationRules, BudgetLevel, BudgetRules, ConstraintRules, Sizing
+from ..core.settings import AllocationRules, BudgetLevel, BudgetRules, ConstraintRules, GreekLimit, Sizing, StressLimit
 from ..portfolio.budgets import ALLOCATIONS, LEVELS, REGIMES
 from ..portfolio.contributions import METRICS
 from ..portfolio.objectives import OBJECTIVES
@@ -152,6 +152,8 @@ class LimitEntry(Strict):
     min_effective: float | None = Field(default=None, ge=1, le=10_000, description="a number of positions, for example 20, or leave the line out")
     max_average_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.6, or leave the line out")
     max_pair_correlation: float | None = Field(default=None, gt=-1, le=1, description="a correlation, for example 0.9, or leave the line out")
+    greeks: tuple[GreekLimit, ...] | None = Field(default=None, min_length=1, description="a list of `- {greek: vega, low: -500, high: 500}`, or leave it out")
+    stress: StressLimit | None = Field(default=None, description="{most: 50000}, or leave it out")
 
 
 class TaxEntry(Strict):

@@ -23,6 +23,7 @@ from .cli_desk import desk, import_file
 from .cli_run import pairs, run
 from .cli_tools import bench, db
 from .garbage import collect_seldom
+from .cli_watch import watch
 from .schedule import schedule
 from ..core.settings import desk_folder
 from ..core.errors import InputError, OtsportError, ParameterError, all_errors
@@ -33,6 +34,7 @@ app = typer.Typer(help="Options portfolio management on Interactive Brokers, fro
 app.command(add_help_option=False)(run)
 app.command()(bench)
 app.command()(schedule)
+app.command()(watch)
 app.command("import")(import_file)
 app.add_typer(db, name="db")
 app.add_typer(data, name="data")

@@ -240,7 +240,7 @@ def read_folder(path: Path) -> Folder:
     if book.account not in profiles:
         raise FolderError(text.fault(("account",), book.account, f"accounts.yaml has no such profile: {nearest(book.account, profiles)}there are {', '.join(profiles)}"))
     folder = Folder(path, book, profiles[book.account], text, profiles)
-    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
+    for faults in (_price_faults, _symbol_faults, _chain_faults, _sector_faults, _bound_faults, _volume_faults, _objective_faults, _strategy_faults, _constraint_faults, _allocation_faults):
         if found := faults(folder):
             raise FolderError("; ".join(found))
     if found := budget_faults(folder.text, folder.book, folder.history.symbols, [strategy_name(e) for e in folder.book.strategies]):
@@ -328,6 +328,13 @@ def _sector_faults(f: Folder) -> list[str]:
         return []
     return [f.text.fault(("limits", "max_sector_weight"), limits.max_sector_weight, f"this rule needs the sector of {', '.join(lacking)}: write `{lacking[0]}: Information Technology`, "
                          "or its own, under `sectors:`, or leave max_sector_weight out")]
+
+
+def _bound_faults(f: Folder) -> list[str]:
+    "Bounds on Greeks of what is not traded."
+    symbols = f.history.symbols
+    return [f.text.fault(("limits", "greeks", i, "symbol"), g.symbol, f"{g.symbol} is not in the universe: {nearest(g.symbol, symbols)}drop the line, or add it to the universe")
+            for i, g in enumerate(f.book.limits.greeks or ()) if g.symbol and g.symbol not in symbols]
 
 
 def _objective_faults(f: Folder) -> list[str]:
@@ -442,7 +449,7 @@ def new_folder(path: Path, from_state: Path | None = None) -> Folder:
 
 def _written(path: Path, old: Mapping[str, str]) -> dict[str, str]:
     "The files of a new folder."
-    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
+    texts = {name: (SAMPLE / name).read_text(encoding="utf-8") for name in (BOOK_FILE, "accounts.yaml", "alerts.yaml", "my_strategy.ipynb", "first_hour.ipynb")}
     own = "  # - use: my_strategy.ipynb:dip_buyer\n  #   with: {count: 3}\n  #   allocation: 0.25\n"
     if not old:
         texts[BOOK_FILE] = texts[BOOK_FILE].replace(own, own.replace("  # ", "  "))

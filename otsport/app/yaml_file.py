@@ -7,6 +7,7 @@ __all__ = ['LAYOUT', 'Text', 'field_name', 'nearest', 'Strict', 'check_layout', 
 
 # %% ../../nbs/app/89_yaml_file.ipynb #y002
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,26 @@ def _field(model: type[BaseModel], name: object):
 def _inner(model: type[BaseModel], step: object) -> type[BaseModel] | None:
     "The model inside a field, also of a list or mapping of them."
     found = _field(model, step)
-    parts = [found.annotation, *getattr(found.annotation, "__args__", ())] if found else []
-    return next((p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)), None)
+    parts = [found.annotation] if found else []
+    for part in parts:  # a list that grows by what stands inside
+        parts += getattr(part, "__args__", ())
+    return next((p for p in parts if isinstance(p, type) and not getattr(p, "__args__", ()) and issubclass(p, BaseModel)), None)
+
+
+_LINES = "it is a block of lines `name: value`"
+_KINDS = {"tuple_type": "it is a list", "list_type": "it is a list", "model_type": _LINES, "dict_type": _LINES}
+
+
+def _said(error: dict) -> str:
+    "What is wrong, in words of the file."
+    if error["type"] == "too_short" and error["ctx"]["actual_length"] == 0:
+        return "there is nothing in it"
+    return _KINDS.get(error["type"], error["msg"].removeprefix("Value error, "))
+
+
+def _own(errors: Sequence[dict]) -> list[dict]:
+    "The mistakes without those that follow from one inside: a list whose items are wrong is not too short."
+    return [e for e in errors if e["type"] != "too_short" or not any(o is not e and o["loc"][: len(e["loc"])] == e["loc"] for o in errors)]
 
 
 def _rule(model: type[BaseModel], text: Text, error: dict) -> tuple[tuple, str]:
@@ -116,8 +135,8 @@ def _rule(model: type[BaseModel], text: Text, error: dict) -> tuple[tuple, str]:
         lacking = error["loc"][-1]
         found = _field(_model_at(model, tuple(error["loc"][:-1])), lacking)
         return tuple(error["loc"][:-1]), f"the field {lacking} is missing: write {lacking}: {found.description or ''}".rstrip()
-    found = _field(holder, next((s for s in reversed(place) if isinstance(s, str) and _field(holder, s)), last))
-    words = error["msg"].removeprefix("Value error, ")
+    found = next((f for i in reversed(range(len(place))) if isinstance(place[i], str) and (f := _field(_model_at(model, place[:i]), place[i]))), None)
+    words = _said(error)
     step = f": write {found.description}" if found is not None and found.description else ""
     return place, f"{words[0].lower()}{words[1:]}{step}"
 
@@ -153,7 +172,7 @@ def checked_file(text: Text, model: type[BaseModel]) -> BaseModel:
         return model.model_validate(text.values() | ({"version": LAYOUT} if "version" in text.tree and version == LAYOUT else {}))
     except ValidationError as error:
         found = {}
-        for e in error.errors():
+        for e in _own(error.errors()):
             place, rule = _rule(model, text, e)
             found.setdefault(place if e["type"] != "missing" else (*place, e["loc"][-1]), text.fault(place, _value(text.tree, place), rule))
         raise FolderError("; ".join(found.values())) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from decimal import Decimal
 
@@ -43,7 +43,7 @@ def floats(
     if isinstance(value, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(value), np.nan, floats(value.data, name))
     try:
-        given = np.asarray(value)
+        given = np.asarray(value.to_numpy() if hasattr(value, "iloc") else value)
     except ValueError as error:
         raise InputError(f"{name} has rows of different lengths: give a rectangular array") from error
     if given.dtype.kind == "O":
@@ -247,8 +247,10 @@ def shown(
     title: str,
     *frames: object,  # pandas frames
     html: bool = False,
+    number: Callable[[float], str] = short,  # how a float is written
+    index: bool = True,  # whether the rows' labels are shown
 ) -> str:
     "A title and tables below it, for `__repr__` or `_repr_html_`."
     if html:
-        return f"<p>{escape(title)}</p>" + "".join(f.to_html(float_format=short) for f in frames)
-    return "\n".join([title, *(f.to_string(float_format=short) for f in frames)])
+        return f"<p>{escape(title)}</p>" + "".join(f.to_html(float_format=number, index=index) for f in frames)
+    return "\n".join([title, *(f.to_string(float_format=number, index=index) for f in frames)])

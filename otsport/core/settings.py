@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OURS', 'BOOK_FILE', 'TWS_PORTS', 'ALL_YEAR', 'Weight', 'WEIGHT', 'make_private', 'open_to_others', 'desk_folder',
            'state_folder', 'home', 'heads_folder', 'CodeMeaning', 'BrokerCode', 'checked_zone', 'AccountRules',
-           'BrokerProfile', 'account_mode', 'GroupRule', 'ConstraintRules', 'AllocationRules', 'Limits', 'Sizing',
-           'BudgetLevel', 'BudgetRules', 'Settings', 'explain', 'settings']
+           'BrokerProfile', 'account_mode', 'GroupRule', 'ConstraintRules', 'AllocationRules', 'GreekLimit',
+           'StressLimit', 'Limits', 'Sizing', 'BudgetLevel', 'BudgetRules', 'Settings', 'explain', 'settings']
 
 # %% ../../nbs/core/04_settings.ipynb #c002
 import os
@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import AccountNotServed, SettingsError
+from .units import STRESS_DAYS, STRESS_SPOTS, STRESS_VOLS
 
 # %% ../../nbs/core/04_settings.ipynb #c005
 OURS = ("otsport.db", "audit.key", "desk.lock")  # by which a state folder is known
@@ -291,6 +292,48 @@ class AllocationRules(_Checked):
 
 
 # %% ../../nbs/core/04_settings.ipynb #c010
+class GreekLimit(_Checked):
+    "A net Greek of the book, or of one underlying, lies between two numbers."
+    greek: Literal["delta", "gamma", "vega", "theta"] = Field(description="delta, gamma (for 1%), vega (a vol point) or theta (a calendar day)")
+    low: float | None = Field(default=None, allow_inf_nan=False, description="a number, for example -50000, or leave it out")
+    high: float | None = Field(default=None, allow_inf_nan=False, description="a number, for example 50000, or leave it out")
+    unit: Literal["dollars", "shares", "nav"] = Field(default="dollars", description="dollars, shares (delta and gamma of one symbol) or nav (a share of it)")
+    symbol: str = Field(default="", description="an underlying, for example AAPL; blank: all together")
+    hedge_low: float | None = Field(default=None, allow_inf_nan=False, description="a number within the limit: to where a hedge brings it")
+    hedge_high: float | None = Field(default=None, allow_inf_nan=False, description="a number within the limit: to where a hedge brings it")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "GreekLimit":
+        if self.low is None and self.high is None:
+            raise ValueError(f"{self.greek} has neither low nor high: give one of them, or both")
+        said = [x for x in (self.low, self.hedge_low, self.hedge_high, self.high) if x is not None]
+        if said != sorted(said):
+            raise ValueError(f"{self.greek}: low, hedge_low, hedge_high and high rise in this order, and here are {', '.join(f'{x:g}' for x in said)}")
+        if self.unit == "shares" and (self.greek not in ("delta", "gamma") or not self.symbol):
+            raise ValueError("shares are counted of delta and gamma of one symbol: give the symbol, or use dollars")
+        if self.unit == "nav" and max(map(abs, said)) > 10:
+            raise ValueError(f"{max(said, key=abs):g} of NAV is no share of it: 0.5 is one half; or use dollars")
+        return self
+
+
+class StressLimit(_Checked):
+    "The worst loss of the book over a grid of scenarios, every position priced again."
+    most: float = Field(gt=0, allow_inf_nan=False, description="the most that may be lost, for example 50000")
+    unit: Literal["dollars", "nav"] = Field(default="dollars", description="dollars, or nav (a share of it)")
+    spots: tuple[Annotated[float, Field(gt=-1, le=3)], ...] = Field(default=STRESS_SPOTS, min_length=1, description="a list of relative moves as [-0.2, 0, 0.2]")
+    vols: tuple[Annotated[float, Field(gt=-1, le=3)], ...] = Field(default=STRESS_VOLS, min_length=1, description="a list of relative moves as [0, 0.5]")
+    days: tuple[Annotated[float, Field(ge=0, le=366)], ...] = Field(default=STRESS_DAYS, min_length=1, description="a list of calendar days as [0, 7]")
+    hedge_most: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="at most the limit: to where a hedge brings it")
+
+    @model_validator(mode="after")
+    def _within(self) -> "StressLimit":
+        if self.unit == "nav" and self.most > 1:
+            raise ValueError(f"{self.most:g} of NAV is more than there is: 0.1 is a tenth; or use dollars")
+        if self.hedge_most is not None and self.hedge_most > self.most:
+            raise ValueError(f"hedge_most {self.hedge_most:g} is above most {self.most:g}: a hedge brings the book inside its limit")
+        return self
+
+
 class Limits(_Checked):
     "Rules on the book and on each order; fractions are decimals of NAV."
     max_position_weight: float = Field(default=0.15, gt=0, le=1)
@@ -306,12 +349,8 @@ class Limits(_Checked):
     min_effective: float | None = Field(default=None, ge=1)  # effective number of positions on NAV, 1 / sum of squared weights
     max_average_correlation: float | None = Field(default=None, gt=-1, le=1)  # above it nothing is added
     max_pair_correlation: float | None = Field(default=None, gt=-1, le=1)  # nothing is added to the smaller of a pair above it
-    # those on options are held by `portfolio.limits.limit_contracts`, where a caller values them; the trading day does not yet
-    max_delta: float | None = Field(default=None, gt=0)  # size of the dollar delta of the options
-    max_gamma: float | None = Field(default=None, gt=0)  # size of their dollar gamma for 1 %
-    max_vega: float | None = Field(default=None, gt=0)  # size of their vega, a vol point
-    max_theta: float | None = Field(default=None, gt=0)  # size of their theta, a calendar day
-    max_stress_loss: float | None = Field(default=None, gt=0)  # their worst loss over a grid of scenarios
+    greeks: tuple[GreekLimit, ...] | None = None  # net Greeks of the whole book
+    stress: StressLimit | None = None  # its worst loss over a grid of scenarios
 
 
 class Sizing(_Checked):

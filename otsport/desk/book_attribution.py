@@ -21,7 +21,8 @@ from ..book.position_table import PositionTable, position_table
 from ..core.books import PositionMark, Snapshot
 from ..core.calendars import expiry_session, session_close, years_to_expiry
 from ..core.errors import CheckFailed, DataError, InputError, TooFew
-from .day import Day, option_vols
+from .day import Day
+from .marks import marked_vols
 from .report import Picture
 from ..show.effects import contributors_figure, effects_figure, explained_figure, explained_sentence, segment_figure, waterfall_figure
 from ..show.tables import Table
@@ -47,7 +48,7 @@ def _spots(snapshot: Snapshot, day: Day) -> dict[str, float]:
 
 def option_book(snapshot: Snapshot, spots: Mapping[str, float]) -> pd.DataFrame:
     "What a snapshot holds as `explain_pnl` takes it, by contract key; vols are those that the marks imply, rates 0."
-    vols, now, rows = option_vols(snapshot, spots), session_close(snapshot.session), {}
+    vols, now, rows = marked_vols(snapshot, spots), session_close(snapshot.session), {}
     for p in (p for p in snapshot.positions if p.qty):
         c, option = p.contract, p.contract.is_option
         rows[c.key] = {"qty": float(p.qty), "right": str(c.right.value) if option else "S", "spot": spots[c.symbol], "strike": float(c.strike) if option else np.nan,

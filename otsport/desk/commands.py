@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SETTLED', 'BY_HAND', 'MOMENTS', 'halt', 'resume_book', 'acknowledge', 'adjust', 'book_split', 'close_past_day',
-           'settle', 'next_ref', 'repeated', 'place', 'cancel', 'modify', 'arm_account', 'switch_account', 'arm_here']
+           'settle', 'next_ref', 'repeated', 'place', 'place_at', 'cancel', 'modify', 'arm_account', 'switch_account',
+           'arm_here']
 
 # %% ../../nbs/desk/84_commands.ipynb #c002
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,10 +18,12 @@ from ..book.corporate_actions import adjust_option, adjusted, split
 from ..book.ledger import book_move, deposit
 from ..core.books import Booking, Position, TransactionKind
 from ..core.calendars import NEW_YORK, check_session, session_open
-from ..core.contracts import Contract
+from ..core.contracts import Contract, Quote
 from ..core.errors import InputError, OtsportError
 from ..core.intent import Decision
-from ..core.orders import Order, OrderEvent, OrderRecord, OrderState
+from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, OrderType, Side
+from ..core.units import from_float
+from ..core.venues import tick_of
 from ..data.store import Store, open_store
 from .accounts import Seat, arm_active, begin_switch, time_of, walk
 from .book import Book, Desk
@@ -215,6 +218,25 @@ async def place(
             return book, tell(desk.store, command, _twice(desk.store, order, first), book.now)
         book, decision = await _place(desk, book, replace(order, reason=order.reason or asked.reason))
         return book, tell(desk.store, command, decision, book.now)
+
+
+def _touch(quote: Quote, side: Side) -> Decimal:
+    "The price at which the other side of the market is met, dollars."
+    price = quote.ask if side is Side.BUY else quote.bid
+    if not price > 0:
+        raise InputError(f"nobody {'asks' if side is Side.BUY else 'bids'} for {quote.contract} (bid {quote.bid:g}, ask {quote.ask:g}): "
+                         "give limit, dollars per unit of underlying")
+    return from_float(price, tick_of(quote.contract, price), "up" if side is Side.BUY else "down")
+
+
+async def place_at(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
+                   asked: Asked, again: bool = False) -> tuple[Book, Decision]:
+    "Place an order at its limit, or at the price at which the other side is met."
+    quote = (await desk.broker.quotes([contract]))[contract.key]
+    price = _touch(quote, side) if limit is None else limit
+    wish = Order(next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
+                 strategy="by hand", reason=asked.reason)
+    return await place(desk, book, wish, asked, again, any_limit=limit is None)
 
 
 async def _place(desk: Desk, book: Book, order: Order, after: OrderRecord | None = None) -> tuple[Book, Decision]:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..analytics.bound_use import BoundReport
 from ..core.calendars import NEW_YORK
-from ..core.contracts import Contract, Quote, stock
+from ..core.contracts import Contract, stock
 from ..core.errors import BookHeld, DataError, InputError
 from ..core.intent import Decision
-from ..core.orders import Order, OrderState, OrderType, Side
+from ..core.orders import OrderState, Side
 from ..core.settings import BrokerProfile, home, settings
-from ..core.units import from_float
-from ..core.venues import tick_of
 from ..data.columns import near
 from ..data.market import History
 from ..data.samples import history
@@ -31,15 +30,18 @@ from ..data.store import Store, open_store
 from . import commands
 from .accounts import Place, Seat, time_of
 from .book import Book, Desk
-from .chain import Chain, chain_of, chosen_expiry, chosen_options
+from .bounds_now import bounds_now, expiry_quotes, hedge_of
+from .chain import Chain, chain_of
 from .day import Day, read_days
 from .frames import Worth, fills_view, nav_view, net_worth, orders_view, pnl_view, positions_view, stored_worth
 from .marks import mark_sources, marks
+from .plan import net_value
 from .requests import Asked, ask_cancel, done
 from .seats import AccountWords
 from .risk import PositionRisk
 from .typed import amount, contract_of, reference_of
-from .what_if import TradeEffect, held_risk, what_if
+from .what_if import TradeEffect, held_risk, spots_now, what_if
+from ..portfolio.hedges import Hedge
 from ..show.tables import UnitFrame, cell_text, table
 from ..show.text import dollars, in_html
 
@@ -160,6 +162,15 @@ class ReadBook:
         "Value, Greeks, VaR, stress and payoff of what is held (rate, div_yield: annual, continuous, decimal)."
         return self._view(lambda store, name: held_risk(store.positions(name, open_only=True), self._marks(store), self.place.prices(), rate, div_yield))
 
+    @property
+    def limits(self) -> BoundReport:
+        "The use of the limits on Greeks and losses, open orders at their worst."
+        def use(store: Store, name: str) -> BoundReport:
+            worth, p = self._marks(store), self.place
+            return bounds_now(store.positions(name, open_only=True), store.open_orders(name), worth, p.prices(), p.settings.limits, net_worth(store, name, worth) or Decimal(0))
+
+        return self._view(use)
+
     def what_if(self, trade: object) -> TradeEffect:
         "What a trade would change ('-2 AAPL 2023-01-20 150 C'); nothing is sent."
         return what_if(self.risk(), trade, self.cash)
@@ -271,35 +282,10 @@ class HeldBook(ReadBook):
         return await self.seat.act(doing, sends)
 
 # %% ../../nbs/desk/89_lab.ipynb #df050286
-def _touch(quote: Quote, side: Side) -> Decimal:
-    "The price at which the other side of the market is met, dollars."
-    price = quote.ask if side is Side.BUY else quote.bid
-    if not price > 0:
-        raise InputError(f"nobody {'asks' if side is Side.BUY else 'bids'} for {quote.contract} (bid {quote.bid:g}, ask {quote.ask:g}): "
-                         "give limit, dollars per unit of underlying")
-    return from_float(price, tick_of(quote.contract, price), "up" if side is Side.BUY else "down")
-
-
-async def _send(desk: Desk, book: Book, side: Side, contract: Contract, qty: Decimal, limit: Decimal | None,
-                asked: Asked, again: bool) -> tuple[Book, Decision]:
-    "Place an order at its limit, or at the price at which the other side is met."
-    quote = (await desk.broker.quotes([contract]))[contract.key]
-    price = _touch(quote, side) if limit is None else limit
-    wish = Order(commands.next_ref(book), book.account, book.portfolio, contract, side, qty, OrderType.LIMIT, price,
-                 strategy="by hand", reason=asked.reason)
-    return await commands.place(desk, book, wish, asked, again, any_limit=limit is None)
-
-
 async def _listed(desk: Desk, book: Book, symbol: str, days: object, expiry: object, width: object, right: object,
                   rate: float, div_yield: float) -> Chain:
     "The options of one expiry around the spot, quoted at this heartbeat."
-    listed, quote = await desk.broker.chain(symbol), (await desk.broker.quotes([stock(symbol)]))[symbol]
-    spot = quote.mid if quote.two_sided else quote.last
-    if not spot > 0:
-        raise DataError(f"{symbol} has no price (bid {quote.bid}, ask {quote.ask}, last {quote.last}): "
-                        "its options hold no vol; ask again when it is quoted")
-    chosen = chosen_options(listed, spot, chosen_expiry(listed, book.now.astimezone(NEW_YORK).date(), days, expiry), width, right)
-    quotes, unasked = await desk.each_quote(chosen)
+    _, spot, quotes, unasked = await expiry_quotes(desk, book, symbol, days, expiry, width, right)
     return chain_of(symbol, quotes, spot, book.now, rate, div_yield, unasked, desk.mandate.quotes_of(symbol))
 
 
@@ -322,7 +308,7 @@ class OpenBook(HeldBook, AccountWords):
             if contract.symbol not in (known := list(desk.history.symbols)):
                 raise InputError(f"{contract.symbol} is not one of the {len(known)} symbols that this book has prices of"
                                  f"{near(contract.symbol, known)}: nothing was sent")
-            return await _send(desk, book, side, contract, units, price, asked, again)
+            return await commands.place_at(desk, book, side, contract, units, price, asked, again)
 
         return Ticket.of(await self._act(doing))
 
@@ -386,6 +372,15 @@ class OpenBook(HeldBook, AccountWords):
             return book, await _listed(desk, book, symbol, days, expiry, width, right, rate, div_yield)
 
         return await self._act(doing, sends=False)
+
+    async def hedge(self, symbol: str, days: object = 30, expiry: object = None, width: float = 0.2, cost: str = "spread", sell: bool = True) -> Hedge:
+        "The cheapest trades in the shares and options of one expiry that bring the book inside its limits on Greeks and losses; nothing is sent."
+        async def doing(desk: Desk, book: Book) -> tuple[Book, Hedge]:
+            worth, limits, (share, spot, quotes, _) = await _valued(desk, book), self.place.settings.limits, await expiry_quotes(desk, book, symbol, days, expiry, width)
+            spots = spots_now((p.contract.symbol for p in book.positions.values()), worth, self.place.prices().closes(book.now, sessions=1).iloc[-1]) | {symbol: spot}
+            return book, hedge_of(book.positions, [share, *quotes], spots, worth.marks, book.now, limits, net_value(book.cash, book.positions, worth.marks), cost=cost, sell=sell)
+
+        return await self._act(doing)
 
 # %% ../../nbs/desk/89_lab.ipynb #7ac04f73
 def book_at(place: Place, places: Mapping[str, Place] | None = None) -> OpenBook:

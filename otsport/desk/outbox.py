@@ -7,6 +7,7 @@ __all__ = ['NOT_LISTED', 'NOT_SENT', 'enqueue', 'commit_departure', 'ready', 're
            'unfinished']
 
 # %% ../../nbs/desk/79_outbox.ipynb #c002
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -14,14 +15,15 @@ from decimal import Decimal
 from decimal import Decimal
 
 from ..brokers.protocol import Broker
-from ..core.errors import CheckFailed
+from ..core.contracts import Contract, Quote
+from ..core.errors import CheckFailed, DataError
 from ..core.intent import Decision
 from ..core.orders import BrokerReport, Order, OrderEvent, OrderRecord, OrderState, is_foreign, missing_qty
 from ..data.plain import plain
 from ..data.store import Store
 from .book import Book
 from .booking import absorb, in_own_names, is_charged
-from ..execution.gate import Circumstances, let_through, margin_contracts
+from ..execution.gate import Circumstances, bound_contracts, let_through, margin_contracts
 
 # %% ../../nbs/desk/79_outbox.ipynb #c010
 def enqueue(store: Store, book: Book, orders: Sequence[Order], session: date, now: datetime, plan: object | None = None) -> Book:
@@ -53,11 +55,27 @@ def ready(book: Book) -> list[OrderRecord]:
     return [r for r in book.in_session() if r.state is OrderState.CREATED and fulfilled(r.order)]
 
 
+_log = logging.getLogger(__name__)
+
+
+async def _also_quoted(broker: Broker, contracts: Sequence[Contract]) -> dict[str, Quote]:
+    "Quotes of what the book holds beside the orders; what the broker does not list has none, and the gate says what is not known."
+    try:
+        return await broker.quotes(contracts) if contracts else {}
+    except DataError as error:
+        found: dict[str, Quote] = {}
+        for contract in contracts if len(contracts) > 1 else ():
+            found |= await _also_quoted(broker, [contract])
+        _log.warning("%s", error)
+        return found
+
+
 async def release(store: Store, book: Book, broker: Broker, wishes: Sequence[OrderRecord], at: Circumstances) -> Book:
     "Let orders leave: gate, commit, send. A refused order is denied and never leaves."
     if not wishes:
         return book
     quotes = await broker.quotes(list(dict.fromkeys([*(r.order.contract for r in wishes), *margin_contracts(at, wishes)])))
+    quotes |= await _also_quoted(broker, [c for c in bound_contracts(at, wishes) if c.key not in quotes])
     decisions = let_through(book.orders, wishes, quotes, at)
     book = commit_departure(store, book, decisions, at.now)
     for record, decision in zip(wishes, decisions, strict=True):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.books import Position
 from ..core.calendars import previous_session, session_close, session_open
-from ..core.constraints import RiskBudget, WeightCap, constraint_caps, coverable_calls, cover_of, weight_caps
+from ..core.constraints import GreekBound, LossBound, RiskBudget, WeightCap, constraint_caps, coverable_calls, cover_of, greek_bounds, weight_caps
 from ..core.contracts import NAN, Contract, Quote, Right, stock
 from ..core.errors import LookAhead, SolverError, StrategyError
 from ..core.intent import Binding, Decision, Intent, Signal, SignalOutcome, Target, Verdict, View
@@ -36,6 +36,7 @@ from ..portfolio.legs import Leg, assigned_value, planned_combinations
 from ..portfolio.lot_orders import plan_lot_orders
 from ..portfolio.option_orders import option_limit, planned_contracts
 from ..portfolio.sizing import size_all, size_bindings, within_allocations
+from .bound_plan import options_within, orders_within, within_bounds
 from .option_sizes import sized_options
 from .own_past import OwnPast, allocation_bindings, allotted
 from .risk_plan import within_budgets
@@ -129,6 +130,8 @@ class Plan:
     binding: tuple[Binding, ...] = ()  # the rules that hold sizes, shares of strategies and weights where they are
     objective: str = ""  # by which the weights were asked for; blank: plans of before, by the best Sharpe ratio
     option_sizes: tuple[OptionSize, ...] = ()  # of wishes for options, where the book sizes them by greatest loss
+    greek_bounds: tuple[GreekBound, ...] = ()  # that hold for the whole book on this day
+    loss_bounds: tuple[LossBound, ...] = ()
 
     def quotes_of(self, symbol: str) -> str:
         "Where the option quotes of an underlying are from, as in `Mandate`; plans of before say nothing: theirs were modelled."
@@ -294,6 +297,8 @@ def plan_stocks(
     free, kept = without_failed(positions, failed)
     stays = positions.keys() - free.keys()
     expected = {view.contract.symbol: view.expected_return for view in views}
+    bounds = greek_bounds(settings.limits, float(nav))
+    held_to = {"greek_bounds": tuple(b for b in bounds if isinstance(b, GreekBound)), "loss_bounds": tuple(b for b in bounds if isinstance(b, LossBound))}
     ground = _ground(past, positions, prices, nav, stays)
     names = [cap.contract.symbol for cap in caps]
     cov = covariance(past, names if settings.constraints is None else list(dict.fromkeys([*names, *ground.held])))
@@ -305,7 +310,7 @@ def plan_stocks(
             raise
         clash = Decision("weights", Verdict.REFUSED, "CLASH", f"{error}; no stock is traded in this session, the book stays as it is")
         return Plan(session, past.as_of, nav, signals, outcomes, views, caps, (), (), (*declined, *sized, *allotted_, clash), 0.0, 0.0, (), rules=mandate.rules, quoted=mandate.quoted,
-                    binding=(*divided, *size_bindings(caps, settings.sizing.method)), objective=mandate.objective)
+                    binding=(*divided, *size_bindings(caps, settings.sizing.method)), objective=mandate.objective, **held_to)
     exposure = 0.0 if settings.limits.max_leverage is None else sum(abs((o.delta if o.delta == o.delta else 1.0) * o.qty * o.contract.multiplier * known.spots[o.contract.symbol]) for o in known.options) / float(nav)
     targets, limited = apply_limits(found.targets, settings.limits, sectors, positions, prices, nav, cov, exposure)
     tags = {v.contract.symbol: v.sources[0][0] for v in views}
@@ -313,11 +318,13 @@ def plan_stocks(
     if settings.budgets is not None:
         targets, over, budgets, report = within_budgets(targets, settings.budgets, past, positions, marks, prices, nav, tags, views)
         limited, uses = (*limited, *over), report.uses if report is not None else ()
+    targets, bounded, unit = within_bounds(targets, settings.limits, positions, marks, prices, nav, past.as_of)
     targets = tuple(t for t in targets if t.contract.key in free or t.contract.key not in positions)
     orders, traded = _orders(targets, free, stays, prices, nav, cash, mandate, session, past, positions, tags)
-    decisions = (*declined, *sized, *allotted_, *found.decisions, *limited, *kept, *traded)
+    orders, cut = orders_within(orders, unit, positions, 1 if mandate.rebalance is None else mandate.rebalance.lot)
+    decisions = (*declined, *sized, *allotted_, *found.decisions, *limited, *bounded, *kept, *traded, *cut)
     return Plan(session, past.as_of, nav, signals, outcomes, views, caps, found.targets, targets, decisions, found.expected_return, found.vol, orders, rules=mandate.rules, quoted=mandate.quoted,
-                budgets=budgets, budget_uses=uses, binding=(*divided, *size_bindings(caps, settings.sizing.method), *found.binding), objective=mandate.objective)
+                budgets=budgets, budget_uses=uses, binding=(*divided, *size_bindings(caps, settings.sizing.method), *found.binding), objective=mandate.objective, **held_to)
 
 # %% ../../nbs/desk/76_plan.ipynb #x2c53048
 def _side(signal: Signal) -> Side:
@@ -356,15 +363,21 @@ def _assignable(positions: Mapping[str, Position], wishes: Sequence[Wish]) -> De
     return assigned_value(net)
 
 
-def _in_margin(name: str, unit: Mapping[Contract, int], count: int, known: Known, before: Sequence[Wish], nav: Decimal, limits: Limits) -> tuple[int, list[Decision]]:
-    "How many of them keep the margin of the book within its limit, wishes of before counted, and why there are fewer."
-    net: dict[Contract, Decimal] = {o.contract: Decimal(o.qty) for o in known.options} | {stock(s): Decimal(str(q)) for s, q in known.held.items() if q}
-    for w in before:
-        if w.qty and not w.closes:
-            net[w.contract] = net.get(w.contract, Decimal(0)) + w.side.sign * w.qty
+def _fitting(name: str, unit: Mapping[Contract, int], count: int, known: Known, before: Sequence[Wish], nav: Decimal, positions: Mapping[str, Position], limits: Limits,
+             margin: bool = True) -> tuple[int, list[Decision]]:
+    "How many of them keep the margin of the book and its bounds on Greeks and losses, orders and wishes of before counted, and why there are fewer."
+    wished = [(w.contract, w.side.sign * w.qty) for w in before if w.qty and not w.closes]
+    shares = {stock(s): Decimal(str(q)) for s, q in known.held.items()}
     prices = {**known.spots, **{o.contract.key: o.mark for o in known.options}, **{key: q.mark for key, q in known.quotes.items()}}
-    room, decision = margin_room(name, unit, count, net, prices, nav, limits)
-    return room, [decision] if decision else []
+    room, why = count, None
+    if margin:
+        net: dict[Contract, Decimal] = {o.contract: Decimal(o.qty) for o in known.options} | {c: q for c, q in shares.items() if q}
+        for contract, qty in wished:
+            net[contract] = net.get(contract, Decimal(0)) + qty
+        room, why = margin_room(name, unit, count, net, prices, nav, limits)
+    coming = [(c, q - (positions[c.key].qty if c.key in positions else Decimal(0))) for c, q in shares.items()]
+    room, more = options_within(name, unit, room, limits, positions, [*((c, q) for c, q in coming if q), *wished], prices, nav, known.past.as_of)
+    return room, [*([why] if why else []), *more]
 
 
 def _without_base(sizing: Sizing) -> Sizing:
@@ -395,9 +408,9 @@ def _single(signal: Signal, known: Known, wishes: Sequence[Wish], nav: Decimal, 
     if qty:
         room, sized = _by_loss(contract.key, [Leg(contract, side, limit)], signal, int(qty), known, nav, sizing)
         qty = Decimal(room)
-    if qty and side is Side.SELL and contract.right is Right.PUT:
-        room, clipped = _in_margin(contract.key, {contract: -1}, int(qty), known, wishes, nav, limits)
-        qty = Decimal(room)
+    asked = known.coverable.get(contract.symbol, 0) if qty is None else int(qty)
+    room, clipped = _fitting(contract.key, {contract: side.sign}, asked, known, wishes, nav, positions, limits, bool(qty) and side is Side.SELL and contract.right is Right.PUT)
+    qty = qty if room == asked else Decimal(room)
     return [*([decision] if decision else []), *sized, *clipped] + ([Wish(contract, limit, signal.reason, "", side=side, qty=qty)] if qty != 0 else [])
 
 
@@ -425,7 +438,7 @@ def _combined(
     free = 100 * known.coverable.get(signals[0].contract.symbol, 0)
     count, decision = planned_combinations(name, legs, signals[0].contracts, free, nav, positions, limits, _without_base(sizing), strategy, _wished_cover(signals[0].contract.symbol, before), _assignable(positions, before))
     count, sized = _by_loss(name, legs, signals[0], count, known, nav, sizing)
-    count, clipped = _in_margin(name, {leg.contract: leg.side.sign * leg.ratio for leg in legs}, count, known, before, nav, limits)
+    count, clipped = _fitting(name, {leg.contract: leg.side.sign * leg.ratio for leg in legs}, count, known, before, nav, positions, limits)
     wishes = [Wish(leg.contract, leg.limit_price, s.reason, "", side=leg.side, qty=Decimal(count * leg.ratio), combo=name, ratio=leg.ratio) for leg, s in zip(legs, signals, strict=True)]
     return [*([decision] if decision else []), *sized, *clipped] + (wishes if count else [])
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PICTURE_DPI', 'SHOWN_DAYS', 'RISK_ASSUMES', 'Fact', 'ZERO', 'Picture', 'headline', 'performance', 'nav_chart',
            'drawdown_chart', 'days_table', 'measures_table', 'months_table', 'sources_table', 'plan_frame',
-           'plan_table', 'rules_table', 'budgets_table', 'calls_table', 'orders_table', 'fills_table', 'slippage_chart',
-           'positions_table', 'expiries_table', 'pnl_chart', 'weights_chart', 'exposure_chart', 'risk_chart',
-           'risk_table', 'greeks_table', 'vol_note', 'own_facts', 'units_after', 'same_units', 'carried_facts',
-           'fill_facts', 'standing_facts', 'day_checks', 'check_day', 'summary']
+           'plan_table', 'rules_table', 'budgets_table', 'limits_table', 'calls_table', 'orders_table', 'fills_table',
+           'slippage_chart', 'positions_table', 'expiries_table', 'pnl_chart', 'weights_chart', 'exposure_chart',
+           'risk_chart', 'risk_table', 'greeks_table', 'vol_note', 'own_facts', 'units_after', 'same_units',
+           'carried_facts', 'fill_facts', 'standing_facts', 'day_checks', 'check_day', 'summary']
 
 # %% ../../nbs/desk/85_report.ipynb #c002
 import warnings
@@ -23,10 +23,12 @@ from html import escape
 import pandas as pd
 
 from ..analytics.metrics import ShortHistory, metrics
+from .bound_plan import bounds_at_close
 from .risk_plan import use_at_close
 from ..portfolio.contributions import METRICS
 from ..show.fills import fill_price_frame, slippage_figure
 from ..show.holdings import exposure_figure, exposure_frame, pnl_figure, pnl_frame, positions_frame, weights_figure, weights_frame
+from ..show.positions import bounds_table
 from ..show.performance import drawdown_figure, nav_figure
 from ..show.page import picture_html
 from ..show.risk import var_figure
@@ -227,6 +229,12 @@ def budgets_table(day: Day) -> Table | None:
     late = {u.path: u for u in closed.uses} if closed is not None else {}
     rows = [(u.name, f"{u.bound:.3%}", f"{u.utilization:.0%}", f"{late[u.path].utilization:.0%}" if u.path in late else "–", late[u.path].severity if u.path in late else "") for u in plan.budget_uses]
     return table(pd.DataFrame(rows, columns=["budget", "allowed", "planned use", "use at the close", "severity"]), f"Risk budgets by {METRICS[plan.budgets[0].metric]}, of NAV")
+
+
+def limits_table(day: Day) -> Table | None:
+    "Use of each limit on Greeks and losses by the book at the close; None for a desk without them."
+    found = bounds_at_close((*day.plan.greek_bounds, *day.plan.loss_bounds), day.snapshot, day.risk.spots, day.risk.vols)
+    return None if found is None else bounds_table(found)
 
 
 def calls_table(day: Day) -> Table:

@@ -13,13 +13,16 @@ from datetime import date, datetime, time, timezone
 import numpy as np
 import pandas as pd
 
+from ..analytics.bound_use import BoundReport, uses_of
 from ..analytics.combinations import Leg, outcome, payoff
 from ..analytics.marks import DOLLARS, Valued, position_frame, underlying_frame, valued
 from ..analytics.positions import date_of, held_legs, style_of
-from ..analytics.stress import DAYS, SPOTS, VOLS, StressGrid, historical_tail, reprice, repriced, stress
+from ..analytics.stress import StressGrid, historical_tail, reprice, repriced, stress
 from ..analytics.var import BookTail
 from ..core.calendars import NEW_YORK, is_session, session_close
+from ..core.constraints import Bound
 from ..core.errors import DataError, InputError
+from ..core.units import STRESS_DAYS, STRESS_SPOTS, STRESS_VOLS
 from ..data.prices import PriceTable
 from ..data.suspects import split_findings
 from otsport.show.positions import (
@@ -114,9 +117,13 @@ class PositionRisk:
     valued: Valued = field(repr=False)
     given: Mapping[str, object] = field(repr=False)  # what it was made from, positions apart: with a trade it is made again
 
-    def stress(self, spots: object = SPOTS, vols: object = VOLS, days: object = DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
+    def stress(self, spots: object = STRESS_SPOTS, vols: object = STRESS_VOLS, days: object = STRESS_DAYS, spot_kind: str = "relative", vol_kind: str = "relative") -> StressGrid:
         "P&L on a grid of shifts, every position priced again: see `analytics.stress.stress`."
         return stress(self.valued, spots, vols, days, spot_kind, vol_kind)
+
+    def within(self, bounds: Sequence[Bound]) -> BoundReport:
+        "The use of bounds on Greeks and losses: `GreekBound('vega', -500, 500)`, `LossBound(50_000)` of `core.constraints`."
+        return uses_of(self.valued, bounds)
 
     def payoff(self, name: str = "") -> PayoffCurve:
         "The payoff of one underlying, with break-evens; blank: of the only one."

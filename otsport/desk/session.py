@@ -22,16 +22,16 @@ from ..book.ledger import balances_after
 from ..book.snapshots import check_books, take_snapshot
 from ..core.books import Position, Snapshot
 from ..core.calendars import NEW_YORK, expiry_session, next_session, previous_session, session_close, session_open, sessions_between
-from ..core.constraints import book_weights
+from ..core.constraints import book_weights, greek_bounds
 from ..core.contracts import stock
 from ..core.errors import BrokerError, CheckFailed, InputError, NoPrices, StrategyError
 from ..core.orders import Order, OrderEvent, OrderRecord, OrderState, Side
 from ..core.units import exact
 from ..core.venues import exact_mark
-from ..data.market import History
+from ..data.market import History, Past
 from ..data.store import Store
 from .book import Book, Desk, check_splits
-from .marks import mark_sources, marks
+from .marks import mark_sources, marked_vols, marks
 from .booking import absorb
 from .outbox import commit_departure, enqueue, expire_unsent, ready, release, unfinished
 from .past import close_past
@@ -111,16 +111,25 @@ def nav_before(desk: Desk, book: Book) -> Decimal:
     return last.nav if last is not None else book.cash
 
 
+def _last_vols(desk: Desk, book: Book, past: Past) -> dict[str, float]:
+    "The vols of the options held at the last close that was marked, annual, by contract key: for those that nobody quotes now."
+    last = desk.store.last_snapshot(book.portfolio, before=book.session)
+    if last is None:
+        return {}
+    return marked_vols(last, {s: float(x) for s, x in closing_prices(past).items()} | {s: float(x) for s, x in last.spots.items()})
+
+
 def circumstances(desk: Desk, book: Book) -> Circumstances:
     "What is known of the book, the broker and the session at this instant."
     m, nav, past = desk.mandate, nav_before(desk, book), desk.history.past(session_close(previous_session(book.session)))
+    bounds = greek_bounds(m.settings.limits, float(nav))
     return Circumstances(
         profile=desk.broker.profile, served=desk.broker.served, connection=getattr(desk.broker, "connection", ""),
         grants=tuple(getattr(desk.broker, "grants", ())), nav=float(nav), cash=book.cash, quote=None, now=book.now,
         closes=session_close(book.session), limits=m.settings.limits, known_symbols=desk.history.symbols,
         positions=book.positions, orders=book.orders, caps=m.caps(desk.history.symbols, desk.history.sectors),
         weights=book_weights(book.positions, book.open_orders(), closing_prices(past), nav),
-        halted=book.halted,
+        halted=book.halted, bounds=bounds, vols=_last_vols(desk, book, past) if bounds else None,
     )
 
 # %% ../../nbs/desk/82_session.ipynb #c010

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -28,7 +28,7 @@ from ..show.tables import Table, table
 from ..show.text import dollars, in_html, signed
 
 # %% auto #0
-__all__ = ['FORMS', 'VOL_SESSIONS', 'trade_leg', 'day_risk', 'held_risk', 'priced_leg', 'TradeEffect', 'what_if']
+__all__ = ['FORMS', 'VOL_SESSIONS', 'trade_leg', 'day_risk', 'spots_now', 'held_risk', 'priced_leg', 'TradeEffect', 'what_if']
 
 # %% ../../nbs/desk/87_what_if.ipynb #dcdc11c2
 _TRADE = re.compile(r"(?:(?P<side>buy|sell)\s+)?(?P<qty>[+-]?[\d,.]+)\s+(?P<what>[^@]+?)(?:\s*@\s*(?P<price>[\d,.]+))?", re.I)
@@ -73,6 +73,11 @@ def day_risk(day: Day) -> PositionRisk:
     return risk(legs, day.risk.spots, as_of=as_of, vol=day.risk.vols or None, style="european", prices=day.prices.closes(as_of, sessions=RISK_SESSIONS + 1))
 
 
+def spots_now(symbols: Iterable[str], worth, closes: Mapping[str, float]) -> dict[str, float]:  # dollars; worth: `frames.Worth`
+    "The spot of each underlying: the mark of the shares held, the broker's, or the last close."
+    return {s: float(worth.marks.get(s, worth.spots.get(s, closes[s]))) for s in dict.fromkeys(symbols)}
+
+
 def held_risk(
     positions: Mapping[str, Position],  # by contract key
     worth,  # marks by contract key with their instant, spots of underlyings: `frames.Worth`
@@ -86,7 +91,7 @@ def held_risk(
         raise InputError("there is no risk to show: " + ("no mark is known, finish a session or `await book.connect()`" if held else "nothing is held"))
     closes = prices.closes(worth.at, sessions=RISK_SESSIONS + 1)
     known = closes.ffill().iloc[-1]
-    spots = {name: float(worth.marks.get(name, worth.spots.get(name, known[name]))) for name in dict.fromkeys(p.contract.symbol for p in held)}
+    spots = spots_now((p.contract.symbol for p in held), worth, known)
     legs = [{"qty": float(p.qty), "contract": p.contract, "price": float(worth.marks[key]) if (key := p.contract.key) in worth.marks else None} for p in held]
     return risk(legs, spots, as_of=worth.at, rate=rate, div_yield=div_yield, prices=closes)
 

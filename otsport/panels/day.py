@@ -67,7 +67,8 @@ def orders_section(day: Day) -> str:
 
 def risk_section(day: Day) -> str:
     "How the book moves, what may be lost tomorrow, and where the exposure is."
-    return report.greeks_table(day).html + _small(report.risk_chart(day), report.exposure_chart(day)) + report.risk_table(day).html
+    limits = report.limits_table(day)
+    return (limits.html if limits is not None else "") + report.greeks_table(day).html + _small(report.risk_chart(day), report.exposure_chart(day)) + report.risk_table(day).html
 
 
 def performance_section(day: Day) -> str:

@@ -5,11 +5,14 @@
 # %% ../../nbs/panels/94_positions.ipynb #85ec7adc
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
+from ..analytics.bound_use import BoundReport
 from ..core.calendars import NEW_YORK
+from ..core.constraints import Bound, greek_bounds
 from ..core.errors import OtsportError
 from ..desk.day import Day
 from ..desk.lab import ReadBook
@@ -17,12 +20,12 @@ from ..desk.risk import PositionRisk
 from ..desk.what_if import FORMS, TradeEffect, day_risk, what_if
 from .day import FITTED, band_html
 from ..show.page import picture_html, side_by_side
-from ..show.positions import payoff_pane, payoff_table, positions_risk_table, stress_sentence, stress_table, underlyings_table
+from ..show.positions import bounds_table, payoff_pane, payoff_table, positions_risk_table, stress_sentence, stress_table, underlyings_table
 from ..show.text import dollars, in_html
 
 # %% auto #0
-__all__ = ['DAYS', 'Looked', 'looked_at', 'risk_cards', 'tables_html', 'keys_of', 'pictures_html', 'effect_html', 'refusal_html',
-           'day_choices', 'trade_words', 'Controls', 'positions_panel']
+__all__ = ['DAYS', 'Looked', 'looked_at', 'risk_cards', 'tables_html', 'keys_of', 'pictures_html', 'limits_html', 'effect_html',
+           'refusal_html', 'day_choices', 'trade_words', 'Controls', 'positions_panel']
 
 # %% ../../nbs/panels/94_positions.ipynb #9bbabacb
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Looked:
     risk: PositionRisk
     cash: Decimal | None = None  # dollars; None: not known
     account: str = ""  # blank: no account's
+    bounds: tuple[Bound, ...] = ()  # on Greeks and losses, of the book
+    limits: BoundReport | None = None  # their use; None: there are none
 
 
 def looked_at(source: ReadBook | Day | PositionRisk) -> Looked:
@@ -38,8 +43,11 @@ def looked_at(source: ReadBook | Day | PositionRisk) -> Looked:
     if isinstance(source, PositionRisk):
         return Looked(source)
     if isinstance(source, Day):
-        return Looked(day_risk(source), source.snapshot.cash, source.snapshot.account)
-    return Looked(source.risk(), source.cash, source.place.account)
+        found, bounds = day_risk(source), (*source.plan.greek_bounds, *source.plan.loss_bounds)
+        return Looked(found, source.snapshot.cash, source.snapshot.account, bounds, found.within(bounds) if bounds else None)
+    found = source.risk()
+    bounds = greek_bounds(source.place.settings.limits, float(source.cash) + found.total["value"])
+    return Looked(found, source.cash, source.place.account, bounds, source.limits if bounds else None)
 
 # %% ../../nbs/panels/94_positions.ipynb #2a486898
 def risk_cards(seen: Looked) -> str:
@@ -80,10 +88,15 @@ def pictures_html(r: PositionRisk, name: str = "", days: float = 0, also: str = 
     return f"<p><b>{in_html(of)}: {in_html(stress_sentence(grid))}</b></p>" + side_by_side(found) + (payoff_table(curves).html if curves else "")
 
 # %% ../../nbs/panels/94_positions.ipynb #c7146a0b
-def effect_html(effect: TradeEffect, days: float = 0) -> str:
-    "Before, after and change; payoff and stress of the underlying with the trade."
-    name = effect.trade[0].contract.symbol
-    return effect._repr_html_() + pictures_html(effect.after, name, days, " with the trade")
+def limits_html(report: BoundReport | None) -> str:
+    "The use of the limits on Greeks and losses; blank where there are none."
+    return bounds_table(report).html if report is not None else ""
+
+
+def effect_html(effect: TradeEffect, days: float = 0, bounds: Sequence[Bound] = ()) -> str:
+    "Before, after and change, the limits with the trade; payoff and stress of its underlying."
+    name, limits = effect.trade[0].contract.symbol, effect.after.within(bounds) if bounds else None
+    return effect._repr_html_() + limits_html(limits) + pictures_html(effect.after, name, days, " with the trade")
 
 
 def refusal_html(error: OtsportError) -> str:
@@ -151,7 +164,7 @@ def positions_panel(source: ReadBook | Day | PositionRisk):  # ipywidgets.VBox w
         return W.VBox([W.HTML(refusal_html(error))])
     c, texts = Controls.of(seen.risk), {}
     tables, pictures, changes = W.HTML(), W.HTML(), W.HTML()
-    panel = W.VBox([W.HTML(FITTED.format(risk_cards(seen))), W.Box([c.underlying, c.days], layout=W.Layout(flex_flow="row wrap")), tables, pictures, c.box(), changes])
+    panel = W.VBox([W.HTML(FITTED.format(risk_cards(seen) + limits_html(seen.limits))), W.Box([c.underlying, c.days], layout=W.Layout(flex_flow="row wrap")), tables, pictures, c.box(), changes])
     panel.effect = None
 
     def show(_) -> None:
@@ -167,7 +180,7 @@ def positions_panel(source: ReadBook | Day | PositionRisk):  # ipywidgets.VBox w
             return
         try:
             effect = what_if(seen.risk, c.trade.value, seen.cash)
-            changes.value = FITTED.format(effect_html(effect, c.days.value))
+            changes.value = FITTED.format(effect_html(effect, c.days.value, seen.bounds))
             panel.effect = effect
         except OtsportError as error:
             changes.value = FITTED.format(refusal_html(error))

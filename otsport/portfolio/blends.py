@@ -19,7 +19,7 @@ from ..core.arrays import align, check_returns, check_rising, floats, labels, wa
 from ..core.errors import InputError
 from .bounds import Bounds, best_return
 from .optimize import Optimum, checked, mean_variance
-from .risk_parity import long_only, of_rule
+from .risk_parity import moving, of_rule
 
 # %% auto #0
 __all__ = ['MEASURES', 'min_correlation', 'mixed', 'performance_based', 'within']
@@ -30,10 +30,7 @@ def min_correlation(
 ) -> Optimum:
     "Long-only weights, fully invested, that lean to assets which move unlike the others and little."
     began = perf_counter()
-    b, sigma = long_only(cov)
-    vols = np.sqrt(sigma.diagonal())
-    if (flat := np.flatnonzero(vols <= 0)).size:
-        raise InputError(f"{b.names[flat[0]]} has no variance: it has no correlation with the others, leave it out")
+    b, sigma, vols = moving(cov)
     n = len(vols)
     pairs = np.triu_indices(n, 1)
     rho = (sigma / np.outer(vols, vols))[pairs]

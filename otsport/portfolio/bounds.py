@@ -98,10 +98,17 @@ class Bounds:
     @cached_property
     def members(self) -> dict[str, np.ndarray]:
         "Positions of the names of each sector, by sector; empty when no sectors are given."
-        found: dict[str, list[int]] = {}
-        for i, sector in enumerate(self.sectors):
-            found.setdefault(sector, []).append(i)
-        return {s: np.array(found[s]) for s in sorted(found)}
+        found = {s: k for k, s in enumerate(sorted(set(self.sectors)))}
+        code = np.array([found[s] for s in self.sectors], dtype=np.int64)
+        order, ends = np.argsort(code, kind="stable"), np.cumsum(np.bincount(code, minlength=len(found)))
+        return {s: order[(ends[k - 1] if k else 0) : ends[k]] for s, k in found.items()}
+
+    @cached_property
+    def sector_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        "Sums of the lower and of the upper bounds by sector, in the order of `members`."
+        order = np.concatenate(list(self.members.values())) if self.members else np.zeros(0, dtype=np.int64)
+        starts = np.cumsum([0, *(len(m) for m in self.members.values())])[:-1]
+        return tuple(np.add.reduceat(values[order], starts) if len(order) else np.zeros(0) for values in (self.lower, self.upper))
 
 
 def _fixed(values: np.ndarray, label: str, n: int) -> np.ndarray:
@@ -132,8 +139,9 @@ def rows(bounds: Bounds) -> Rows:
     else:
         made += [("max_net", ones, bounds.max_net, False)] if bounds.max_net < bounds.upper.sum() else []
         made += [("min_net", -ones, -bounds.min_net, False)] if bounds.min_net > min(bounds.lower.sum(), np.inf) else []
-    for sector, m in bounds.members.items():
-        if bounds.sector_cap < min(bounds.upper[m].sum(), bounds.max_net if not (bounds.lower < 0).any() else np.inf):
+    most = np.minimum(bounds.sector_sums[1], np.inf if (bounds.lower < 0).any() else bounds.max_net)
+    for (sector, m), binds in zip(bounds.members.items(), (bounds.sector_cap < most).tolist()):
+        if binds:
             line = np.zeros(n)
             line[m] = 1.0
             made.append((f"sector {sector}", line, bounds.sector_cap, False))
@@ -172,8 +180,8 @@ SLACK = 1e-12  # rounding of a sum
 
 def largest_net(bounds: Bounds) -> float:
     "The greatest sum of weights that upper bounds, sector caps and `max_net` allow."
-    rooms = [min(bounds.sector_cap, bounds.upper[m].sum()) for m in bounds.members.values()] or [bounds.upper.sum()]
-    return float(min(bounds.max_net, sum(rooms)))
+    room = np.minimum(bounds.sector_sums[1], bounds.sector_cap).sum() if bounds.members else bounds.upper.sum()
+    return float(min(bounds.max_net, room))
 
 
 def clashes(bounds: Bounds) -> list[str]:
@@ -181,11 +189,10 @@ def clashes(bounds: Bounds) -> list[str]:
     b, found = bounds, []
     for i in np.flatnonzero(b.lower > b.upper + SLACK):
         found.append(f"lower bound {b.lower[i]:.4f} of {b.names[i]} is above its upper bound {b.upper[i]:.4f}")
-    for sector, m in b.members.items():
-        if b.lower[m].sum() > b.sector_cap + SLACK:
-            found.append(
-                f"lower bounds of sector {sector} sum to {b.lower[m].sum():.4f}, above the sector cap {b.sector_cap:.4f}"
-            )
+    for k in np.flatnonzero(b.sector_sums[0] > b.sector_cap + SLACK).tolist():
+        found.append(
+            f"lower bounds of sector {list(b.members)[k]} sum to {b.sector_sums[0][k]:.4f}, above the sector cap {b.sector_cap:.4f}"
+        )
     if b.lower.sum() > b.max_net + SLACK:
         found.append(f"lower bounds sum to {b.lower.sum():.4f}, above max_net {b.max_net:.4f}")
     if b.min_net > b.max_net + SLACK:

@@ -14,12 +14,13 @@ from threading import Lock
 import numpy as np
 
 from ..core.errors import SolverError
-from .bounds import UNBOUNDED, Bounds, rows
+from .bounds import UNBOUNDED, Bounds, Exposure, rows
+from .program import NEAR, Program, solve
 from .terms import Term, Variance, Vol
 
 # %% auto #0
-__all__ = ['Weighted', 'MOST_KEPT', 'KEPT', 'FAR', 'TIGHT', 'ANSWERED', 'NONE_ALLOWED', 'NO_END', 'Convex', 'total', 'Point',
-           'broken', 'solve_general']
+__all__ = ['Weighted', 'MOST_KEPT', 'KEPT', 'FAR', 'TIGHT', 'ANSWERED', 'NONE_ALLOWED', 'NO_END', 'NEWTON', 'CLOSE', 'Convex',
+           'total', 'Point', 'broken', 'solve_general']
 
 # %% ../../nbs/portfolio/44_general.ipynb #f806b53c
 Weighted = tuple[float, Term, tuple[np.ndarray, ...]]  # factor, term, its numbers
@@ -258,6 +259,66 @@ def _solved(problem, linear: bool) -> None:
         if problem.status == "user_limit":
             problem.solve(solver=cp.CLARABEL)
 
+# %% ../../nbs/portfolio/44_general.ipynb #2c6a2d8e
+NEWTON, CLOSE = 8, 1e-10  # steps at most; a gap relative to the value, and a violation of NAV, that are near enough
+
+
+def _short_of(found: Point) -> float:
+    "What an answer lacks of the value, or breaks of a constraint: the larger of the two."
+    return max((found.value - found.least) / max(abs(found.value), 1e-12), found.violation)
+
+
+def _step(p: Convex, w: np.ndarray, prices: dict[str, float]) -> tuple[np.ndarray, dict[str, float]] | None:
+    """The weights and prices of the quadratic program that the cost and its limits are at w, solved exactly; None where there is none.
+
+    A weight at the kink of a cost stays there, any other on its side of it; the proof, not the step, says whether that was right.
+    """
+    b, n = p.bounds, len(w)
+    bend, slope, lower, upper, rules = np.zeros((n, n)), np.zeros(n), b.lower.copy(), b.upper.copy(), []
+    for name, terms, most in (("", p.cost, 0.0), *p.limits):
+        own, price = np.zeros(n), prices[name] if name else 1.0
+        for c, term, numbers in terms:
+            if term.smooth:
+                if (found := term.bend(w, *numbers)) is None:
+                    return None
+                bend, own = bend + price * c * found, own + c * term.below(w, (), *numbers)[1]
+                continue
+            h, rate = numbers
+            side = np.where(np.abs(w - h) <= NEAR, 0.0, np.sign(w - h))
+            own += c * rate * side
+            lower, upper = np.where(side >= 0, np.maximum(lower, h), lower), np.where(side <= 0, np.minimum(upper, h), upper)
+        if name:
+            rules.append(Exposure(name, own, high=most - total(terms, w) + float(own @ w)))
+        else:
+            slope = own
+    near = replace(b, lower=np.minimum(lower, upper), upper=upper, exposures=(*b.exposures, *rules))
+    try:
+        found = solve(Program(0.5 * (bend + bend.T), near, slope - bend @ w, np.zeros(n)))
+    except SolverError:
+        return None
+    return found.weights, found.prices
+
+
+def _refined(p: Convex, start: Point) -> Point:
+    "The solver's answer by Newton's method, as long as the proof comes nearer: interior points of cones end at 1e-6, these steps at rounding."
+    if p.gain is not None or p.linear or max(p.bounds.max_gross, p.bounds.max_turnover) < np.inf:
+        return start
+    table, best, w, prices = rows(p.bounds), start, start.weights, start.prices
+    signed = {name for name, equal in zip(table.names, table.equal) if equal}
+    for _ in range(NEWTON):
+        if _short_of(best) <= CLOSE or (step := _step(p, w, prices)) is None:
+            break
+        w, prices = step[0], {name: step[1].get(name, 0.0) if name in signed else max(step[1].get(name, 0.0), 0.0) for name in start.prices}
+        value = p.value(w)
+        if not np.isfinite(value):
+            break
+        least, pulls = _proved(p, w, prices, [[()] * len(part) for part in (p.cost, *(terms for _, terms, _ in p.limits))], 0.0)
+        found = Point(w, value, least, prices, pulls, broken(p, w), f"{start.solver}, Newton")
+        if not _short_of(found) < _short_of(best):
+            break
+        best = found
+    return best
+
 
 def _squared(p: Convex) -> Convex:
     "A vol alone to be made small: its square is least at the same weights, and a quadratic cost is solved more exactly than a cone."
@@ -298,4 +359,4 @@ def solve_general(p: Convex) -> Point | str:
         lacks, pulls = _proved(p, w, prices, duals, value)
         least = value + min(lacks, 0.0) / float(p.gain @ w)
     least = least if p is _squared(p) else max(least, 0.0)  # a vol is not below 0
-    return Point(w, value, least, prices, pulls, broken(p, w), "HiGHS" if p.linear else "Clarabel")
+    return _refined(p, Point(w, value, least, prices, pulls, broken(p, w), "HiGHS" if p.linear else "Clarabel"))

@@ -15,76 +15,18 @@ from html import escape
 import numpy as np
 import pandas as pd
 
+from ..analytics.bound_use import MEASURES, MISSED, bound_parts
 from ..analytics.margin import margin_of
 from ..analytics.marks import Valued, position_frame, valued
 from ..analytics.positions import HeldLeg, held_legs
-from ..analytics.stress import DAYS, SPOTS, VOLS, stress
+from ..core.constraints import GREEK_UNITS, Bound, GreekBound, LossBound
 from ..core.contracts import Contract, Quote
 from ..core.errors import InputError, SolverError
 from ..core.intent import Decision, Verdict
 from ..core.venues import MIN_FEE, OPTION_FEE, STOCK_FEE, commission_estimate
 
 # %% auto #0
-__all__ = ['MEASURES', 'MISSED', 'Bound', 'COSTS', 'GreekBound', 'LossBound', 'judge_bounds', 'HedgeTrade', 'Hedge',
-           'choose_hedge']
-
-# %% ../../nbs/portfolio/49_hedges.ipynb #b0ff9244
-MEASURES = {
-    "delta": "dollar_delta",
-    "gamma": "dollar_gamma",
-    "vega": "vega_point",
-    "theta": "theta_day",
-}  # columns of `analytics.marks.position_frame`
-MISSED = 1e-6  # dollars by which a bound may be missed
-
-
-@dataclass(frozen=True, slots=True)
-class GreekBound:
-    "A net Greek lies between two numbers, dollars: delta times spot, gamma for 1 %, vega for a vol point, theta for a day."
-
-    greek: str  # delta, gamma, vega or theta
-    low: float = -math.inf
-    high: float = math.inf
-    symbol: str = ""  # underlying; blank: all together
-
-    def __post_init__(self) -> None:
-        if self.greek not in MEASURES:
-            raise InputError(f"greek {self.greek!r} is not known: use one of {', '.join(MEASURES)}")
-        if not self.low <= self.high:
-            raise InputError(f"{self.greek} from {self.low:g} to {self.high:g}: give low and high in dollars, low not above high")
-
-    @property
-    def code(self) -> str:
-        "Reason code of a decision that it leads to."
-        return self.greek.upper()
-
-    @property
-    def name(self) -> str:
-        "As people say it."
-        return f"{self.greek}{f' of {self.symbol}' if self.symbol else ''} between {self.low:,.0f} and {self.high:,.0f} dollars"
-
-
-@dataclass(frozen=True, slots=True)
-class LossBound:
-    "The worst loss over a grid of spot and vol shifts and days, every position priced again, is at most so many dollars."
-
-    most: float  # dollars, positive
-    spots: tuple[float, ...] = SPOTS  # relative shifts
-    vols: tuple[float, ...] = VOLS  # relative shifts
-    days: tuple[float, ...] = DAYS  # calendar days
-    code: str = "STRESS_LOSS"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.most < math.inf:
-            raise InputError(f"the most that may be lost is {self.most}: give dollars, 0 or more")
-
-    @property
-    def name(self) -> str:
-        "As people say it."
-        return f"worst loss of {len(self.spots)} x {len(self.vols)} x {len(self.days)} scenarios at most {self.most:,.0f} dollars"
-
-
-Bound = GreekBound | LossBound
+__all__ = ['COSTS', 'judge_bounds', 'HedgeTrade', 'Hedge', 'choose_hedge']
 
 # %% ../../nbs/portfolio/49_hedges.ipynb #3affd803
 def _checked(v: Valued) -> Valued:
@@ -97,21 +39,9 @@ def _checked(v: Valued) -> Valued:
     return v
 
 
-def _parts(v: Valued, bound: Bound) -> np.ndarray:  # (rows, positions), dollars
-    "What each position adds to what the bound measures."
-    if isinstance(bound, LossBound):
-        return stress(v, bound.spots, bound.vols, bound.days).by_position.reshape(len(v.legs), -1).T
-    mine = np.array([not bound.symbol or leg.contract.symbol == bound.symbol for leg in v.legs])
-    return np.where(mine, position_frame(v)[MEASURES[bound.greek]].to_numpy(dtype=float), 0.0)[None]
-
-
-def _limits(bound: Bound) -> tuple[float, float]:
-    return (-bound.most, math.inf) if isinstance(bound, LossBound) else (bound.low, bound.high)
-
-
 def _judged(bound: Bound, measured: np.ndarray) -> Decision:
     "Accepted, or refused with what was measured (a loss is positive) and the bound that it breaks."
-    low, high = _limits(bound)
+    low, high = bound.span
     worst = float(measured.min())
     if isinstance(bound, LossBound):
         found, most, kept = max(-worst, 0.0), bound.most, worst >= low - MISSED
@@ -127,7 +57,7 @@ def _judged(bound: Bound, measured: np.ndarray) -> Decision:
 
 def judge_bounds(v: Valued, bounds: Sequence[Bound]) -> tuple[Decision, ...]:  # one a bound
     "Whether positions keep bounds on their Greeks and their loss: accepted, or refused with a reason code and the numbers."
-    return tuple(_judged(bound, _parts(_checked(v), bound).sum(axis=1)) for bound in bounds)
+    return tuple(_judged(bound, bound_parts(_checked(v), bound).sum(axis=1)) for bound in bounds)
 
 # %% ../../nbs/portfolio/49_hedges.ipynb #fee962e2
 COSTS = ("spread", "cash")
@@ -216,7 +146,7 @@ class _Rows:
 
 
 def _rows(bounds: Sequence[Bound], held: Sequence[np.ndarray], added: Sequence[np.ndarray]) -> _Rows:
-    low, high = (np.concatenate([_limits(bound)[side] - g for bound, g in zip(bounds, held)]) for side in (0, 1))
+    low, high = (np.concatenate([bound.span[side] - g for bound, g in zip(bounds, held)]) for side in (0, 1))
     return _Rows(np.vstack(added), low, high, np.repeat(np.arange(len(bounds)), [len(g) for g in held]))
 
 
@@ -372,10 +302,10 @@ def _margin(book: Valued, market: _Market, qty: np.ndarray) -> float:
 
 
 def _totals(book: Valued, market: _Market, qty: np.ndarray) -> pd.DataFrame:
-    columns = list(MEASURES.values())
+    columns = [MEASURES[greek, "dollars"] for greek in GREEK_UNITS]
     before = position_frame(book)[columns].sum()
     return pd.DataFrame({"before": before, "after": before + position_frame(market.v)[columns].mul(qty, axis=0).sum()}).set_axis(
-        list(MEASURES)
+        list(GREEK_UNITS)
     )
 
 
@@ -408,7 +338,7 @@ def choose_hedge(
     )
     book = _checked(valued(legs, spot=at(legs), vol=vol, **terms))
     market = _market(quotes, size, sell, spot=at(quotes), **terms)
-    held, added = [_parts(book, bound).sum(axis=1) for bound in bounds], [_parts(market.v, bound) for bound in bounds]
+    held, added = [bound_parts(book, bound).sum(axis=1) for bound in bounds], [bound_parts(market.v, bound) for bound in bounds]
     rows = _rows(bounds, held, added)
     if (qty := _least(market, rows, cost)) is None:
         raise SolverError(

@@ -17,17 +17,15 @@ from ..core.contracts import Contract, Quote, Right
 from ..core.intent import Decision, Verdict
 from ..core.orders import Order, OrderType, Side
 from ..core.settings import Limits, Sizing
-from ..core.units import from_float
-from ..core.venues import commission_estimate, tick_of
-from .rebalance import CALL_COLLAR, call_limit, order_ref
+from ..core.venues import commission_estimate
+from .rebalance import CALL_COLLAR, call_limit, collared_limit, order_ref
 
 # %% ../../nbs/portfolio/47_option_orders.ipynb #c005
 def option_limit(quote: Quote, side: Side, collar: float = CALL_COLLAR) -> Decimal:  # dollars per share, on the tick
     "The lowest price at which it is sold, the highest at which it is bought: the touch and a collar."
     if side is Side.SELL:
         return call_limit(quote, collar)
-    highest = quote.ask * (1 + collar)
-    return from_float(highest, tick_of(quote.contract, highest), "up")
+    return collared_limit(quote.contract, quote.ask, side, collar)
 
 # %% ../../nbs/portfolio/47_option_orders.ipynb #c007
 def unit_cost(contract: Contract, side: Side, limit_price: Decimal) -> Decimal:

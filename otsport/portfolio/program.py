@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.errors import SolverError
-from ..kernels.qp import FIXED, FREE, HIGH, KINK, LOW, NO_RATIO, OK, RATIO, VARIANCE, descend, first_guess, lacking, pivot
+from ..kernels.qp import FIXED, FREE, HIGH, KINK, LOW, NO_RATIO, OK, RATIO, VARIANCE, descend, first_guess, lacking, pivot, product
 from .bounds import Bounds, Rows, best_weights, constraint_matrix, rows, smallest_clash
 
 # %% auto #0
@@ -91,7 +91,7 @@ def _direct(p: Program, table: Rows, start: Solution | None) -> Solution:
 
 def _goal(p: Program, zero: np.ndarray) -> tuple[float, float]:
     "The variance to meet, and what is earned, both counted from where sizes are measured."
-    held = float(zero @ (p.risk @ zero) + 2 * p.slope @ zero)
+    held = float(zero @ product(p.risk, zero) + 2 * p.slope @ zero)
     return (p.target - held if p.kind == VARIANCE else held), float(p.gain @ zero)
 
 
@@ -124,7 +124,7 @@ def _proved(p, table: Rows, given, weights, nu, lam, status, solver, where, side
 
 def _size(p: Program, w: np.ndarray) -> float:
     "The variance that a gap is measured by; of weights near nothing, that of a ten-thousandth of NAV in a usual asset."
-    return max(float(w @ (p.risk @ w)), 1e-8 * float(p.risk.diagonal().mean()))
+    return max(float(w @ product(p.risk, w)), 1e-8 * float(p.risk.diagonal().mean()))
 
 
 def _room(p: Program, w: np.ndarray) -> float:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CALL_COLLAR', 'marketable_limit', 'TradeRules', 'wished_shares', 'wished_trades', 'affordable', 'fit_cash',
-           'order_ref', 'is_named_by', 'plan_orders', 'call_limit', 'covered_call_orders']
+           'order_ref', 'is_named_by', 'plan_orders', 'collared_limit', 'call_limit', 'covered_call_orders']
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c002
 from collections.abc import Iterable, Mapping
@@ -173,7 +173,21 @@ def plan_orders(
     return tuple(orders), tuple(decisions + short_of_cash)
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c029
-CALL_COLLAR = 0.10  # fraction of the bid that is given up at most
+CALL_COLLAR = 0.10  # fraction of the touch that is given up at most
+
+
+def collared_limit(
+    contract: Contract,
+    touch: float,  # dollars per share: the bid that is sold at, the ask that is bought at
+    side: Side,
+    collar: float = CALL_COLLAR,  # decimal of the touch
+) -> Decimal:  # dollars per share, on the tick; one tick where the collar holds none
+    "The worst price of an option that its collar still holds: a buy rounds down to its tick, a sale up."
+    if not (touch > 0 and isfinite(touch)):
+        raise InputError(f"the {'ask' if side is Side.BUY else 'bid'} of {contract} is {touch}: no limit follows from it, wait for a quote")
+    worst = Decimal(repr(float(touch))) * (1 + side.sign * Decimal(repr(float(collar))))
+    tick = tick_of(contract, worst)
+    return max(to_tick(worst, tick, "down" if side is Side.BUY else "up"), tick)
 
 
 def call_limit(
@@ -183,8 +197,7 @@ def call_limit(
     "The lowest price at which the call is sold."
     if not quote.bid > 0:
         raise InputError(f"bid of {quote.contract} is {quote.bid}: a call without a bid cannot be sold")
-    lowest = quote.bid * (1 - collar)
-    return max(from_float(lowest, tick_of(quote.contract, lowest), "down"), tick_of(quote.contract, 0))
+    return collared_limit(quote.contract, quote.bid, Side.SELL, collar)
 
 # %% ../../nbs/portfolio/46_rebalance.ipynb #c031
 def covered_call_orders(

@@ -18,7 +18,7 @@ from .bounds import Bounds
 from .optimize import Optimum, checked
 
 # %% auto #0
-__all__ = ['SHARES', 'long_only', 'of_rule', 'risk_parity', 'hierarchical_risk_parity']
+__all__ = ['SHARES', 'long_only', 'moving', 'of_rule', 'risk_parity', 'hierarchical_risk_parity']
 
 # %% ../../nbs/portfolio/42_risk_parity.ipynb #07011801
 SHARES = 1e-8  # a share of the risk may miss its budget by so much
@@ -30,6 +30,15 @@ def long_only(cov: ArrayLike) -> tuple[Bounds, np.ndarray]:
     names = labels(cov)
     b = Bounds(tuple(f"asset {i + 1}" for i in range(n)) if names is None else names, np.ones(n), min_net=1.0)
     return b, checked(np.zeros(n), cov, b)[1]
+
+
+def moving(cov: ArrayLike) -> tuple[Bounds, np.ndarray, np.ndarray]:
+    "Names, covariance and vols of a fully invested long book whose assets all move."
+    b, sigma = long_only(cov)
+    vols = np.sqrt(sigma.diagonal())
+    if (flat := np.flatnonzero(vols <= 0)).size:
+        raise InputError(f"{b.names[flat[0]]} has no variance: it has no correlation with the others, leave it out")
+    return b, sigma, vols
 
 
 def of_rule(objective: str, w: np.ndarray, sigma: np.ndarray, b: Bounds, gap: float, solver: str, began: float) -> Optimum:
@@ -81,6 +90,7 @@ def risk_parity(
     return of_rule("risk parity", w, sigma, b, missing, f"coordinate descent, {sweeps} sweeps", began)
 
 
+
 # %% ../../nbs/portfolio/42_risk_parity.ipynb #fe57a00a
 def hierarchical_risk_parity(
     cov: ArrayLike,  # (n, n) annual, decimal squared
@@ -90,10 +100,7 @@ def hierarchical_risk_parity(
     from scipy.cluster import hierarchy
 
     began = perf_counter()
-    b, sigma = long_only(cov)
-    vols = np.sqrt(sigma.diagonal())
-    if (flat := np.flatnonzero(vols <= 0)).size:
-        raise InputError(f"{b.names[flat[0]]} has no variance: it has no correlation with the others, leave it out")
+    b, sigma, vols = moving(cov)
     if linkage not in ("single", "complete", "average", "ward"):
         raise InputError(f"linkage is {linkage!r}: use single, complete, average or ward")
     if len(vols) == 1:

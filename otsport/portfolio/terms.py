@@ -135,6 +135,10 @@ class Term(Expression):
         "Constant and slope of a linear function that a convex term is never below, a concave one never above; near it at w."
         raise NotImplementedError
 
+    def bend(self, w: np.ndarray, *numbers: np.ndarray) -> np.ndarray | None:  # (n, n)
+        "The second derivative at w; None where there is none."
+        return np.zeros((len(w), len(w))) if not self.curvature else None
+
     def parameters(self, factor: float, *numbers: np.ndarray) -> tuple[np.ndarray, ...]:
         "The arrays that its model has, the size of its factor inside; one that is linear takes the sign, too."
         return (factor * numbers[0],)
@@ -250,6 +254,9 @@ class Variance(Term):
         slope = 2 * numbers[0] @ (w - numbers[1])
         return self.value(w, *numbers) - float(slope @ w), slope
 
+    def bend(self, w, *numbers):
+        return 2 * numbers[0]
+
     def parameters(self, factor, *numbers):
         root = abs(factor) ** 0.5 * _factor(numbers[0])
         return root, root @ numbers[1]
@@ -275,6 +282,10 @@ class Vol(Variance):
         vol = self.value(w, *numbers)
         slope = numbers[0] @ (w - numbers[1]) / vol if vol > 0 else np.zeros(len(w))
         return vol - float(slope @ w), slope
+
+    def bend(self, w, *numbers):
+        vol, slope = self.value(w, *numbers), self.below(w, (), *numbers)[1]
+        return (numbers[0] - np.outer(slope, slope)) / vol if vol > 0 else None
 
     def parameters(self, factor, *numbers):
         root = abs(factor) * _factor(numbers[0])
@@ -376,6 +387,10 @@ class LogGrowth(Term):
         slope = (numbers[0] / (1 + numbers[0] @ w)[:, None]).mean(axis=0)
         return self.value(w, *numbers) - float(slope @ w), slope
 
+    def bend(self, w, *numbers):
+        scaled = numbers[0] / (1 + numbers[0] @ w)[:, None]
+        return -(scaled.T @ scaled) / len(scaled)
+
     def parameters(self, factor, *numbers):
         return numbers[0], np.full(1, abs(factor) / len(numbers[0]))
 
@@ -407,6 +422,9 @@ class LogWeights(Term):
 
     def below(self, w, duals, *numbers):
         return self.value(w, *numbers) - float(numbers[0].sum()), numbers[0] / w
+
+    def bend(self, w, *numbers):
+        return np.diag(-numbers[0] / w**2)
 
     def parameters(self, factor, *numbers):
         return (abs(factor) * numbers[0],)

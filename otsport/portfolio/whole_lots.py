@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..core.arrays import align, floats, labels, number, warn_units, whole
+from ..core.arrays import align, floats, labels, number, shown, warn_units, whole
 from ..core.books import Lot
 from ..core.constraints import WeightCap
 from ..core.errors import InputError, NoPrices
@@ -162,21 +162,20 @@ def _begun(c: DriftCase, outside: float) -> DriftCase:
     c.nav = c.cash + outside + float(c.held @ c.value)
     if not c.nav > 0:
         raise InputError(f"NAV is {c.nav:,.2f} dollars: weights of nothing mean nothing")
-    at = {name: i for i, name in enumerate(c.names)}
-    c.upper, c.upper_code, rows = np.full(len(c.w), inf), ["MAX_POSITION"] * len(c.w), []
-    upper = {}
+    n, at = len(c.w), dict(zip(c.names, range(len(c.w))))
+    upper, codes, rows, groups, members = [inf] * n, ["MAX_POSITION"] * n, [], [], []
     for cap in c.caps:
-        symbols = cap.symbols
-        if len(symbols) > 1:
-            rows.append((cap, [at[s] for s in symbols if s in at]))
-        elif symbols and symbols[0] in at and cap.bound < upper.get(i := at[symbols[0]], inf):
-            upper[i], c.upper_code[i] = cap.bound, cap.code
-    c.upper[list(upper)] = list(upper.values())
-    rows = [(cap, members) for cap, members in rows if members]
-    c.rows, c.bounds = tuple(cap for cap, _ in rows), np.array([cap.bound for cap, _ in rows])
-    c.member = np.zeros((len(rows), len(c.w)))  # 1 for a member
-    for q, (_, members) in enumerate(rows):
-        c.member[q, members] = 1.0
+        if len(cap.symbols) == 1:
+            i = at.get(cap.symbols[0])
+            if i is not None and cap.bound < upper[i]:
+                upper[i], codes[i] = cap.bound, cap.code
+        elif mine := [at[s] for s in cap.symbols if s in at]:
+            groups += [len(rows)] * len(mine)
+            members += mine
+            rows.append(cap)
+    c.upper, c.upper_code, c.rows, c.bounds = np.array(upper), codes, tuple(rows), np.array([cap.bound for cap in rows])
+    c.member = np.zeros((len(rows), n))  # 1 for a member
+    c.member[groups, members] = 1.0
     return c
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #04011fde
@@ -261,7 +260,10 @@ def _caps(c: DriftCase) -> None:
         for kept in (c.held, c.aim * strict / c.value, c.lowest):
             traded = c.member @ (c.goal != c.held) > 0
             limit = c.bounds * np.where(traded, strict, c.nav)
-            for q in np.flatnonzero(c.member @ (c.goal * c.value) > limit + 1e-9 * c.nav).tolist():
+            broken = np.flatnonzero(c.member @ (c.goal * c.value) > limit + 1e-9 * c.nav).tolist()
+            if not broken:
+                break
+            for q in broken:
                 above = c.member[q] * np.maximum(c.goal - np.maximum(kept, c.lowest), 0.0)
                 excess, size = float((c.member[q] * c.goal) @ c.value) - c.bounds[q] * strict, float(above @ c.value)
                 if excess > 0 and size > 0:
@@ -392,10 +394,10 @@ class Rebalancing:
         )
 
     def __repr__(self) -> str:
-        return f"{self.summary()}\n{self.frame().round(4).to_string()}"
+        return shown(self.summary(), self.frame())
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.summary()}</p>{self.frame().to_html(float_format=lambda x: f'{x:,.4g}')}"
+        return shown(self.summary(), self.frame(), html=True)
 
 # %% ../../nbs/portfolio/49_whole_lots.ipynb #d3b173fe
 def decide(c: DriftCase, outside: float = 0.0) -> Rebalancing:

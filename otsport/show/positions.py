@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..analytics.bound_use import BoundReport
 from ..analytics.combinations import Outcome
 from ..analytics.stress import StressGrid
 from .style import LOSS, OTHER, OURS, axes, dollar_ticks, headline, heat_color, nothing, styled
@@ -18,8 +19,9 @@ from .tables import Table, table
 from .text import dollars, signed
 
 # %% auto #0
-__all__ = ['PANES', 'NARROW', 'CURVES', 'positions_risk_table', 'underlyings_table', 'stress_sentence', 'stress_figure',
-           'stress_pane', 'stress_table', 'PayoffCurve', 'payoff_table', 'payoff_pane', 'payoff_figure']
+__all__ = ['PANES', 'NARROW', 'CURVES', 'positions_risk_table', 'underlyings_table', 'bounds_table', 'stress_sentence',
+           'stress_figure', 'stress_pane', 'stress_table', 'PayoffCurve', 'payoff_table', 'payoff_pane',
+           'payoff_figure']
 
 # %% ../../nbs/show/68_positions.ipynb #c007
 def _price(x: float) -> str:
@@ -81,6 +83,13 @@ NARROW = 4.2  # inches, of a pane alone
 
 def _when(days: float) -> str:
     return "at once" if days == 0 else f"after {days:g} day{'s' * (days != 1)}"
+
+
+def bounds_table(report: BoundReport) -> Table:
+    "The use of each bound on Greeks and losses: by what is held, and at the worst of what is on its way."
+    number = lambda x: f"{x:,.0f}" if x == x else "–"
+    rows = [(u.name, number(u.measured), number(u.worst), f"{u.used:.0%}" if u.used == u.used else "–", f"{u.state}: {u.why}" if u.why else u.state) for u in report.uses]
+    return table(pd.DataFrame(rows, columns=["limit", "now", "with open orders", "used", "state"]), f"Limits on the whole book: {len(report.broken)} of {len(rows)} broken")
 
 
 def stress_sentence(grid: StressGrid) -> str:
