@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from otsport.book.corporate_actions import adjust_option, adjusted, exchange, scaled_lots, spin_off, split
 from otsport.book.ledger import (
-    LotOrder, balances_after, book_again, book_income, book_reversal, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
+    LotOrder, balances_after, book_again, book_correction, book_income, book_reversal, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
 )
-from otsport.book.lifecycle import exercise, premium_in_basis
+from otsport.book.lifecycle import exercise, premium_in_basis, settle_in_cash
 from otsport.book.snapshots import check_books, check_ledger, take_snapshot
 from otsport.core.books import AccountValues, Holding, Lot, Position, TransactionKind
 from otsport.core.contracts import option, stock
@@ -353,3 +353,26 @@ def test_premium_that_moves_into_the_shares_is_that_of_the_contracts_that_ended(
         at = book_move(TransactionKind.BUY if qty > 0 else TransactionKind.SELL, f"p{n}", at, Decimal(qty), Decimal(price), OPEN).after
     ended, bought = exercise(at, Decimal(2), holding("KO", 0, 0), OPEN, "a1")
     assert at.realized == 50 and premium_in_basis(ended, bought) == (0, 58)
+
+
+def test_a_spin_off_does_not_come_to_shares_of_the_other_side():
+    with pytest.raises(InputError, match="held on the other side: close them first"):
+        spin_off(holding("OLD", 100, 20), holding("NEW", -5, 30), 1, 10, Decimal("0.1"), OPEN, "k1")
+    kept, came = spin_off(holding("OLD", 100, 20), holding("NEW", 5, 30), 1, 10, Decimal("0.1"), OPEN, "k1")
+    assert (kept.after.qty, kept.after.cost, came.after.qty, came.after.cost) == (100, 1800, 15, 350)
+
+
+@pytest.mark.parametrize("position", [holding("KO", 100, 20), replace(holding("KO", 0, 0), contract=PUT)])
+def test_only_an_open_option_is_settled_in_cash(position):
+    with pytest.raises(InputError, match="give an open option position"):
+        settle_in_cash(position, Decimal(50), OPEN, "c1")
+
+
+@pytest.mark.parametrize("other", [{"exec_id": "y.01.02"}, {"contract": stock("B")}, {"account": "DU9"}])
+def test_a_correction_of_another_execution_contract_or_account_is_refused(other):
+    wrong = Fill("x.01.01", "", ACCOUNT, stock("A"), Side.BUY, Decimal(3), Decimal(5), OPEN)
+    booked = book_again(wrong, holding("A", 0, 0), [])
+    with pytest.raises(InputError, match="they differ in more than price, quantity and time"):
+        book_correction(replace(wrong, **{"exec_id": "x.01.02", **other}), wrong, booked.after, [booked.transaction], OPEN)
+    reversal, again = book_correction(replace(wrong, exec_id="x.01.02", qty=Decimal(2)), wrong, booked.after, [booked.transaction], OPEN)
+    assert (reversal.after.qty, again.after.qty, again.after.cost) == (0, 2, 10)

@@ -77,7 +77,7 @@ FREE = {  # (function, argument): why another unit cannot be told
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",
     ("revaluation.book_tail", "levels"): "tested below",
     **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
-        "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
+        "bound_use.unit_parts": "vols", "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
     **{(name, "vols"): "of a plan, from its covariance; `whole_lots.rebalance` names the unit" for name in ("whole_lots.drift_case", "lot_orders.plan_lot_orders")},
     ("black_litterman.black_litterman", "tau"): "no time: a share of the covariance, above 1 an error", ("empirical.shortfall", "returns"): ANY,
