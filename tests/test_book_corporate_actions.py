@@ -376,3 +376,9 @@ def test_a_correction_of_another_execution_contract_or_account_is_refused(other)
         book_correction(replace(wrong, **{"exec_id": "x.01.02", **other}), wrong, booked.after, [booked.transaction], OPEN)
     reversal, again = book_correction(replace(wrong, exec_id="x.01.02", qty=Decimal(2)), wrong, booked.after, [booked.transaction], OPEN)
     assert (reversal.after.qty, again.after.qty, again.after.cost) == (0, 2, 10)
+
+
+@pytest.mark.parametrize("contract, new, old", [(stock("KO"), 2, 1), (PUT, 0, 1), (PUT, 2, 0), (PUT, -2, 1), (PUT, Decimal(2), 1)])
+def test_only_an_option_is_adjusted_and_by_whole_numbers_above_zero(contract, new, old):
+    with pytest.raises(InputError, match="give an option, and two whole numbers above 0"):
+        adjusted(contract, new, old)
