@@ -118,6 +118,8 @@ def test_what_the_year_came_to(store, tmp_path):
     imported(store, flex(), tmp_path)
     at, books = store.positions("main"), store.balances("main")
     assert (at["XYZ"].commission, at["XYZ"].realized, at["XYZ"].cost) == (6, 0, 1600)  # corrected: once, with one commission
+    taken = [t for t in store.transactions("main") if t.kind is TransactionKind.REVERSAL]
+    assert [(t.ref, t.qty, t.price) for t in taken] == [("b.01.01", -5000, Decimal(".32"))]  # of the execution, not of its commission
     assert at["KO"].income == Decimal("159") - Decimal("23.85") - 159 + Decimal("158.5")
     assert at["KO 20260417 P 60"].realized == 1000 and at["KO 20260417 P 60"].commission == Decimal("-.3333")  # a rebate
     assert at["KO"].realized == 65 * 300 - 60 * Decimal("60.10") - 40 * Decimal("60.11") - 200 * 60
