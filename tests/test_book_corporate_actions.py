@@ -382,3 +382,8 @@ def test_a_correction_of_another_execution_contract_or_account_is_refused(other)
 def test_only_an_option_is_adjusted_and_by_whole_numbers_above_zero(contract, new, old):
     with pytest.raises(InputError, match="give an option, and two whole numbers above 0"):
         adjusted(contract, new, old)
+
+
+def test_an_adjusted_option_delivers_whole_shares():
+    contract, count = adjusted(PUT, 3, 2, "KO1")
+    assert (count, contract.shares, contract.strike) == (1, 150, 40) and type(contract.shares) is int
