@@ -2841,6 +2841,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'otsport.core.arrays.short': ('core/arrays.html#short', 'otsport/core/arrays.py'),
                                      'otsport.core.arrays.shown': ('core/arrays.html#shown', 'otsport/core/arrays.py'),
                                      'otsport.core.arrays.warn_caller': ('core/arrays.html#warn_caller', 'otsport/core/arrays.py'),
+                                     'otsport.core.arrays.warn_pace': ('core/arrays.html#warn_pace', 'otsport/core/arrays.py'),
                                      'otsport.core.arrays.warn_percent': ('core/arrays.html#warn_percent', 'otsport/core/arrays.py'),
                                      'otsport.core.arrays.warn_shifts': ('core/arrays.html#warn_shifts', 'otsport/core/arrays.py'),
                                      'otsport.core.arrays.warn_units': ('core/arrays.html#warn_units', 'otsport/core/arrays.py'),
