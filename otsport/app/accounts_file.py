@@ -23,7 +23,7 @@ from ..core.settings import TWS_PORTS, AccountRules, BrokerCode, BrokerProfile, 
 
 # %% ../../nbs/app/91_accounts_file.ipynb #d8c55212
 SHARE = "a share of NAV from 0 to 1, for example 0.1, or leave the line out"
-ACCOUNT = r"^[A-Z]{1,3}[0-9]{5,9}$"
+ACCOUNT = r"^([A-Z]{1,3}[0-9]{5,9}|(Sim|Playback)[0-9]{1,6})$"
 
 
 class AccountLimits(Strict):
@@ -48,6 +48,7 @@ class Profile(Strict):
     status: Literal["active", "disabled"] = Field(default="active", description="active or disabled")
     portfolio: str = Field(default="", pattern=r"^[a-z][a-z0-9_]{0,15}$|^$", description="the book of this account: small letters, digits and _, for example main_live")
     capital: Decimal | None = Field(default=None, gt=0, decimal_places=2, description="dollars with which that book begins; left out: what the account holds")
+    folder: str = Field(default="", description="of NinjaTrader: the folder that has incoming and outgoing, for example D:/NinjaTrader 8")
     host: str = Field(default="127.0.0.1", min_length=1, description="an address, for example 127.0.0.1")
     port: int = Field(default=4010, ge=1, le=65535, description="a port from 1 to 65535, for example 4010")
     client_id: int = Field(default=1, ge=0, lt=2**31, description="a whole number from 0 upward, for example 1")
@@ -113,7 +114,7 @@ class Profile(Strict):
         usual = {"reconnect_seconds": 300.0} if not begun else {}
         if own:
             usual |= {"timeout_seconds": 30.0, "silence_seconds": 0.0, "clock_skew_seconds": 0.0, **({"requests_per_second": 0} if self.mode == "paper" else {})}
-        return BrokerProfile(name=name, broker=self.broker, host=host or self.host, port=port, mode=self.mode, accounts=accounts or self.all_accounts, client_id=self.client_id,
+        return BrokerProfile(name=name, broker=self.broker, folder=self.folder, host=host or self.host, port=port, mode=self.mode, accounts=accounts or self.all_accounts, client_id=self.client_id,
                              status=self.status, rules=AccountRules(**self.limits.model_dump()), tws_zone=self.tws_zone, codes=self.codes, **usual | given)
 
 
@@ -139,7 +140,13 @@ def account_faults(text: Text, file: AccountsFile) -> list[str]:
             found.append(text.fault((*place, "type"), p.type, f"account {p.account} is {p.mode}: write type: {p.mode}, or give a{' live account (U or F' if p.type == 'live' else ' paper account (DU or DF'} and digits)"))
         if (twice := [a for i, a in enumerate(p.accounts) if a in p.accounts[:i]]):
             found.append(text.fault((*place, "accounts"), None, f"{twice[0]} is listed twice: name each account once"))
-        if (other := lines.setdefault((p.host, p.port, p.client_id), name)) != name:
+        by_folder = getattr(adapter_class(p.broker), "by_folder", False)
+        if by_folder != bool(p.folder):
+            word = "give the folder that has incoming and outgoing" if by_folder else "it has an address: leave the line out"
+            found.append(text.fault((*place, "folder"), p.folder or None, f"broker {p.broker} {'works through a folder' if by_folder else 'knows no folder'}: {word}"))
+        if odd := [a for a in p.all_accounts if a.startswith(("Sim", "Playback")) != by_folder]:
+            found.append(text.fault((*place, "account"), odd[0], f"broker {p.broker} has no such account: {'Sim101 or another simulated one' if by_folder else 'give one of Interactive Brokers'}"))
+        if (other := lines.setdefault((p.folder or (p.host, p.port), p.client_id), name)) != name:
             found.append(text.fault((*place, "client_id"), p.client_id, f"profile {other} has the same address and client id, and a broker lets one in at a time: give another client_id"))
     return found
 

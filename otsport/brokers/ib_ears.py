@@ -247,7 +247,7 @@ def hear_execution(orders: Orders, req_id: int, theirs: Any, execution: Any) -> 
     try:
         fill = to_fill(theirs, execution, ref)
     except DataError as error:
-        orders.keep(Unbookable(execution.acctNumber, execution.execId, f"execution {execution.execId} in {theirs.symbol}: {error}"))
+        orders.keep(Unbookable(execution.acctNumber, execution.execId or f"without id, {theirs.symbol}", f"execution {execution.execId} in {theirs.symbol}: {error}"))
         return
     if execution.clientId != orders.names.client_id or not execution.orderRef and ref.startswith("external:"):
         qty, maker = max(fill.qty, exact_number(execution.cumQty)), maker_of(execution.clientId, execution.liquidation)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'UNSET', 'QUARTER', 'CLOCK_SLACK', 'PLACES', 'APART', 'BOOKED', 'MOST_DECIMALS', 'STATES', 'CODES',
-           'DELAYED', 'library', 'exact_number', 'instant', 'ZoneDoubt', 'clock_ahead', 'zone_doubt', 'check_possible',
-           'to_ib', 'expiry_date', 'from_ib', 'to_ib_order', 'order_state', 'code_row', 'state_by_code', 'is_doubtful',
-           'cause_code', 'remark', 'in_words', 'to_fill', 'to_commission']
+           'DELAYED', 'MOST', 'library', 'exact_number', 'instant', 'ZoneDoubt', 'clock_ahead', 'zone_doubt',
+           'check_possible', 'to_ib', 'expiry_date', 'from_ib', 'to_ib_order', 'order_state', 'code_row',
+           'state_by_code', 'is_doubtful', 'cause_code', 'remark', 'in_words', 'to_fill', 'to_commission']
 
 # %% ../../nbs/brokers/51_ib_words.ipynb #c002
 import asyncio
@@ -399,13 +399,22 @@ def to_fill(theirs: Any, execution: Any, order_ref: str) -> Fill:
     "The fill of an execution."
     if execution.side not in _SIDES:
         raise DataError(f"execution {execution.execId} has side {execution.side!r}: BOT or SLD was expected")
+    if not execution.execId:
+        raise DataError("it has no id, so it could be booked twice: look at the trades in TWS, and book it with adjust")
+    if not (0 < execution.shares < MOST and 0 <= execution.price < MOST):
+        raise DataError(f"{execution.shares} units at {execution.price} cannot be: look at the trades in TWS, and book it with adjust")
     return Fill(
         execution.execId, order_ref, execution.acctNumber, from_ib(theirs), _SIDES[execution.side],
         exact_number(execution.shares), exact_number(execution.price), utc(execution.time), execution.permId,
     )
 
 
+MOST = 10**9  # units of an execution, dollars of its price and of its charge: more is a message gone wrong
+
+
 def to_commission(report: Any) -> Commission | None:
     "The commission of a report; None while it is pending."
+    if not report.execId or MOST <= abs(report.commission) < UNSET:
+        raise DataError(f"a charge of {report.commission} for execution {report.execId!r} cannot be: look at the trades in TWS")
     pending = not abs(report.commission) < UNSET or (report.commission == -1.0 and not abs(report.realizedPNL) < UNSET)
     return None if pending else Commission(report.execId, exact_number(report.commission), report.currency)

@@ -23,7 +23,7 @@ def check_served(profile: BrokerProfile, served: Sequence[str]) -> tuple[str, ..
     absent = [a for a in profile.accounts if a not in served]
     if absent:
         raise AccountNotServed(
-            f"{profile.host}:{profile.port} serves {', '.join(served) or 'no account'}, not {', '.join(absent)} of profile "
+            f"{profile.folder or f'{profile.host}:{profile.port}'} serves {', '.join(served) or 'no account'}, not {', '.join(absent)} of profile "
             f"{profile.name!r}: log the right user in there, or correct the accounts or the port of the profile"
         )
     for account in served:

@@ -182,13 +182,13 @@ def part_of(profile: BrokerProfile, account: str) -> Part:
     if account not in profile.accounts:
         raise AccountNotServed(f"account {account!r} is not one of profile {profile.name!r} ({', '.join(profile.accounts)})")
     loop = asyncio.get_running_loop()
-    place = (loop, profile.broker, profile.host, profile.port, profile.client_id)
+    place = (loop, profile.broker, profile.folder or (profile.host, profile.port), profile.client_id)
     for key in [k for k, s in _OPEN.items() if k[0].is_closed() or not s.parts and k != place]:
         del _OPEN[key]
     found = _OPEN.get(place)
     if found is None or not found.parts:  # a session of its own, which knows nothing of an earlier one
         found = _OPEN[place] = Shared(adapter(profile))
     if found.broker.profile != profile:
-        raise AccountNotServed(f"{profile.host}:{profile.port}, client id {profile.client_id} is connected under profile {found.broker.profile.name!r} with other settings: "
+        raise AccountNotServed(f"{profile.folder or f'{profile.host}:{profile.port}'}, client id {profile.client_id} is connected under profile {found.broker.profile.name!r} with other settings: "
                                f"give profile {profile.name!r} a client_id of its own in accounts.yaml")
     return Part(found, account)

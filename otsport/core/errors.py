@@ -6,8 +6,8 @@
 __all__ = ['own_frames', 'OtsportError', 'InputError', 'ParameterError', 'NotebookError', 'NotASession', 'SettingsError',
            'FolderError', 'DataError', 'NoPrices', 'LookAhead', 'SolverError', 'WeightsDoNotSum', 'NoBenchmark',
            'MixedUnits', 'LostAll', 'TooFew', 'StoreError', 'DiskFull', 'LostRace', 'AuditBroken', 'BookHeld',
-           'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'BrokerTimeout', 'CheckFailed',
-           'RunLocked', 'StrategyError', 'RunFailed', 'Interrupted', 'all_errors']
+           'BrokerError', 'BrokerUnreachable', 'AccountNotServed', 'IllegalTransition', 'NotOffered', 'BrokerTimeout',
+           'CheckFailed', 'RunLocked', 'StrategyError', 'RunFailed', 'Interrupted', 'all_errors']
 
 # %% ../../nbs/core/00_errors.ipynb #7ae95a8b
 import sys
@@ -155,6 +155,11 @@ class AccountNotServed(BrokerError):
 class IllegalTransition(BrokerError):
     "An order state that cannot follow the present one."
     exit_code = 33
+
+
+class NotOffered(BrokerError):
+    "The broker has no way to do what was asked, whoever asks; nothing was sent."
+    exit_code = 44
 
 
 class BrokerTimeout(BrokerError):

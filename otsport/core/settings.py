@@ -165,9 +165,10 @@ class AccountRules(_Checked):
 
 
 class BrokerProfile(_Checked):
-    "One connection to TWS, IB Gateway or the simulated gateway."
+    "One connection to TWS, IB Gateway or the simulated gateway, or to the folder of NinjaTrader."
     name: str = "simulated"
     broker: str = "ib"  # a module of `otsport.brokers` that has an adapter
+    folder: str = ""  # of NinjaTrader, where its incoming and outgoing are; blank for brokers that have an address
     host: str = "127.0.0.1"
     port: int = Field(default=4010, ge=1, le=65535)  # none of `TWS_PORTS`
     client_id: int = Field(default=1, ge=0)  # keep it over restarts: orders belong to it
@@ -213,11 +214,11 @@ class BrokerProfile(_Checked):
 
 # %% ../../nbs/core/04_settings.ipynb #c008b
 def account_mode(account: str) -> str:
-    "'paper' or 'live' by the prefix of an Interactive Brokers account."
-    for prefix, mode in (("DU", "paper"), ("DF", "paper"), ("U", "live"), ("F", "live")):
+    "'paper' or 'live' by the form of the name: an account of Interactive Brokers, or a simulated one of NinjaTrader."
+    for prefix, mode in (("DU", "paper"), ("DF", "paper"), ("U", "live"), ("F", "live"), ("Sim", "paper"), ("Playback", "paper")):
         if account.startswith(prefix) and account[len(prefix) :].isdigit():
             return mode
-    raise AccountNotServed(f"account {account!r} has no known form: DU or DF and digits is paper, U or F and digits is live")
+    raise AccountNotServed(f"account {account!r} has no known form: DU or DF and digits is paper, U or F and digits is live; of NinjaTrader, Sim or Playback and digits is paper")
 
 # %% ../../nbs/core/04_settings.ipynb #e288f47f
 Weight = Annotated[float, Field(ge=0, le=1)]
