@@ -96,6 +96,11 @@ class Desk:
         return np.array(found)
 
 
+def nav_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference over the NAV."""
+    return float(np.max(np.abs(ours / theirs - 1)))
+
+
 def core_share(step, seconds: int = SECONDS) -> float:
     """Share of one core that a step a second takes, by the processor's time."""
     step()
@@ -114,7 +119,7 @@ def monitor_100() -> Job:
     def ours():
         return desk.step().portfolios.values["nav"]
 
-    return Job("monitor_100", "100 portfolios, 10,000 positions", ours, {}, lambda a, b: 0.0, 1e-12, reference=None, limits={
+    return Job("monitor_100", "100 portfolios, 10,000 positions", ours, {}, nav_error, 1e-12, reference=desk.plain_navs, limits={
         "10 % of a core, each second": lambda: (BUDGET_SHARE, core_share(desk.step))})
 
 
@@ -143,7 +148,7 @@ def monitor_ticks() -> Job:
         desk.second += 1
         return desk.monitor.step(desk.Second(START + timedelta(seconds=desk.second), float(desk.second), ticks=(changed, buffer.latest[changed]))).portfolios.values["nav"]
 
-    return Job("monitor_ticks", f"{TICKS_A_SECOND:,} ticks, 1,000 positions", ours, {}, lambda a, b: 0.0, 1e-12, limits={
+    return Job("monitor_ticks", f"{TICKS_A_SECOND:,} ticks, 1,000 positions", ours, {}, nav_error, 1e-12, reference=desk.plain_navs, limits={
         "10 % of a core, each second": lambda: (BUDGET_SHARE, core_share(ours))})
 
 

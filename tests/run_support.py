@@ -18,7 +18,7 @@ from otsport.data.store import open_store
 from otsport.gateway.journal import executions, received_orders
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 240  # a trading day on a busy machine; a quiet one needs twelve
+SECONDS = 480  # a trading day on a very busy machine; a quiet one needs twelve
 
 
 _ports = itertools.count(random.randrange(5_000))

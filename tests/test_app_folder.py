@@ -93,6 +93,8 @@ BOOK = [  # text of the file, what takes its place, and the words that tell it
     ("{top: 8}", "{top: many}", "strategies[1].with: top of momentum is 'many': write a whole number from 1 upward, for example 8"),
     ("my_strategy.ipynb:dip_buyer", "my_strateg.ipynb:dip_buyer", "there is no file my_strateg.ipynb"),
     ("my_strategy.ipynb:dip_buyer", "my_strategy.ipynb:dip_byer", "my_strategy.ipynb defines no dip_byer: did you mean dip_buyer?"),
+    ("with: {count: 3}", "with: {cuont: 3}", "dip_buyer takes no cuont: did you mean count? it takes count, days"),
+    ("universe: [AAPL", "universe: [aapl", "sample has no prices of it: did you mean AAPL?"),
     ("allocation: 0.25", "allocation: 25", "strategies[3].allocation = 25: input should be less than or equal to 1: write a share from 0 to 1"),
     ("base_size: 0.10", "base_size: 10", "sizing.base_size = 10: input should be less than or equal to 1"),
     ("min_confidence: 0.6", "min_confidnce: 0.6", "sizing.min_confidnce = 0.6: there is no such field here: did you mean min_confidence?"),

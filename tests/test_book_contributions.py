@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from otsport.book.attribution import METHODS, attribute
 from otsport.book.attribution_report import compare, explain, read_report, report_of
 from otsport.book.contributors import contributions, contributors, risk_adjusted
+from otsport.book.effect_rows import effect_positions
 from otsport.book.factor_attribution import factor_attribution, factor_level
 from otsport.book.linking import LINKINGS, compounded
 from otsport.book.position_table import bacon_rows, position_table, wide_table
@@ -111,6 +112,17 @@ def test_edited_report_is_refused(path, change, error, words):
     at[path[-1]] = change
     with pytest.raises(error, match=words):
         read_report(stored)
+
+
+def test_a_period_may_be_named_as_it_is_written():
+    days = pd.bdate_range("2022-01-03", periods=3)
+    rows = pd.DataFrame([dict(date=d, symbol=s, sector=s, weight=0.5, ret=r, bench_weight=v, bench_ret=r) for d in days for s, v, r in (("x", 0.6, 0.01), ("y", 0.4, -0.02))])
+    a = attribute(rows)
+    for name in ("2022-01-04", days[1].date(), days[1]):
+        assert explain(a, "allocation", "x", name).value == explain(a, "allocation", "x", days[1]).value != 0
+        assert effect_positions(a, "allocation", None, name)["effect"].sum() == pytest.approx(a.by_period().at[days[1], "allocation"], abs=1e-15)
+    with pytest.raises(InputError, match="there is no period '2022-02-01': they run from 2022-01-03 to 2022-01-05$"):
+        explain(a, "allocation", "x", "2022-02-01")
 
 
 def test_reports_of_other_methods_are_not_compared():

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from otsport.book.corporate_actions import adjust_option, adjusted, exchange, scaled_lots, spin_off, split
 from otsport.book.ledger import (
-    LotOrder, balances_after, book_income, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
+    LotOrder, balances_after, book_again, book_correction, book_income, book_reversal, book_move, deposit, flow_of, positions_from, transfer_in, transfer_out, trial_balance,
 )
-from otsport.book.lifecycle import exercise
+from otsport.book.lifecycle import exercise, premium_in_basis, settle_in_cash
 from otsport.book.snapshots import check_books, check_ledger, take_snapshot
 from otsport.core.books import AccountValues, Holding, Lot, Position, TransactionKind
 from otsport.core.contracts import option, stock
 from otsport.core.errors import CheckFailed, InputError
+from otsport.core.orders import Fill, Side
 
 ZERO, PUT = Decimal(0), option("KO", date(2023, 1, 20), 60, "P")
 events = st.one_of(
@@ -293,3 +294,96 @@ def test_aapl_book_goes_over_its_split_at_real_quotes(aapl_chain):
 def test_lots_of_a_third_keep_units_and_costs():
     lots = tuple(Lot(Decimal(1), Decimal(10), OPEN) for _ in range(3))
     assert sum(lot.qty for lot in scaled_lots(lots, Decimal(1), [Decimal("3.33"), Decimal("3.33"), Decimal("3.34")], 1)) == 1
+
+
+def holding(symbol, qty, price, **elsewhere):
+    lots = (Lot(Decimal(qty), Decimal(price), OPEN),) if qty else ()
+    return replace(Position(ACCOUNT, PORTFOLIO, stock(symbol), lots), **elsewhere)
+
+
+def test_shares_that_come_to_others_of_their_kind_add_their_cost_alone():
+    """50 held at 30; 100 at 20 become 40 more."""
+    out, into = exchange(holding("OLD", 100, 20), holding("NEW", 50, 30), Decimal(40), OPEN, "e1")
+    assert {leg.account: leg.amount for leg in into.transaction.legs} == {"position:NEW": 2000, "exchanged": -2000}
+    assert (into.after.qty, into.after.cost, out.after.qty, out.after.realized) == (90, 3500, 0, 0)
+    assert not sum(leg.amount for b in (out, into) for leg in b.transaction.legs)
+
+
+@pytest.mark.parametrize("elsewhere", [{"account": "DU9"}, {"portfolio": "other"}, {"contract": replace(stock("NEW"), currency="EUR")}])
+def test_an_exchange_stays_in_its_account_its_book_and_its_currency(elsewhere):
+    with pytest.raises(InputError, match="cannot become"):
+        exchange(holding("OLD", 100, 20), holding("NEW", 0, 0, **elsewhere), Decimal(40), OPEN, "e1")
+
+
+@pytest.mark.parametrize("held, into, qty", [(0, 0, 40), (100, 0, -40), (100, 0, 0), (100, -5, 40), (-100, 0, 40)])
+def test_an_exchange_of_nothing_or_of_two_signs_is_refused(held, into, qty):
+    with pytest.raises(InputError, match="all must be of one sign"):
+        exchange(holding("OLD", held, 20), holding("NEW", into, 30), Decimal(qty), OPEN, "e1")
+
+
+def test_a_corrected_execution_that_cannot_be_booked_exactly_is_refused():
+    fill = Fill("x.01", "", ACCOUNT, stock("A"), Side.BUY, Decimal(3), Decimal("1." + "3" * 60), OPEN)
+    with pytest.raises(InputError, match="cannot be booked without rounding"):
+        book_again(fill, holding("A", 0, 0), [])
+    assert book_again(replace(fill, price=Decimal("1.3")), holding("A", 0, 0), []).after.cost == Decimal("3.9")
+
+
+def test_only_what_comes_from_outside_or_goes_there_is_a_flow():
+    traded = book_move(TransactionKind.BUY, "b1", holding("A", 0, 0), Decimal(10), Decimal(5), OPEN)
+    earned = book_income(TransactionKind.DIVIDEND, "d1", ACCOUNT, PORTFOLIO, Decimal(7), OPEN, position=traded.after)
+    came = transfer_in("i1", holding("A", 0, 0), [Lot(Decimal(2), Decimal(4), OPEN)], Decimal(5), OPEN)
+    assert [flow_of(b.transaction) for b in (traded, earned, came, deposit(ACCOUNT, PORTFOLIO, Decimal(9), OPEN, "x"))] == [0, 0, 10, 9]
+
+
+def test_an_execution_is_taken_out_unless_a_split_came_after_it():
+    first = book_move(TransactionKind.BUY, "t1", holding("A", 0, 0), Decimal(10), Decimal(6), OPEN)
+    doubled = split(first.after, 2, 1, OPEN + timedelta(days=1), "s1")
+    second = book_move(TransactionKind.BUY, "t2", doubled.after, Decimal(4), Decimal(3), OPEN + timedelta(days=2))
+    entries = [b.transaction for b in (first, doubled, second)]
+    out = book_reversal(second.transaction, second.after, entries, OPEN + timedelta(days=3))
+    assert (out.after.qty, out.after.cost, out.transaction.qty) == (20, 60, -4)
+    with pytest.raises(InputError, match="s1 was booked since"):
+        book_reversal(first.transaction, second.after, entries, OPEN + timedelta(days=3))
+
+
+def test_premium_that_moves_into_the_shares_is_that_of_the_contracts_that_ended():
+    """What the contract had earned before stays with it."""
+    at = replace(holding("KO", 0, 0), contract=PUT)
+    for n, (qty, price) in enumerate([(-1, "2"), (1, "1.50"), (-2, "2")]):
+        at = book_move(TransactionKind.BUY if qty > 0 else TransactionKind.SELL, f"p{n}", at, Decimal(qty), Decimal(price), OPEN).after
+    ended, bought = exercise(at, Decimal(2), holding("KO", 0, 0), OPEN, "a1")
+    assert at.realized == 50 and premium_in_basis(ended, bought) == (0, 58)
+
+
+def test_a_spin_off_does_not_come_to_shares_of_the_other_side():
+    with pytest.raises(InputError, match="held on the other side: close them first"):
+        spin_off(holding("OLD", 100, 20), holding("NEW", -5, 30), 1, 10, Decimal("0.1"), OPEN, "k1")
+    kept, came = spin_off(holding("OLD", 100, 20), holding("NEW", 5, 30), 1, 10, Decimal("0.1"), OPEN, "k1")
+    assert (kept.after.qty, kept.after.cost, came.after.qty, came.after.cost) == (100, 1800, 15, 350)
+
+
+@pytest.mark.parametrize("position", [holding("KO", 100, 20), replace(holding("KO", 0, 0), contract=PUT)])
+def test_only_an_open_option_is_settled_in_cash(position):
+    with pytest.raises(InputError, match="give an open option position"):
+        settle_in_cash(position, Decimal(50), OPEN, "c1")
+
+
+@pytest.mark.parametrize("other", [{"exec_id": "y.01.02"}, {"contract": stock("B")}, {"account": "DU9"}])
+def test_a_correction_of_another_execution_contract_or_account_is_refused(other):
+    wrong = Fill("x.01.01", "", ACCOUNT, stock("A"), Side.BUY, Decimal(3), Decimal(5), OPEN)
+    booked = book_again(wrong, holding("A", 0, 0), [])
+    with pytest.raises(InputError, match="they differ in more than price, quantity and time"):
+        book_correction(replace(wrong, **{"exec_id": "x.01.02", **other}), wrong, booked.after, [booked.transaction], OPEN)
+    reversal, again = book_correction(replace(wrong, exec_id="x.01.02", qty=Decimal(2)), wrong, booked.after, [booked.transaction], OPEN)
+    assert (reversal.after.qty, again.after.qty, again.after.cost) == (0, 2, 10)
+
+
+@pytest.mark.parametrize("contract, new, old", [(stock("KO"), 2, 1), (PUT, 0, 1), (PUT, 2, 0), (PUT, -2, 1), (PUT, Decimal(2), 1)])
+def test_only_an_option_is_adjusted_and_by_whole_numbers_above_zero(contract, new, old):
+    with pytest.raises(InputError, match="give an option, and two whole numbers above 0"):
+        adjusted(contract, new, old)
+
+
+def test_an_adjusted_option_delivers_whole_shares():
+    contract, count = adjusted(PUT, 3, 2, "KO1")
+    assert (count, contract.shares, contract.strike) == (1, 150, 40) and type(contract.shares) is int

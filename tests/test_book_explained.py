@@ -105,6 +105,28 @@ def test_expiry_is_exercise_value(close):
     assert found.frame[[*EXPLAINS, "residual"]].sum(axis=1).to_numpy() == pytest.approx(found.frame["pnl"].to_numpy())
 
 
+LAST = pd.DataFrame({"qty": [-10, -10, 5, 600], "right": ["C", "P", "P", "S"], "spot": 100.0, "strike": [101.0, 99.0, 95.0, np.nan], "tau": [1 / 365, 1 / 365, 0.2, np.nan], "vol": [0.3, 0.3, 0.28, np.nan], "rate": 0.03},
+                    index=["call", "put", "later put", "shares"])  # the last day of a short strangle, hedged
+
+
+@pytest.mark.parametrize("close", [90.0, 98.9, 100.0, 101.05, 109.0])
+@pytest.mark.parametrize("style", ["european", "american"])
+def test_day_of_expiry_and_assignment_beside_full_revaluation(close, style):
+    """What ends is worth its exercise, what lives on its price; the delivered shares are marked at the close: the book earns what is revalued, whichever of its rows says so."""
+    found = explain_pnl(LAST, close, [np.nan, np.nan, 0.3, 0.0], 1.0, style=style)
+    if style == "european":
+        assert revaluation_check(LAST, close, [0.0, 0.0, 0.3, 0.0], 1.0).to_numpy() == pytest.approx(found.model.to_numpy(), abs=1e-6)
+    price = lambda s, k, tau, v, r: float(american(s, k, tau, 0.03, 0.0, v, r)[0] if style == "american" else bsm_price(s, k, tau, 0.03, 0.0, v, r))
+    ended = [-1000 * (max(sign * (close - k), 0) - price(100, k, 1 / 365, 0.3, r)) for k, r, sign in ((101, "C", 1), (99, "P", -1))]
+    assert found.model.to_numpy() == pytest.approx([*ended, 500 * (price(close, 95, 0.2 - 1 / 365, 0.3, "P") - price(100, 95, 0.2, 0.28, "P")), 600 * (close - 100)], abs=1e-6)
+    assert found.frame[[*EXPLAINS, "residual"]].sum(axis=1).to_numpy() == pytest.approx(found.frame["pnl"].to_numpy(), abs=1e-9)
+    moved = sum(delivered(LAST.at[n, "qty"], r, LAST.at[n, "strike"], close) for n, r in (("call", "C"), ("put", "P")))
+    taken = [(1 if r == "C" else -1) * LAST.at[n, "qty"] * 100 for n, r, s in (("call", "C", 1), ("put", "P", -1)) if s * (close - LAST.at[n, "strike"]) > 0]
+    strikes = [LAST.at[n, "strike"] for n, s in (("call", 1), ("put", -1)) if s * (close - LAST.at[n, "strike"]) > 0]
+    assert sum(q * (close - k) for q, k in zip(taken, strikes)) == pytest.approx(moved)  # what the delivered shares show is what the option does not
+    assert found.share > 0.96 and found.steps == 64 and found.frame.loc[["call", "put"], "vega"].abs().max() == 0  # what has ended has no vol that could have moved
+
+
 @pytest.mark.parametrize("qty, right, close", [(-1, "C", 104.0), (-3, "P", 93.0), (2, "C", 107.0)])
 def test_assignment_moves_pnl_between_option_and_shares(qty, right, close):
     """Option and shares together earn what they earn in the book, and the shares nothing on the day."""
@@ -193,5 +215,8 @@ def test_real_option_pnl_is_explained_through_the_day(shared_data, day, largest,
     assert (1 - path["residual"].abs() / path["pnl"].abs())[moved].min() > 0.995
     whole = explain_pnl(book, S[-1], vols[-1], days[-1], pnl=pnl[-1], style="american")
     assert abs(whole.total["residual"]) < 2 and whole.check()["unexplained"].abs().max() < 1e-6
+    expiry = pd.Series([name.split()[0] for name in book.index])
+    shared = pd.DataFrame(vols - vols[0]).T.groupby(expiry).transform("mean").T.to_numpy()  # one move of vol an expiry: what the smile did besides is unexplained
+    assert 0.1 < explain_path(book, S, vols[0] + shared, days, pnl, style="american")["residual"].abs().max() < 2
     figure = explained_figure(path, explained_sentence(path.iloc[-1]), at)
     assert largest in figure.get_suptitle() and len(figure.axes[0].lines) == len([c for c in EXPLAINS if path[c].abs().max() > 1e-9]) + 2

@@ -1,7 +1,7 @@
 """A year of a real account's kind, as Flex and as CSV: every row booked, nothing twice, the control totals to the cent; what is removed or doubled is noticed."""
 import re
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from otsport.book.activity import activity_statement
 from otsport.book.flex import CASH_KINDS, flex_statements
-from otsport.book.ledger import positions_from
+from otsport.book.ledger import balances_after, deposit, positions_from
 from otsport.book.snapshots import check_ledger
 from otsport.book.statements import Verdict, control_differences, read_statement
 from otsport.core.errors import CheckFailed, DataError, InputError
-from otsport.core.books import TransactionKind
+from otsport.book.statement_rows import Action, Statement
+from otsport.core.books import Lot, Position, TransactionKind
+from otsport.core.contracts import stock
 from otsport.data.store import open_store
 from otsport.desk.imports import import_statements
 from otsport.desk.requests import Asked
@@ -116,6 +118,8 @@ def test_what_the_year_came_to(store, tmp_path):
     imported(store, flex(), tmp_path)
     at, books = store.positions("main"), store.balances("main")
     assert (at["XYZ"].commission, at["XYZ"].realized, at["XYZ"].cost) == (6, 0, 1600)  # corrected: once, with one commission
+    taken = [t for t in store.transactions("main") if t.kind is TransactionKind.REVERSAL]
+    assert [(t.ref, t.qty, t.price) for t in taken] == [("b.01.01", -5000, Decimal(".32"))]  # of the execution, not of its commission
     assert at["KO"].income == Decimal("159") - Decimal("23.85") - 159 + Decimal("158.5")
     assert at["KO 20260417 P 60"].realized == 1000 and at["KO 20260417 P 60"].commission == Decimal("-.3333")  # a rebate
     assert at["KO"].realized == 65 * 300 - 60 * Decimal("60.10") - 40 * Decimal("60.11") - 200 * 60
@@ -266,3 +270,63 @@ def test_another_language_is_told():
 
 def test_a_failed_import_is_an_exit_code(store, tmp_path):
     assert CheckFailed.exit_code == 40
+
+
+OLD, NEW, DAY = stock("OLD"), stock("NEW"), date(2026, 6, 1)
+
+
+def acted(held, *actions):
+    """What a corporate action makes of a position: the outcome, the positions, and the balance of each account of its bookings."""
+    position = Position("U1", "main", OLD, (Lot(Decimal(held), Decimal(20), NOW),)) if held else Position("U1", "main", OLD)
+    [outcome], positions = read_statement(Statement("U1", DAY, DAY, None, actions, None, None), "main", {OLD.key: position}, lambda kind, ref: False)
+    return outcome, positions, balances_after({}, [b.transaction for b in outcome.bookings])
+
+
+def side(word, contract, qty, cash=0, **more):
+    return Action("row 1", word, contract, Decimal(qty), Decimal(cash), DAY, "501", **more)
+
+
+@pytest.mark.parametrize("held, qty, cash, realized, rounding", [(300, -300, 9000, 3000, 0), (300, -300, 0, -6000, 0), (-300, 300, -9000, -3000, 0), (300, -100, 3000, 1000, 0),
+                                                                (3, -3, "100.01", "40.01", 0), (7, -7, 100, "-40", 0)])
+def test_units_that_end_for_cash_bring_it_to_the_cent(held, qty, cash, realized, rounding):
+    outcome, positions, balances = acted(held, side("TC", OLD, qty, cash))
+    assert outcome.verdict is Verdict.BOOKED and positions[OLD.key].qty == held + qty
+    assert balances.get("cash", 0) == Decimal(cash) and abs(positions[OLD.key].realized - Decimal(realized)) < Decimal("1e-6")
+
+
+@pytest.mark.parametrize("held, qty", [(0, -300), (300, 300), (300, -301), (-300, -300)])
+def test_units_that_end_and_are_not_held_are_told(held, qty):
+    outcome, positions, _ = acted(held, side("TC", OLD, qty, 9000))
+    assert outcome.verdict is Verdict.NOT_UNDERSTOOD and "import the statement before this one first" in outcome.what and positions[OLD.key].qty == held
+
+
+@pytest.mark.parametrize("cash, value, cost, realized", [(0, 0, 6000, 0), (3000, 6000, 4000, 1000), (1500, 4500, 4500, 0)])
+def test_an_exchange_with_cash_leaves_the_new_shares_their_part_of_the_cost(cash, value, cost, realized):
+    """300 at 20 become 150; of 6,000 the cash takes the part that it is of all that came."""
+    outcome, positions, balances = acted(300, side("TC", OLD, -300, cash), side("TC", NEW, 150, value=Decimal(value)))
+    assert outcome.verdict is Verdict.BOOKED and (positions[OLD.key].qty, positions[NEW.key].qty) == (0, 150)
+    assert abs(positions[NEW.key].cost - cost) < Decimal("0.001") and abs(positions[OLD.key].realized - realized) < Decimal("0.001") and balances.get("cash", 0) == cash
+    assert not sum(balances.values())
+
+
+def test_an_exchange_with_cash_and_no_value_is_told():
+    outcome, *_ = acted(300, side("TC", OLD, -300, 3000), side("TC", NEW, 150))
+    assert outcome.verdict is Verdict.NOT_UNDERSTOOD and "tick value of Corporate Action" in outcome.what
+
+
+@pytest.mark.parametrize("held, qty, cash, ratio, kept", [(101, -51, 10, (1, 2), 50), (101, "-50.5", 0, (1, 2), "50.5"), (100, -50, 0, (1, 2), 50), (100, 10, 0, None, 110)])
+def test_a_split_keeps_a_fraction_only_where_no_cash_came_for_it(held, qty, cash, ratio, kept):
+    outcome, positions, balances = acted(held, side("RS", OLD, qty, cash, ratio=ratio))
+    assert outcome.verdict is Verdict.BOOKED and positions[OLD.key].qty == Decimal(kept) and balances.get("cash", 0) == cash
+
+
+def test_a_split_that_comes_to_other_units_than_the_statement_is_told():
+    outcome, positions, _ = acted(100, side("FS", OLD, 50, ratio=(2, 1)))
+    assert outcome.verdict is Verdict.NOT_UNDERSTOOD and "the statement says 150" in outcome.what and positions[OLD.key].qty == 100
+
+
+def test_what_came_after_a_statement_is_taken_off_before_its_totals_are_compared():
+    statement = Statement("U1", DAY, DAY, None, (), (), {"USD": Decimal(1000)})
+    later = [deposit("U1", "main", Decimal(500), NOW + timedelta(days=9), "later").transaction]
+    assert control_differences(statement, {}, {"USD": Decimal(1500)}, later) == []
+    assert control_differences(statement, {}, {"USD": Decimal(1500)}) == ["cash in USD: 1,500 in the book, 1,000 in the statement, +500 more"]

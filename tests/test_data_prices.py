@@ -296,6 +296,29 @@ def test_equal_closes_are_told_from_their_first_row_to_their_last(closes, quiet,
     assert left == len(closes) - sum(rows - 1 for *_, rows in told)
 
 
+@pytest.mark.parametrize("text, closes", [
+    ("Date;AAPL\n05.06.2014;92,48\n06.06.2014;92,2\n09.06.2014;93\n", [92.48, 92.2, 93]),
+    ("Date\tAAPL\tB\n2014-06-05\t92,480\t1.5\n2014-06-06\t92,220\t1.5\n2014-06-09\t0,5\t1.5\n", [92.48, 92.22, 0.5]),  # one cell that can only be decimals is enough
+])  # fmt: skip
+def test_decimal_commas_are_read_between_semicolons_and_tabs_and_said(tmp_path, text, closes):
+    table = read_prices(write(tmp_path, text, "Kurse (neu).csv"), splits="raw", spikes="keep")
+    assert table.closes["AAPL"].tolist() == closes and table.understood["numbers"] == "decimal comma" and table.name == "Kurse_neu"
+    assert "numbers" not in read_prices(write(tmp_path, "Date;AAPL\n2014-06-05;92.48\n", "plain.csv")).understood
+
+
+@pytest.mark.parametrize("text", ["Date;BRK\n2014-06-05;189,480\n2014-06-06;189,220\n", 'Date,AAPL\n2014-06-05,"92,48"\n', "Date;A;B\n2014-06-05;1,5;1,234,567\n2014-06-06;1,5;3,5\n"])
+def test_a_comma_that_may_part_thousands_is_refused(tmp_path, text):
+    with pytest.raises(DataError, match="line 2, column '.*' is no number .*separators of thousands"):
+        read_prices(write(tmp_path, text))
+
+
+def test_times_of_which_only_some_name_a_zone_are_refused_with_their_line(tmp_path):
+    rows = ["time,close", "2014-06-06T09:30:00-04:00,1", "2014-06-06T09:31:00-04:00,1", "2014-06-06 09:32:00,1"]
+    with pytest.raises(DataError, match=r"aapl.csv line 4, column 'time': '2014-06-06 09:32:00' names no time zone, and others of the column do \(1 such cells\)"):
+        read_prices(write(tmp_path, "\n".join(rows)))
+    assert read_prices(write(tmp_path, "\n".join(rows[:3]))).understood["time zone"].startswith("UTC (told by the file): 09:30")
+
+
 def minutes_of(*days) -> pd.DataFrame:
     """A bar a minute in regular hours of New York, a cent up a bar."""
     times = pd.DatetimeIndex(np.concatenate([pd.date_range(f"{d} 09:30", f"{d} 15:59", freq="min") for d in days]))

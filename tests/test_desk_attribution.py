@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from otsport.app.attribution_paper import attribution_of, begin, leave_report, sessions_of
+from otsport.app import kept_reports as kept
+from otsport.app.attribution_paper import attribution_of, begin, finished_points, kept_beside, leave_report, sessions_of
+from otsport.app.kept_reports import kept_reports
 from otsport.bench.long_book import PORTFOLIO, write_book
-from otsport.book.attribution_report import read_report
+from otsport.book.attribution import percent_text
+from otsport.book.attribution_report import read_report, report_of
 from otsport.core.books import PositionMark
 from otsport.core.contracts import option, stock
 from otsport.core.errors import CheckFailed, InputError, ParameterError
@@ -131,6 +134,26 @@ def test_run_reads_the_book_and_leaves_a_report(book_home, monkeypatch):
     assert [d.session for d in attribution_of(last).days] == [p.session for p in points[:6] if p.session.month == points[5].session.month]
 
 
+def test_a_report_is_kept_once_and_a_corrected_book_is_told(book_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTSPORT_HOME", str(book_home))
+    ends = [str(finished_points(PORTFOLIO)[i].session) for i in (4, -1)]
+    runs = [begin(**ASKED | {"run_date": end}) for end in ends]
+    found = [attribution_of(run) for run in runs]
+    monkeypatch.setattr(kept, "home", lambda: tmp_path)
+    for run, a in zip(runs, found):
+        shown = kept_beside(run, a).html
+    assert kept_beside(*(runs[1], found[1])).html == shown and len(list((tmp_path / "reports" / "attribution").glob("*"))) == 2
+    assert [x.periods[-1] for x in kept_reports(f"{PORTFOLIO} ").values()] == ends
+    low, high = (percent_text(f(x["selection"] for k, x in report_of(found[1].by_sector).spread.items() if k != "width")) for f in (min, max))
+    assert f"{percent_text(found[1].by_sector.effects['selection'])} ({low} to {high})" in shown
+    assert ends[-1] not in kept_beside(runs[0], found[0]).html  # what came later is not beside it
+    t = found[1].table
+    corrected = replace(found[1], table=replace(t, trading=t.trading + np.eye(1, t.trading.size, 3).reshape(t.trading.shape) * 0.002))
+    told = kept_beside(runs[1], corrected).html
+    assert "The book says something else of this span" in told and "trading changed by +0.2" in told
+    assert len(list((tmp_path / "reports" / "attribution").glob("*"))) == 3 and "changed by" not in kept_beside(runs[1], corrected).html
+
+
 @pytest.mark.parametrize("given, error, words", [
     ({"run_date": "2022-12-25"}, InputError, "2022-12-25 is no finished session of the book: they run from"),
     ({"span": "week"}, ParameterError, "span"),
@@ -157,7 +180,8 @@ def test_paper_runs_once(book_home):
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (p for p in (book_home / "runs" / "attribution").iterdir() if p.is_dir() and p.name != "lab")
     page = (folder / "report.html").read_text()
-    assert "Attribution of main" in done.stdout and "What earned it" in page and "Attribution and books" in page and page.count("<picture>") == 5
+    assert "Attribution of main" in done.stdout and "What earned it" in page and "Attribution and books" in page and page.count("<picture>") == 5 and "Kept reports, the newest last" in page
+    assert len(list((book_home / "reports" / "attribution").glob("*.json"))) == 1
     assert json.loads((folder / "status.json").read_text())["status"] == "done" and (folder / "attribution.json").exists()
     again = otsport(book_home, "run", "attribution", "-p", "span=all")
     assert again.returncode == 0 and "finished before; nothing was done again" in again.stdout

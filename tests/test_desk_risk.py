@@ -14,7 +14,7 @@ from otsport.analytics.american import american, american_greeks
 from otsport.analytics.combinations import Leg
 from otsport.analytics.stress import told
 from otsport.core.contracts import option, stock
-from otsport.core.errors import OtsportError
+from otsport.core.errors import InputError, OtsportError
 from otsport.data.samples import sample
 from otsport.kernels.american import FAST
 from otsport.kernels.american_rows import revalue_american
@@ -129,6 +129,15 @@ def test_every_shape_of_input_says_the_same():
     for given in (legs, table, table.astype(object), occ, dict(zip(keys, (q for q, _ in PAIRS))), pd.Series({c: q for q, c in PAIRS}),
                   [(q, stock(c) if " " not in c else c) for q, c in PAIRS], table.to_dict("records")):
         assert np.allclose(otsport.risk(given, **GIVEN).total, want, rtol=1e-12)
+
+
+def test_numbers_below_underlying_are_its_price(tmp_path):
+    (tmp_path / "p.csv").write_text("symbol,qty,type,strike,expiration,underlying\nXYZ,2,call,105,2023-01-20,100\nXYZ,100,,,,100.00\n")
+    assert set(otsport.risk(tmp_path / "p.csv", vol=0.2, as_of=AS_OF).positions["spot"]) == {100.0}
+    for twice, said in (("qty,symbol,qty", "line 1 has the column 'qty' more than once"), ("qty,symbol,underlying,spot", "both mean spot")):
+        (tmp_path / "p.csv").write_text(twice + "\n1,XYZ,100,100\n")
+        with pytest.raises(InputError, match=said):
+            otsport.risk(tmp_path / "p.csv", as_of=AS_OF)
 
 
 def test_legs_alone_are_of_one_underlying():

@@ -144,6 +144,9 @@ REFUSED = {
     "nav of something else": (lambda x: otsport.tear_sheet(nav=[1.0, 2.0]), InputError, "nav is a list: give a frame with nav and flows in dollars by day, as `book.nav` is, or finished sessions"),
     "nav of nothing": (lambda x: otsport.tear_sheet(nav=[]), InputError, "nav is a list: give"),
     "columns of nav": (lambda x: otsport.tear_sheet(nav=x.to_frame("nav")), InputError, "nav has no column flows"),
+    "newest first": (lambda x: otsport.tear_sheet(x.iloc[::-1]), InputError, "out of order: give the oldest first"),
+    "one return": (lambda x: otsport.tear_sheet(x.iloc[:1]), InputError, "1 return: a track record has at least two"),
+    "no return": (lambda x: otsport.tear_sheet(x.iloc[:0]), InputError, "0 returns: a track record"),
     "odd distances": (lambda x: otsport.tear_sheet(x.iloc[:40].set_axis(pd.date_range("2020-01-01", periods=40, freq="17D"))), InputError, "17 days apart: say how many a year has, periods="),
     "periods that are not": (lambda x: otsport.tear_sheet(x, periods=12), InputError, "periods is 12, and a year has about"),
 }

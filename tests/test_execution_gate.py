@@ -298,6 +298,18 @@ def test_sales_that_leave_together_share_the_margin():
     assert [c.key for c in margin_contracts(at, half)] == [PUT.key, "KO"] and margin_contracts(AT, half) == []
 
 
+def test_an_order_may_be_worth_the_limit_to_the_cent():
+    whole = replace(ORDER, qty=Decimal(4_000), limit_price=Decimal("62.50"))
+    assert check_order(whole, replace(AT, **RICH)).accepted and check_order(replace(whole, qty=Decimal(4_001)), replace(AT, **RICH)).code == "ORDER_VALUE"
+
+
+def test_an_order_that_adds_no_weight_passes_above_a_cap():
+    """A call that is bought adds no shares to a book that holds too many of them; shares would."""
+    full = replace(AT, **RICH, **CAP, weights={"KO": 0.5})
+    bought = replace(ORDER, contract=CALL, qty=Decimal(1), limit_price=Decimal("2.70"))
+    assert check_order(bought, replace(full, quote=CALL_QUOTE)).accepted and check_order(ORDER, full).code == "MAX_POSITION"
+
+
 def test_option_value_counts_the_multiplier():
     accepted = judge({"order": replace(ORDER, contract=CALL, limit_price=Decimal("2.70"), qty=Decimal(10)), "quote": CALL_QUOTE})
     assert accepted.after == 2_700.0

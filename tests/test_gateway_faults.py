@@ -87,6 +87,13 @@ def test_broken_plan_is_told_with_its_line(tmp_path, text, words):
     assert str(told.value).startswith("plan.yaml, line ") and all(w in str(told.value) for w in words)
 
 
+@pytest.mark.parametrize("text, line", [("faults:\n  - drop: {after: 3\n", 3), ("faults:\n  - a\n b: 1\n", 3), ("a: b: c\n", 1)])
+def test_a_file_that_is_no_yaml_is_told_by_its_line(tmp_path, text, line):
+    (plan := tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(FaultError, match=f"^plan.yaml, line {line}: .*write `faults:` and below it"):
+        read_plan(plan)
+
+
 def test_absent_plan_is_told():
     with pytest.raises(FaultError, match="cannot be read"):
         read_plan("no/such/plan.yaml")

@@ -7,7 +7,10 @@ from browser import is_blank, jupyterlab, notebook_errors, open_browser, page_fa
 from panel_support import OWN, own_folder
 
 from otsport.app.folder import read_folder
+from otsport.book.attribution import percent_text
+from otsport.book.effect_rows import effect_periods, effect_positions
 from otsport.data.store import open_store
+from otsport.desk.book_attribution import book_attribution
 from otsport.desk.day import read_days
 from otsport.desk.stress_test import stress_test
 from otsport.desk.weights_if import PRICED, outlook_of_day, weights_if
@@ -27,6 +30,11 @@ WEIGHTS = """import otsport
 from otsport.panels.what_if import weights_panel
 panel = weights_panel(otsport.open_book())
 panel"""
+EFFECTS = """import otsport
+from otsport.panels.drill import attribution_panel
+panel = attribution_panel(otsport.open_book())
+panel"""
+STUCK = EFFECTS + "\nfor button in panel.buttons.values(): button._click_handlers.callbacks.clear()\npanel"  # negative control: clicks are ignored
 DEAF = RISK + "\npanel.controls.trade.unobserve_all()\npanel"  # negative control: a panel whose trade is ignored
 TRADE = "-2 AAPL 2023-02-17 200 C"
 SMALL = 390  # pixels, of a phone
@@ -43,7 +51,7 @@ def days(own):
 def own(tmp_path_factory):
     """A desk folder with prices of its own, three finished days, and notebooks that show them."""
     folder = own_folder(tmp_path_factory.mktemp("desk") / "own")
-    for name, cell in (("day", DAY), ("risk", RISK), ("weights", WEIGHTS), ("deaf", DEAF)):
+    for name, cell in (("day", DAY), ("risk", RISK), ("weights", WEIGHTS), ("effects", EFFECTS), ("stuck", STUCK), ("deaf", DEAF)):
         notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
         notebook.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(cell)]
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -232,6 +240,68 @@ def test_a_bound_and_its_price_in_jupyterlab(lab, own, days, chromium, tmp_path)
     assert not any(is_blank(png) for png in (first, clashed, stressed, small))
     with open_store(own / "state" / "otsport.db") as store:
         assert len(store.orders("main")) == sum(len(d.orders) for d in days)  # nothing was sent
+
+
+def click_effect(page, a, effect, seconds=20):
+    """Click an effect, and see its sum, its positions and its sessions as the attribution has them."""
+    from playwright.sync_api import expect
+
+    page.locator("button.jupyter-button").filter(has_text=f"{effect}  ").locator("visible=true").first.click()
+    expect(page.locator("[role=status]").locator("visible=true").filter(has_text=effect)).to_contain_text(f"{effect}: {percent_text(a.effects[effect])}", timeout=seconds * 1000)
+    positions, periods = effect_positions(a, effect), effect_periods(a, effect)
+    row = lambda name: page.locator("tr").filter(has=page.locator("td:first-child").get_by_text(name, exact=True)).locator("visible=true").first
+    (_, sector, symbol), first = positions.index[0], positions.iloc[0]
+    name = f"{symbol} ({sector})" if sector != symbol else symbol
+    expect(row(name).locator("td")).to_have_text([name, *(percent_text(first[x]) for x in positions)], timeout=seconds * 1000)
+    day = periods["in the whole"].abs().idxmax()
+    expect(row(f"{day:%Y-%m-%d}").locator("td").last).to_have_text(percent_text(periods.at[day, "in the whole"]), timeout=seconds * 1000)
+
+
+def test_an_effect_and_what_it_is_made_of_in_jupyterlab(lab, days, chromium, tmp_path):
+    from playwright.sync_api import expect
+
+    a = book_attribution(None, days).by_sector
+    assert len(a.names) >= 3 and len(days) == 3
+    with open_browser(chromium, 1280, 1700) as page:
+        run_all(page, lab("effects.ipynb"))
+        expect(page.get_by_text("Click an effect.").locator("visible=true").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("PAPER").first).to_be_visible()
+        for effect in a.names:
+            click_effect(page, a, effect)
+        assert unfit(page) == []
+        click_effect(page, a, "selection")
+        whole = save_shot(page, tmp_path / "effects_1280.png")
+        images = page.locator(".otsport-fit img").locator("visible=true")
+        assert images.count() == 2 and images.evaluate_all("all => all.every(i => i.complete && i.naturalWidth > 300)")
+
+        largest = a.cells["selection"].sum().abs().idxmax()
+        number = percent_text(a.cells["selection"].sum()[largest])
+        menus = page.locator(".widget-dropdown")
+        menus.filter(has_text="segment").locator("select").select_option(label=f"{largest} {number}")
+        said = page.locator("[role=status]").locator("visible=true").filter(has_text="selection")
+        expect(said).to_contain_text(f"selection of {largest}: {number}")
+        when = a.table.periods[1]
+        menus.filter(has_text="period").locator("select").select_option(label=f"{when:%Y-%m-%d}")
+        expect(said).to_contain_text(f"selection of {largest} in {when:%Y-%m-%d}: {percent_text(a.cells['selection'].at[when, largest])}")
+        page.get_by_text("This number taken apart").locator("visible=true").first.click()
+        expect(page.get_by_text("linked by Cariño (1999)").locator("visible=true").first).to_be_visible()
+        apart = save_shot(page, tmp_path / "effects_apart_1280.png")
+        menus.filter(has_text="linked by").locator("select").select_option(label="frongello")
+        expect(page.get_by_text("linked by frongello").locator("visible=true").first).to_be_visible()
+        as_phone(page)
+        assert unfit(page) == []
+        phone = save_shot(page, tmp_path / f"effects_{SMALL}.png")
+        assert notebook_errors(page) == []
+    assert not any(is_blank(png) for png in (whole, apart, phone)) and len({whole, apart, phone}) == 3
+
+
+def test_effects_whose_clicks_are_ignored_are_caught(lab, days, chromium):
+    a = book_attribution(None, days).by_sector
+    with open_browser(chromium, 1280, 1400) as page:
+        run_all(page, lab("stuck.ipynb"))
+        page.get_by_text("Click an effect.").locator("visible=true").first.wait_for(timeout=60_000)
+        with pytest.raises(AssertionError):
+            click_effect(page, a, a.effects.abs().idxmin(), seconds=3)
 
 
 def test_what_does_not_fit_a_panel_is_caught(chromium):

@@ -26,8 +26,8 @@ alerts:
 
 
 def gateway(folder, port):
-    """A simulated broker: a step of its day each second."""
-    command = [sys.executable, "-m", "otsport", "gateway", "--port", str(port), "--account", f"{ACCOUNT}=1000000", "--seconds-per-step", "1", "--session", "2022-12-28"]
+    """A simulated broker: a step of its day each four seconds, so that it stays open while somebody looks."""
+    command = [sys.executable, "-m", "otsport", "gateway", "--port", str(port), "--account", f"{ACCOUNT}=1000000", "--seconds-per-step", "4", "--session", "2022-12-28"]
     started = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert "ready" in started.stdout.readline()
     return started
@@ -42,7 +42,7 @@ def desk(tmp_path_factory):
     accounts.write_text(re.sub(r"port: \d+", f"port: {port}", accounts.read_text(), count=1))
     (folder / "alerts.yaml").write_text(ALERTS)
     book = folder / "book.yaml"
-    book.write_text(book.read_text().replace("max_quote_age_seconds: 60", "max_quote_age_seconds: 5"))
+    book.write_text(book.read_text().replace("max_quote_age_seconds: 60", "max_quote_age_seconds: 12"))
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     with open_store(folder / "state" / "otsport.db") as store:
         fill_store(store, 3)
@@ -66,7 +66,7 @@ def test_monitor_panel_lives_and_says_when_its_broker_is_gone(desk, chromium, tm
         expect(clock).to_be_visible(timeout=60_000)
         nav = page.locator(".otsport-fit td:has-text('main') + td").locator("visible=true").first
         expect(nav).to_have_text(re.compile(r"^\$[\d,]+\.\d\d$"), timeout=60_000)
-        expect(page.get_by_role("alert")).to_have_count(0, timeout=20_000)  # every price is there and young
+        expect(page.get_by_role("alert")).to_have_count(0, timeout=60_000)  # every price is there and young
         first = clock.inner_text()
         page.wait_for_timeout(3000)
         assert clock.inner_text() != first  # it lives
@@ -81,7 +81,7 @@ def test_monitor_panel_lives_and_says_when_its_broker_is_gone(desk, chromium, tm
         started.wait(20)
         banner = page.get_by_role("alert")
         expect(banner).to_contain_text("NO BROKER", timeout=30_000)
-        expect(banner).to_contain_text("STALE", timeout=30_000)
+        expect(banner).to_contain_text("STALE", timeout=60_000)
         expect(page.get_by_text("prices are old").locator("visible=true").first).to_be_visible(timeout=20_000)
         stale = save_shot(page, tmp_path / "monitor_stale_1280.png")
 

@@ -113,3 +113,19 @@ def test_missing_return_is_named():
     x.iloc[5, 3] = np.nan
     with pytest.raises(DataError, match="s3"):
         allocate(x)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("bound", [{"floor": 0.1}, {"cap": 0.1}, {"floor": 0.1 * 0.7, "total": 0.7}])
+def test_floors_or_caps_that_leave_one_answer_give_it(way, bound):
+    given = {"total": 1.0, "floor": 0.0, "cap": 1.0, **bound}
+    shares = allocate(returns_of(3, 10), way=way, **given).shares.to_numpy()
+    worth = shares > 0 if "cap" in bound and way == "performance" else np.full(10, True)  # one that earned nothing may have nothing
+    assert worth.any() and np.allclose(shares[worth], given["total"] / 10, atol=1e-9)
+
+
+def test_a_strategy_that_never_moved_has_no_risk_to_share():
+    still = returns_of(4, 3)
+    still.iloc[:, 1] = 0.0
+    with pytest.raises(InputError, match=r"strategy 1 \(from 0\) never moved"):
+        allocate(still, way="risk_parity")

@@ -5,22 +5,27 @@ import sys
 
 import pytest
 from run_support import ROOT, environment, free_port
+from store_support import place_on
 
-KILLS, SOAK_KILLS, CONTROL_KILLS = 25, 50, 8
+KILLS, SERVER_KILLS, SOAK_KILLS, CONTROL_KILLS = 25, 8, 50, 8
 
 
 def killer(home, kills: int, *more: str, seconds=560) -> dict:
     """The verdict of tests/killer.py."""
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     words = [sys.executable, str(ROOT / "tests" / "killer.py"), str(home), str(free_port()), "2022-12-28", str(kills), *more]
     done = subprocess.run(words, env=environment(home), capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kills", [KILLS, pytest.param(SOAK_KILLS, marks=pytest.mark.soak)])
-def test_kills_lose_nothing_and_send_nothing_twice(tmp_path, kills):
-    found = killer(tmp_path / "home", kills)
+@pytest.mark.parametrize("kind, kills", [
+    ("sqlite", KILLS), ("postgresql", SERVER_KILLS),
+    pytest.param("sqlite", SOAK_KILLS, marks=pytest.mark.soak), pytest.param("postgresql", SOAK_KILLS, marks=pytest.mark.soak),
+])  # fmt: skip
+def test_kills_lose_nothing_and_send_nothing_twice(tmp_path, kind, kills):
+    with place_on(kind, tmp_path / "home"):
+        found = killer(tmp_path / "home", kills)
     assert found["killed"] == kills and found["days_finished"] >= kills
     assert {k: found[k] for k in ("not_taken_up", "sent_twice", "fills_lost", "fills_invented", "fills_changed")} == dict.fromkeys(
         ("not_taken_up", "sent_twice", "fills_lost", "fills_invented", "fills_changed"), 0)

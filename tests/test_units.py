@@ -62,7 +62,7 @@ SAMPLES = {  # all arguments of functions whose sample in public_arrays does not
     "optimize.max_diversification": dict(cov=COV, bounds=BOUNDS), "size_steps.vol_regime": dict(vol=0.2),
     "walk_forward.walk_forward": dict(returns=pd.DataFrame(RETURNS, columns=NAMES), fit=optimize.min_variance, bounds=BOUNDS, window=30, every=10, rate=0.02),
     **{f"empirical.{name}": dict(returns=RETURNS, bounds=BOUNDS, level=0.75, **more) for name, more in (("min_cvar", {}), ("mean_cvar", {"risk_aversion": 1.0}))},
-    "empirical.shortfall": dict(returns=SERIES, level=0.75),
+    "empirical.shortfall": dict(returns=SERIES, level=0.75), "empirical.kelly_portfolio": dict(returns=RETURNS, bounds=BOUNDS),
     "objectives.capped_bounds": dict(names=NAMES, upper=[0.1] * 3, sectors=dict(zip(NAMES, "xyz")), limits=Limits()),
     "objectives.optimize_targets": dict(targets=[Target(stock(n), 0.1) for n in NAMES], expected_returns=dict(zip(NAMES, MU)), cov=pd.DataFrame(COV, NAMES, NAMES), sectors=dict(zip(NAMES, "xyz")), limits=Limits(), rate=0.02),
 }
@@ -77,7 +77,7 @@ FREE = {  # (function, argument): why another unit cannot be told
     ("surface.vol_surface", "rate"): "tested with its chains", ("surface.Surface.vol", "tau"): "beyond the last expiry is an error",
     ("revaluation.book_tail", "levels"): "tested below",
     **{(f"{name}", argument): "takes positions or quotes, which name their row: test_desk_risk.py" for name, given in {
-        "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
+        "bound_use.unit_parts": "vols", "marks.terms_of": "rate div_yield", "marks.unit_greeks": "vol", "marks.valued": "vol rate div_yield", "quoted_chain.quoted_chain": "rate div_yield", "hedges.choose_hedge": "vol rate div_yield",
         "stress.stress": "vols", "stress.past_returns": "returns", "stress.historical_tail": "returns levels"}.items() for argument in given.split()},
     **{(name, "vols"): "of a plan, from its covariance; `whole_lots.rebalance` names the unit" for name in ("whole_lots.drift_case", "lot_orders.plan_lot_orders")},
     ("black_litterman.black_litterman", "tau"): "no time: a share of the covariance, above 1 an error", ("empirical.shortfall", "returns"): ANY,
@@ -133,6 +133,32 @@ def test_another_unit_is_named_by_an_error_or_a_warning(name, argument, kind):
         assert "decimals" in said and "0.01 is 1 %" in said
     if kind == "expired":
         assert "the expiry precedes the instant of the prices: leave it out, or value the book as of an earlier day" in said
+
+
+PACED = ("metrics.metrics", "metrics.rolling_metrics", "performance.performance", "performance.track_record", "rolling_against.rolling_against", "sharpe_test.sharpe_test",
+         "record_facts.record_facts", "factors.factor_regression", "market_timing.market_timing", *(f"empirical.{name}" for name in ("min_cvar", "mean_cvar", "kelly_portfolio")))
+
+
+@pytest.mark.filterwarnings("ignore::otsport.analytics.metrics.ShortHistory")
+@pytest.mark.parametrize("name", PACED)
+@pytest.mark.parametrize("frequency, right", [("ME", 12), ("W", 52), ("QE", 4)])
+def test_dates_of_another_pace_than_the_periods_are_named(name, frequency, right):
+    """Twelve returns a year that are taken for 252 compound to thousands of percent a year."""
+    call, given = sample(name)
+    count = len(given["returns"])
+    named = lambda v: pd.DataFrame(v, columns=NAMES if np.ndim(v) == 2 and np.shape(v)[1] == len(NAMES) else None)
+    dated = {k: named(np.asarray(v)).set_axis(pd.date_range("1990-01-31", periods=count, freq=frequency)).squeeze(axis=1)
+             for k, v in given.items() if k in ("returns", "benchmark", "factors") and v is not None}
+    with pytest.warns(UnitWarning, match=f"dated {right} a year and taken as 252: give periods"):
+        call(**given | dated)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnitWarning)
+        call(**given | dated | {"periods": right})
+
+
+def test_functions_that_take_periods_look_at_the_dates():
+    taking = {name for name, f in public().items() if {"returns", "periods"} <= set(inspect.signature(f).parameters)}
+    assert taking - set(PACED) == set(), "give it to PACED, or say here why dates do not matter to it"
 
 
 def test_warning_names_the_line_of_the_caller():

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .metrics import _checked_rate
 from .sharpe_test import newey_west_lags
-from ..core.arrays import align, check_finite, check_returns, check_rising, floats, labels, shown, warn_percent, warn_units, whole
+from ..core.arrays import align, check_finite, check_returns, check_rising, floats, labels, shown, warn_pace, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
 from ..core.units import SESSIONS_PER_YEAR
 
@@ -177,6 +177,7 @@ def fit(
 ) -> FactorFit:
     "The regressions of checked excess returns, decimals a period, on checked regressors."
     n, design = len(excess), np.column_stack([np.ones(len(excess)), x])
+    warn_pace(pd.DataFrame(index=index), periods)
     lags = newey_west_lags(n) if lags is None else whole(lags, "lags", 0, max(n - 1, 0))
     found, left, inverse = least_squares(design, excess, ["alpha", *map(str, names)])
     variances = np.array([np.diag(newey_west(design, e, inverse, lags)) for e in left.T])

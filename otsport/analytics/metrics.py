@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from . import ratios
 from .ratios import FLAT, TrackRecord
 from .risk import _fewest
-from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_percent, warn_units, whole
+from ..core.arrays import check_returns, check_rising, floats, number, place, shown, warn_caller, warn_pace, warn_percent, warn_units, whole
 from ..core.errors import DataError, InputError
 from ..core.contracts import NAN
 from ..core.units import SESSIONS_PER_YEAR
@@ -107,11 +107,12 @@ class Metrics:
         return self._shown(True)
 
 # %% ../../nbs/analytics/24_metrics.ipynb #c010
-def _checked_rate(rate: float, periods: float) -> tuple[float, float]:
-    "Annual rate and returns per year that compound."
+def _checked_rate(rate: float, periods: float, returns: object = None) -> tuple[float, float]:
+    "Annual rate and returns per year that compound; of `returns` the dates are looked at."
     if not (-1 < number(rate, "rate") < np.inf and 0 < number(periods, "periods") < np.inf):
         raise InputError(f"rate is {rate} and periods {periods}: the rate must be above -1, the returns per year positive")
     warn_units(rate=np.float64(rate))
+    warn_pace(returns, periods)
     return float(rate), float(periods)
 
 
@@ -149,7 +150,7 @@ def metrics(
     `returns` are simple, decimals, one a session, oldest first (prices: `prices.pct_change().dropna()`); prices and percent are refused.
     `rate` is annual, decimal. `periods` is returns a year: 252 for daily ones, 12 for monthly ones. Units of the answer: see `Metrics`.
     """
-    x, rate, periods = _series(returns), *_checked_rate(rate, periods)
+    x, rate, periods = _series(returns), *_checked_rate(rate, periods, returns)
     if not np.isfinite(x).all():
         raise DataError(f"return {place(returns, (int(np.argmin(np.isfinite(x))),))} is not finite: measures of a series with gaps mean nothing")
     if len(x) < 2:
@@ -204,7 +205,7 @@ def rolling_metrics(
     if table.ndim not in (1, 2):
         raise InputError(f"returns have shape {table.shape}: give (n,) or (n, series)")
     check_rising(table, "returns")
-    least, table, (rate, periods) = _rounding(returns), pd.DataFrame(table), _checked_rate(rate, periods)
+    least, table, (rate, periods) = _rounding(returns), pd.DataFrame(table), _checked_rate(rate, periods, table)
     rows = np.ascontiguousarray(floats(table, "returns").T)
     window = whole(window, "window", 2, max(rows.shape[1], 2))
     if window > rows.shape[1]:

@@ -33,7 +33,7 @@ def track_record(
     "Checked returns, a row a series, with their benchmark: simple, decimals, on the same dates, without gaps, at least two; prices and percent are refused."
     returns, benchmark = align({"returns": (returns, 0), "benchmark": (benchmark, 0)})
     check_rising(returns, "returns")
-    x, (rate, periods) = floats(returns, "returns"), _checked_rate(rate, periods)
+    x, (rate, periods) = floats(returns, "returns"), _checked_rate(rate, periods, returns)
     if x.ndim not in (1, 2):
         raise InputError(f"returns have shape {x.shape}: give (n,) or (n, series)")
     if len(x) < 2 or x.size == 0:

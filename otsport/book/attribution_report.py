@@ -19,7 +19,7 @@ from ..kernels.attribution import NOTHING, ROUNDING
 
 # %% auto #0
 __all__ = ['FORMULAS', 'POLICY_WORDS', 'LINKING_WORDS', 'MOST_INPUTS', 'LAYOUT', 'MOST_CELLS', 'formula_of', 'Explanation',
-           'explain', 'AttributionReport', 'report_of', 'read_report', 'compare']
+           'period_named', 'explain', 'AttributionReport', 'report_of', 'read_report', 'compare', 'changes']
 
 # %% ../../nbs/book/86_attribution_report.ipynb #06ff85f7
 _ACTIVE = "w - v{up}"
@@ -59,12 +59,19 @@ class Explanation:
     convention: str
     inputs: pd.DataFrame  # by period, or by segment: what the formula takes, its result, and what it comes to in the whole
 
-    def _shown(self, html: bool) -> str:
-        what = f"{self.effect} of {self.segment}" if self.segment else self.effect
-        largest = self.inputs["in the whole"].abs().sort_values(ascending=False, kind="stable").index[:MOST_INPUTS]
-        rows = self.inputs.loc[self.inputs.index.isin(largest)]
+    def largest(self) -> pd.DataFrame:
+        "The inputs that count most, at most a dozen, in their order."
+        rows = self.inputs["in the whole"].abs().sort_values(ascending=False, kind="stable").index[:MOST_INPUTS]
+        return self.inputs.loc[self.inputs.index.isin(rows)]
+
+    def sentence(self) -> str:
+        "The number, its formula and its convention in words."
+        what, rows = f"{self.effect} of {self.segment}" if self.segment else self.effect, self.largest()
         rest = "" if len(rows) == len(self.inputs) else f" The {len(rows)} largest of {len(self.inputs)} rows, which come to {percent_text(rows['in the whole'].sum())}."
-        return shown(f"{what}: {percent_text(self.value)} = {self.formula}. {self.convention}.{rest}", rows.map(lambda x: f"{x:.6g}"), html=html)
+        return f"{what}: {percent_text(self.value)} = {self.formula}. {self.convention}.{rest}"
+
+    def _shown(self, html: bool) -> str:
+        return shown(self.sentence(), self.largest().map(lambda x: f"{x:.6g}"), html=html)
 
     def __repr__(self) -> str:
         return self._shown(False)
@@ -93,11 +100,25 @@ def _inputs(a: Attribution, k: int, column: int) -> pd.DataFrame:
     return found.assign(d=alone) if alone.any() else found
 
 
+def period_named(periods: pd.Index, period: object) -> object:
+    "One of the periods, as it is or as it is written ('2022-12-28'); an `InputError` where there is none."
+    written = {_plain_period(p): p for p in periods}
+    if period in list(periods):
+        return period
+    if str(period) not in written:
+        raise InputError(f"there is no period {period!r}: they run from {_plain_period(periods[0])} to {_plain_period(periods[-1])}")
+    return written[str(period)]
+
+
+def _plain_period(period: object) -> str:
+    return str(period).removesuffix(" 00:00:00")
+
+
 def explain(
     a: Attribution,
     effect: str,  # a name among `a.effects`
     segment: object = None,  # of the effect's level; in a tree the tuple from the top down. None: all segments
-    period: object = None,  # one of the periods; None: all
+    period: object = None,  # one of the periods, or as it is written; None: all
 ) -> Explanation:
     "One number of an attribution: formula, inputs and convention. The column `in the whole` sums to it."
     if effect not in a.names:
@@ -106,8 +127,7 @@ def explain(
     linked, names = a.cells[effect], segment_names(a, k)
     if segment is not None and segment not in list(names):
         raise InputError(f"{effect} has no segment {segment!r}: give {', '.join(map(repr, list(names)[:6]))}{' ...' if len(names) > 6 else ''}")
-    if period is not None and period not in list(a.table.periods):
-        raise InputError(f"there is no period {period!r}: they run from {a.table.periods[0]} to {a.table.periods[-1]}")
+    period = None if period is None else period_named(a.table.periods, period)
     if segment is None:
         rows = linked if period is None else linked.loc[[period]]
         single = pd.DataFrame(block.single, a.table.periods, names).loc[rows.index]
@@ -187,7 +207,7 @@ def report_of(a: Attribution, name: str = "") -> AttributionReport:
     table = lambda frame: {_joined(k): dict(zip(map(str, frame.columns), map(float, row))) for k, row in zip(frame.index, frame.to_numpy())}
     small = sum(len(a.tree[k].first) for k in a.at) * len(a.table.periods) <= MOST_CELLS
     cells = {e: {_joined(k): tuple(map(float, column)) for k, column in zip(x.columns, x.to_numpy().T)} for e, x in a.cells.items()} if small else {}
-    periods = tuple(str(p).removesuffix(" 00:00:00") for p in a.table.periods)
+    periods = tuple(_plain_period(p) for p in a.table.periods)
     return AttributionReport(name, a.method, a.linking, a.interaction, a.by, periods, tuple(map(float, a.portfolio)), tuple(map(float, a.benchmark)), dict(a.effects), columns(a.by_period()),
                              {level: table(segment_frame(a, level)) for level in a.by}, cells, table(linking_spread(a)))
 
@@ -228,3 +248,12 @@ def compare(reports: Mapping[str, AttributionReport]) -> pd.DataFrame:
         ranges = {name: [x[effect] for k, x in r.spread.items() if k != "width" and effect in x] for name, r in reports.items()}
         found[f"{effect}, lowest"], found[f"{effect}, highest"] = (pd.Series({n: f(x) if x else 0.0 for n, x in ranges.items()}) for f in (min, max))
     return found
+
+# %% ../../nbs/book/86_attribution_report.ipynb #3ca7563c
+def changes(earlier: AttributionReport, later: AttributionReport) -> pd.DataFrame:
+    "By effect, and for returns and excess: earlier, later, change, the wider of both ranges over linking methods (decimals), and whether the change is beyond it."
+    both = compare({"earlier": earlier, "later": later})
+    names = [c for c in both if ", " not in c]
+    found = both[names].T.assign(change=lambda f: f["later"] - f["earlier"])
+    width = {e: float((both[f"{e}, highest"] - both[f"{e}, lowest"]).max()) if f"{e}, highest" in both else 0.0 for e in names}
+    return found.assign(**{"linking range": pd.Series(width), "beyond it": lambda f: f["change"].abs() > f["linking range"]})

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .attribution import CLOSES, Attribution, Shares, allocation_share, effect_blocks, level_shares, linked_sums, segment_names
-from .linking import coefficients, link
+from .attribution_report import period_named
+from .linking import link
 from ..core.errors import CheckFailed, InputError
 from ..kernels.attribution import NOTHING, ROUNDING
 
@@ -112,8 +113,7 @@ def _picked(a: Attribution, effect: str, segment: object, period: object) -> tup
     names = list(segment_names(a, k))
     if segment is not None and segment not in names:
         raise InputError(f"{effect} has no segment {segment!r}: give {', '.join(map(repr, names[:6]))}{' ...' if len(names) > 6 else ''}")
-    if period is not None and period not in list(a.table.periods):
-        raise InputError(f"there is no period {period!r}: they run from {a.table.periods[0]} to {a.table.periods[-1]}")
+    period = None if period is None else period_named(a.table.periods, period)
     code = a.tree[k].code
     return (np.ones(len(code), bool) if segment is None else code == names.index(segment)), (np.ones(len(a.table.periods), bool) if period is None else np.asarray(a.table.periods == period))
 

@@ -109,7 +109,8 @@ def steps_for(start: _State, end: _State) -> int:
     sd, passed = start.vol * np.sqrt(start.tau), np.where(start.tau > 0, 1 - end.tau / np.where(start.tau > 0, start.tau, 1.0), 0.0)
     moves = np.abs(np.log(np.maximum(end.spot, 1e-12) / np.maximum(start.spot, 1e-12)))
     alive = start.tau > 0
-    needed = np.max([np.where(alive, moves / np.maximum(MOST_SPOT * sd, 1e-12), 1.0), np.where(alive, np.abs(end.vol - start.vol) / MOST_VOL, 1.0), passed / MOST_TIME])
+    by_time = np.where(passed < 1, passed / MOST_TIME, MOST_STEPS)
+    needed = np.max([np.where(alive, moves / np.maximum(MOST_SPOT * sd, 1e-12), 1.0), np.where(alive, np.abs(end.vol - start.vol) / MOST_VOL, 1.0), by_time])
     return int(np.clip(np.ceil(needed - 1e-9), 1, MOST_STEPS))
 
 
@@ -197,12 +198,14 @@ def _book_of(book: pd.DataFrame) -> Book:
 def _ends(b: Book, index: pd.Index, days: float, **after: object) -> tuple[_State, _State]:
     "The inputs of all positions at both ends; what is not given stays."
     end = {"spot": b.spot, "rate": b.rate, "div_yield": b.div_yield, "vol": b.vol}
+    passed = np.maximum(b.tau - number(days, "days") / DAYS_PER_YEAR, 0.0)
+    ended = (b.sign != 0) & ~(passed > 0)
     for name, value in after.items():
         if value is not None:
             (value,) = align({f"{name} after": (value, 0)}, index, "the positions")
             end[name] = np.broadcast_to(floats(value, f"{name} after"), b.spot.shape).astype(float)
+            end[name] = np.where(ended & np.isnan(end[name]), b.vol, end[name]) if name == "vol" else end[name]  # what has ended has no vol any more
             check_finite(end[name] if name in ("spot",) else end[name][b.sign != 0], None, f"{name} after", "of the end of the period")
-    passed = np.maximum(b.tau - number(days, "days") / DAYS_PER_YEAR, 0.0)
     return _State(b.spot, b.tau, b.rate, b.div_yield, b.vol), _State(end["spot"], passed, end["rate"], end["div_yield"], end["vol"])
 
 
@@ -236,7 +239,7 @@ def _revalued(b: Book, start: _State, end: _State, order: Sequence[str], style: 
 def explain_pnl(
     book: pd.DataFrame,  # a row a position: qty, right ("C", "P", "S"), spot, strike, tau, vol; rate, div_yield, multiplier where not 0, 0, 100
     spot: ArrayLike | None = None,  # at the end, dollars, by position; None: as before
-    vol: ArrayLike | None = None,  # at the end, annual decimal
+    vol: ArrayLike | None = None,  # at the end, annual decimal; NaN for what ends before
     days: float = 0.0,  # calendar days between the two, fractions too
     rate: ArrayLike | None = None,  # at the end, annual decimal
     div_yield: ArrayLike | None = None,  # at the end, annual decimal

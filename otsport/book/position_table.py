@@ -120,7 +120,7 @@ class PositionTable:
 
     def _shown(self, html: bool) -> str:
         span = f"{_label(self.periods[0])} to {_label(self.periods[-1])}"
-        title = f"{len(self.rows)} rows in {len(self.periods)} periods, {span}: mean weights and sums of contributions, decimals"
+        title = f"{len(self.rows)} rows in {len(self.periods)} period{'s' * (len(self.periods) != 1)}, {span}: mean weights and sums of contributions, decimals"
         rest = f"; the first 12 of {len(self.rows)}" if len(self.rows) > 12 else ""
         return shown(title + rest, self.frame().head(12), html=html)
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import DataError, InputError
+from .units import DAYS_PER_YEAR
 
 # %% auto #0
 __all__ = ['USUAL', 'EXPIRED', 'MOST_RETURN', 'USUAL_RETURN', 'floats', 'number', 'whole', 'UnitWarning', 'warn_caller',
            'warn_units', 'place', 'check_finite', 'check_returns', 'warn_shifts', 'warn_percent', 'labels', 'align',
-           'check_rising', 'short', 'shown']
+           'check_rising', 'warn_pace', 'short', 'shown']
 
 # %% ../../nbs/core/05_arrays.ipynb #c005
 def _as_number(value: object, name: str) -> float:
@@ -224,6 +225,17 @@ def check_rising(value: object, what: str) -> None:
         return
     at = next(i for i in range(len(index) - 1) if not index[i] <= index[i + 1])
     raise InputError(f"{what}: {_text(index[at])} stands before {_text(index[at + 1])}, give the oldest first: sort_index(), or a plain array where the order is meant")
+
+# %% ../../nbs/core/05_arrays.ipynb #c015y2
+def warn_pace(value: object, periods: float) -> None:
+    "A `UnitWarning` where the dates of a pandas object are twice as many a year as `periods` says, or half as many."
+    index = labels(value)
+    if index is None or len(index) < 5 or not index.inferred_type.startswith(("date", "period")):
+        return
+    days = index.to_timestamp() if hasattr(index, "to_timestamp") and index.inferred_type == "period" else index
+    span = (days[-1] - days[0]).total_seconds() / 86_400
+    if span > 0 and not periods / 2 <= (pace := (len(index) - 1) * DAYS_PER_YEAR / span) <= periods * 2:
+        warn_caller(f"the returns are dated {pace:,.0f} a year and taken as {periods:g}: give periods, 252 for daily ones, 52 for weekly, 12 for monthly")
 
 # %% ../../nbs/core/05_arrays.ipynb #c017
 def short(value: float) -> str:

@@ -78,6 +78,8 @@ class Feed:
             said.append(f"NOT LIVE: {self.condition}")
         elif self.condition and not self.condition.startswith("connected"):
             said.append(f"NO BROKER: {self.condition}")
+        elif self.condition.startswith("connected; "):
+            said.append(f"LINE: {self.condition.removeprefix('connected; ')}")
         if self.stale and self.open and self.live:
             oldest = max(self.stale, key=self.stale.get)
             said.append(f"STALE: {len(self.stale)} prices, the oldest is {oldest}, {self.stale[oldest]:,.0f} s")

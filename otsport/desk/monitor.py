@@ -34,8 +34,8 @@ from .watched_risk import PastReturns, WatchedRisk, watched_risk
 
 # %% auto #0
 __all__ = ['GROUP_FIGURES', 'RING', 'RING_DAYS', 'TREND_MINUTES', 'KEPT_MINUTES', 'WAY_SECONDS', 'WINDOWS', 'MINUTES_PER_YEAR',
-           'TOUCHING', 'MOST_CHANGES', 'RISK_SECONDS', 'Second', 'Together', 'Kept', 'touched', 'Books',
-           'position_columns', 'portfolio_columns', 'open_at', 'Risks', 'Monitor', 'day_budget']
+           'TOUCHING', 'MOST_CHANGES', 'RISK_SECONDS', 'Second', 'Together', 'Kept', 'touched', 'Books', 'open_at',
+           'position_columns', 'portfolio_columns', 'feed_now', 'desk_now', 'Risks', 'Monitor', 'day_budget']
 
 # %% ../../nbs/desk/96_monitor.ipynb #c35f5b32
 @dataclass(frozen=True, slots=True)
@@ -177,6 +177,12 @@ class Books:
         return tuple(read)
 
 # %% ../../nbs/desk/96_monitor.ipynb #56095829
+def open_at(at: datetime) -> bool:
+    "Whether the exchange is open at the broker's time."
+    day = at.astimezone(NEW_YORK).date()
+    return is_session(day) and session_open(day) <= at < session_close(day)
+
+
 def position_columns(t: Together, board: PriceBoard, wall: float, at: datetime) -> dict[str, np.ndarray]:
     "Value, P&L, extremes, Greeks and age of every position, dollars; deltas and gammas of dollars, vega per vol point, theta per calendar day."
     live = [b.live.columns for b in t.books]
@@ -207,17 +213,34 @@ def portfolio_columns(t: Together, p: Mapping[str, np.ndarray], figures: Sequenc
         **{name: risk(name) for name in ("var_95", "var_99", "es_95", "budget_use")}, "var_of_nav": over(risk("var_95"), nav),
         "risk_age": np.array([(at - r.at).total_seconds() if r.at else NAN for r in risks]), "beta": over(t.sum_of(betas * p["dollar_delta"]), nav),
         "drawdown": of("drawdown"), "trend": trends, "positions": t.sum_of(t.held.astype(float)), "missing": t.sum_of((t.held & np.isnan(p["mark"])).astype(float)),
-        "stale": t.sum_of((t.held & ((p["age"] > board.stale_seconds) | board.frozen[t.slots])).astype(float)), "oldest_price": oldest,
+        "oldest_price": oldest,
+        "stale": t.sum_of((t.held & ((p["age"] > board.stale_seconds) | board.frozen[t.slots]) & open_at(at)).astype(float)),  # at night no price is new, and none is late
     }  # fmt: skip
+
+# %% ../../nbs/desk/96_monitor.ipynb #ec265cde
+def feed_now(t: Together, board: PriceBoard, s: Second) -> Feed:
+    "How the prices of what is held stand."
+    rows = np.unique(t.slots[t.held])
+    ages = board.ages(s.wall if s.live else NAN)
+    late = rows[(ages[rows] > board.stale_seconds) | (board.frozen[rows] & s.live)]
+    newest = float(np.nanmin(ages[rows])) if np.isfinite(ages[rows]).any() else NAN
+    return Feed(s.condition, s.live, newest, open_at(s.at), board.missing(rows), {board.contracts[row].key: float(ages[row]) for row in late})
+
+
+def desk_now(t: Together, board: PriceBoard, s: Second, figures: Sequence, risks: Sequence[WatchedRisk], betas: np.ndarray, trends: np.ndarray, notes: tuple[str, ...]) -> DeskNow:
+    "The record of a second, before its alerts."
+    p = position_columns(t, board, s.wall if s.live else NAN, s.at)  # a price of then has no age
+    power = np.array([s.buying_power.get(b.held.account, NAN) for b in t.books])
+    columns = portfolio_columns(t, p, figures, risks, np.where(t.held, betas, 0.0), board, s.at, power, trends)
+    nav = columns["nav"][t.owner]
+    p["weight"] = np.divide(p["value"], nav, out=np.full(len(nav), np.nan), where=nav > 0)
+    return DeskNow(
+        s.at, Columns(tuple((n, n) for n in t.names), columns), Columns(t.keys, p), **{kind: t.grouped(kind, p) for kind in t.groups}, feed=feed_now(t, board, s),
+        accounts={n: b.held.account for n, b in zip(t.names, t.books)}, halted={n: b.held.halted for n, b in zip(t.names, t.books) if b.held.halted},
+        notes=(*notes, *(f"{n}: {r.why}" for n, r in zip(t.names, risks) if r.why)))
 
 # %% ../../nbs/desk/96_monitor.ipynb #72d27dd1
 RISK_SECONDS = 10.0  # how old the risk of a portfolio becomes before it has its turn again
-
-
-def open_at(at: datetime) -> bool:
-    "Whether the exchange is open at the broker's time."
-    day = at.astimezone(NEW_YORK).date()
-    return is_session(day) and session_open(day) <= at < session_close(day)
 
 
 class Risks:
@@ -284,28 +307,14 @@ class Monitor:
 
     def _value(self, found: tuple[Second, tuple[str, ...]]) -> DeskNow:
         "The figures of everything."
-        (s, read), t, board = found, self.together, self.board
-        figures = [b.update(board.mark[b.slots]) for b in t.books]
-        p = position_columns(t, board, s.wall if s.live else NAN, s.at)  # a price of then has no age
-        risks = self.risks.refresh(t, board, figures, s.at, s.wall, read)
+        (s, read), t = found, self.together
+        figures = [b.update(self.board.mark[b.slots]) for b in t.books]
         if self._betas is None or self._betas[0] != s.at.date():
-            self._betas = s.at.date(), np.array([self.past.beta(s.at, board.contracts[slot].symbol) for slot in t.slots])
-        power = np.array([s.buying_power.get(b.held.account, NAN) for b in t.books])
+            self._betas = s.at.date(), np.array([self.past.beta(s.at, self.board.contracts[slot].symbol) for slot in t.slots])
+        risks = self.risks.refresh(t, self.board, figures, s.at, s.wall, read)
         trends = np.array([self.kept[name].trend for name in t.names])
-        columns = portfolio_columns(t, p, figures, risks, np.where(t.held, self._betas[1], 0.0), board, s.at, power, trends)
-        p["weight"] = np.divide(p["value"], columns["nav"][t.owner], out=np.full(len(p["value"]), np.nan), where=columns["nav"][t.owner] > 0)
-        notes = (*(f"{n} cannot be watched: {why}" for n, why in self.books.broken.items()), *(f"{n}: {r.why}" for n, r in zip(t.names, risks) if r.why))
-        return DeskNow(
-            s.at, Columns(tuple((n, n) for n in t.names), columns), Columns(t.keys, p), **{kind: t.grouped(kind, p) for kind in t.groups}, feed=self._feed(s),
-            accounts={n: b.held.account for n, b in zip(t.names, t.books)}, halted={n: b.held.halted for n, b in zip(t.names, t.books) if b.held.halted}, notes=notes)
-
-    def _feed(self, s: Second) -> Feed:
-        "How the prices of what is held stand."
-        rows = np.unique(self.together.slots[self.together.held])
-        ages = self.board.ages(s.wall if s.live else NAN)
-        keys = lambda some: {self.board.contracts[row].key: float(ages[row]) for row in some}
-        late = rows[(ages[rows] > self.board.stale_seconds) | (self.board.frozen[rows] & s.live)]
-        return Feed(s.condition, s.live, float(np.nanmin(ages[rows])) if np.isfinite(ages[rows]).any() else NAN, open_at(s.at), self.board.missing(rows), keys(late))
+        broken = tuple(f"{n} cannot be watched: {why}" for n, why in self.books.broken.items())
+        return desk_now(t, self.board, s, figures, risks, self._betas[1], trends, broken)
 
     def _remember(self, now: DeskNow) -> None:
         self.latest = now

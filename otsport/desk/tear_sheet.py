@@ -33,6 +33,10 @@ YEARLY = {252: (0.5, 4), 52: (5, 9), 12: (25, 35), 4: (80, 100), 1: (350, 380)} 
 
 def periods_of(days: pd.DatetimeIndex) -> int:
     "How many such returns a year has: 252 daily, 52 weekly, 12 monthly, 4 quarterly, 1 yearly ones."
+    if len(days) < 2:
+        raise InputError(f"{len(days)} return{'s' * (len(days) != 1)}: a track record has at least two")
+    if not days.is_monotonic_increasing:
+        raise InputError("the returns are out of order: give the oldest first, returns.sort_index()")
     apart = float(pd.Series(days).diff().median() / pd.Timedelta(days=1)) if len(days) > 1 else np.nan
     for periods, (low, high) in YEARLY.items():
         if low <= apart <= high:

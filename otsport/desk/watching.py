@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -26,13 +28,15 @@ __all__ = ['WATCH_CLIENT_ID', 'ACCOUNT_SECONDS', 'LINES_SHARE', 'watching_profil
 
 # %% ../../nbs/desk/97_watching.ipynb #f5ef8d2e
 WATCH_CLIENT_ID = 90  # added to the client id that trades: orders are never this client's
+_sessions = itertools.count()  # of this process: each needs a client id of its own, as every other process that watches does
 ACCOUNT_SECONDS = 20.0  # between two looks at balances
 LINES_SHARE = 0.5  # of the quotes that an account may have at the same time; the rest is for who trades
 
 
 def watching_profile(profile: BrokerProfile) -> BrokerProfile:
     "A profile to look through: a client id of its own, and a share of the lines."
-    return profile.model_copy(update={"client_id": profile.client_id + WATCH_CLIENT_ID, "market_data_lines": max(2, int(profile.market_data_lines * LINES_SHARE)),
+    own = WATCH_CLIENT_ID + (os.getpid() + 37 * next(_sessions)) % 900
+    return profile.model_copy(update={"client_id": profile.client_id + own, "market_data_lines": max(2, int(profile.market_data_lines * LINES_SHARE)),
                                       "reconnect_seconds": 0.0})
 
 
@@ -70,7 +74,7 @@ class BrokerFeed:
         if self.wall() < self._next:
             return
         try:
-            self._watching.clear()
+            self._watching.clear(), self.why.clear()
             await self.broker.connect()
             self._breaker.succeeded()
         except OtsportError as error:
@@ -86,17 +90,24 @@ class BrokerFeed:
     async def _subscribe(self, wanted: Sequence[Contract]) -> None:
         "Watch what is held as far as the lines reach, and ask for the rest in turn; what the broker does not know has no price, and a reason."
         room, watched = self.broker.profile.market_data_lines - 1, self._watching
-        for c in wanted:
-            if c.key in watched or c.key in self.why or len(watched) >= room:
-                continue
-            try:
-                await self.broker.watch([c])
-                watched.add(c.key)
-            except DataError as error:
-                self.why[c.key] = str(error)
+        new = [c for c in wanted if c.key not in watched and c.key not in self.why][: max(0, room - len(watched))]
+        try:
+            await self.broker.watch(new)
+            watched.update(c.key for c in new)
+        except DataError:
+            await self._subscribe_each(new)
         rest = [c for c in wanted if c.key not in watched and c.key not in self.why]
         if rest and (self._rest is None or self._rest.done()):
             self._rest = asyncio.ensure_future(self._ask(rest))
+
+    async def _subscribe_each(self, new: Sequence[Contract]) -> None:
+        "One after another, for the broker does not know all of them."
+        for c in new:
+            try:
+                await self.broker.watch([c])
+                self._watching.add(c.key)
+            except DataError as error:
+                self.why[c.key] = str(error)
 
     async def _ask(self, rest: Sequence[Contract]) -> None:
         "One quote of each contract that there is no line for."

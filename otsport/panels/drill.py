@@ -130,9 +130,9 @@ def pictures_html(a: Attribution, effect: str, segment: object = None) -> str:
     total = cells.sum()
     largest = _label(total.abs().idxmax())
     when = f"{effect} of {_label(segment)}" if segment is not None else effect
-    maps = [] if segment is not None else [picture_html(segment_figure(cells, f"{effect}: {largest} is the largest"), f"{effect} by segment and period; {largest} is the largest", 460)]
-    figure = effects_figure(cells.sum(axis=1).to_frame(when), f"{when}: {percent_text(float(total.sum()))} over {len(cells)} periods", when)
-    return side_by_side([*maps, picture_html(figure, f"{when} by period, {percent_text(float(total.sum()))} in all", 460)])
+    maps = [] if segment is not None else [picture_html(segment_figure(cells, f"{effect}: {largest} is the largest"), f"{effect} by segment and period; {largest} is the largest", 410)]
+    figure = effects_figure(cells.sum(axis=1).to_frame(effect), f"{when}: {percent_text(float(total.sum()))} over {len(cells)} periods")
+    return side_by_side([*maps, picture_html(figure, f"{when} by period, {percent_text(float(total.sum()))} in all", 410)])
 
 
 def found_html(a: Attribution, effect: str, segment: object = None, period: object = None) -> str:
@@ -142,7 +142,9 @@ def found_html(a: Attribution, effect: str, segment: object = None, period: obje
     spread = effects_frame(a).loc[effect]
     between = "" if segment is not None or period is not None or a.method == "geometric" else f"; by linking method {percent_text(spread['lowest linking'])} to {percent_text(spread['highest linking'])}"
     said = f'<p role="status" aria-live="polite"><b>{in_html(f"{effect}{of}: {percent_text(number.value)}{between}")}</b><br><code>{in_html(formula_of(a, effect))}</code></p>'
-    apart = f"<details><summary>This number taken apart: formula, inputs, convention</summary>{number._repr_html_()}</details>"
+    largest = number.largest().map(lambda x: f"{x:.6g}")
+    inputs = table(largest.set_axis(pd.Index([_label(x) for x in largest.index], name="period" if segment is not None else "segment"))).html
+    apart = f"<details><summary>This number taken apart: formula, inputs, convention</summary><p>{in_html(number.sentence())}</p>{inputs}</details>"
     return said + pictures_html(a, effect, segment) + positions_html(a, effect, segment, period) + ("" if period is not None else periods_html(a, effect, segment)) + apart
 
 # %% ../../nbs/panels/96_drill.ipynb #696325a0
@@ -205,28 +207,33 @@ def attribution_panel(
             return
         found.value = FITTED.format(found_html(panel.attribution, panel.effect, c.segment.value, c.period.value))
 
-    def choose(effect: str) -> None:
+    def choose(effect: str, text: str | None = None) -> None:
+        text = text or FITTED.format(found_html(panel.attribution, effect))
         panel.effect = effect
         for name, button in panel.buttons.items():
             button.button_style = "info" if name == effect else ""
         quiet.append(1)  # two menus change, one picture is drawn
         c.segment.options, c.period.options = _options(panel.attribution, effect)
+        c.segment.value = c.period.value = None  # equal options would keep the old choice beside a text that is of all
         quiet.clear()
-        show()
+        found.value = text
+
+    def refuse(error: OtsportError) -> None:
+        said.value, found.value, effects.children, panel.buttons, panel.attribution = FITTED.format(refusal_html(error)), "", (), {}, None
 
     def lay(_=None) -> None:
         try:
             a = given or spans.of(c.span.value, c.benchmark.value, c.level.value, c.linking.value)
         except OtsportError as error:
-            said.value, found.value, effects.children, panel.buttons, panel.attribution = FITTED.format(refusal_html(error)), "", (), {}, None
-            return
-        panel.attribution, bars = a, bars_of(a)
-        said.value = FITTED.format(f"<p>{in_html(headline(a))}. <b>Click an effect.</b></p>")
-        panel.buttons = {name: W.Button(description=f"{name}  {percent_text(x)}", layout=W.Layout(width="300px", max_width="60%")) for name, x in a.effects.items()}
+            return refuse(error)
+        effect = panel.effect if panel.effect in a.names else str(a.effects.abs().idxmax())
+        bars, text = bars_of(a), FITTED.format(found_html(a, effect))  # all of it first: never numbers of one attribution below the sentence of another
+        panel.attribution, panel.buttons = a, {name: W.Button(description=f"{name}  {percent_text(x)}", layout=W.Layout(width="300px", max_width="60%")) for name, x in a.effects.items()}
         for name, button in panel.buttons.items():
             button.on_click(lambda _, name=name: choose(name))
+        said.value = FITTED.format(f"<p>{in_html(headline(a))}. <b>Click an effect.</b> Thin strokes: from the lowest to the highest linking method.</p>")
         effects.children = [W.HBox([button, W.HTML(bars[name], layout=W.Layout(flex="1 1 auto", max_width="460px"))]) for name, button in panel.buttons.items()]
-        choose(panel.effect if panel.effect in panel.buttons else str(a.effects.abs().idxmax()))
+        choose(effect, text)
 
     for widget in (c.span, c.level, c.benchmark, c.linking):
         widget.observe(lay, "value")

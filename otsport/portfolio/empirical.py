@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.arrays import align, check_returns, floats, number, place, short
+from ..core.arrays import align, check_returns, floats, number, place, short, warn_pace
 from ..core.errors import DataError, InputError, SolverError
 from ..core.units import SESSIONS_PER_YEAR
 from .bounds import Bounds, best_return, clashes, constraint_matrix, rows, smallest_clash
@@ -35,6 +35,7 @@ def _scenarios(returns: ArrayLike, b: Bounds, periods: float) -> np.ndarray:
     check_returns(x, given if hasattr(given, "iloc") else None)
     if not 0 < number(periods, "periods") < np.inf:
         raise InputError(f"periods is {periods}: how many rows make a year, 252 for sessions")
+    warn_pace(returns, periods)
     return x
 
 

@@ -115,8 +115,9 @@ def effects_figure(
         top.bar(x, v, bottom=np.where(v >= 0, up, down), color=color, width=0.8, label=str(name))
         low.plot(x, np.cumsum(v), color=color, lw=1.1)
         up, down = up + np.maximum(v, 0), down + np.minimum(v, 0)
-    top.plot(x, frame.sum(axis=1), "o", color="0.1", ms=3, label=total)
-    low.plot(x, frame.sum(axis=1).cumsum(), color="0.1", lw=2.0, label=total)
+    if several := len(frame.columns) > 1:  # of one effect the sum is the effect
+        top.plot(x, frame.sum(axis=1), "o", color="0.1", ms=3, label=total)
+        low.plot(x, frame.sum(axis=1).cumsum(), color="0.1", lw=2.0, label=total)
     for ax, words in ((top, "each period"), (low, "so far")):
         ax.axhline(0, color="0.6", lw=0.8)
         ax.set_ylabel(words)
@@ -124,7 +125,8 @@ def effects_figure(
     labels = [str(label).removesuffix(" 00:00:00") for label in frame.index]
     every = max(1, -(-len(labels) // (5 if on_phone() else 12)))
     low.set_xticks(x[::every], labels[::every], rotation=30 if len(labels) > 4 else 0)
-    legend_below(figure, top)
+    if several:
+        legend_below(figure, top)
     headline(figure, title)
     return figure
 

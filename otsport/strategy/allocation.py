@@ -52,9 +52,9 @@ def _equal(x: np.ndarray, room: _Room) -> np.ndarray:
 
 def _risk_parity(x: np.ndarray, room: _Room) -> np.ndarray:
     "Equal parts of the variance (`portfolio.risk_parity` has the theory); the covariance is shrunk."
+    if len(still := np.flatnonzero(np.ptp(x, axis=0) == 0)):
+        raise InputError(f"strategy {still[0]} (from 0) never moved: it carries no risk to share, leave it out")
     cov = np.ascontiguousarray(shrunk_covariance(x))
-    if not (cov.diagonal() > 0).all():
-        raise InputError(f"strategy {int(np.argmin(cov.diagonal()))} (from 0) never moved: it carries no risk to share, leave it out")
     return budgeted(cov, np.full(len(cov), 1 / len(cov)))[0]
 
 
