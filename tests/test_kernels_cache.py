@@ -265,7 +265,7 @@ def test_of_each_kernel_can_be_told_what_it_is_made_of():
     assert len(names) > 300 and all(str(ROOT) not in text and " at 0x" not in text for text in names.values())
 
 
-@pytest.mark.parametrize("value", [{}, [1.0], otsport.kernels, object()], ids=str)
+@pytest.mark.parametrize("value", [{}, [1.0], otsport.kernels, object()], ids=["dict", "list", "module", "object"])
 def test_kernel_made_of_what_cannot_be_told_is_refused(value):  # negative control
     with pytest.raises(TypeError, match="by their own names"):
         made_of(value)
