@@ -175,6 +175,7 @@ def main() -> None:
     gateway = subprocess.Popen([sys.executable, "-m", "otsport", "gateway", "--port", str(a.port), "--session", str(days[0]), "--clock", "heartbeat", *cash])
     journal = a.home / "gateway" / "simulated.jsonl"
     while not journal.exists():
+        assert gateway.poll() is None, "the gateway ended before it served"
         time.sleep(0.05)
     length = 1.0
     try:

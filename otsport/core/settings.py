@@ -26,7 +26,7 @@ from .errors import AccountNotServed, SettingsError
 from .units import STRESS_DAYS, STRESS_SPOTS, STRESS_VOLS
 
 # %% ../../nbs/core/04_settings.ipynb #c005
-OURS = ("otsport.db", "audit.key", "desk.lock")  # by which a state folder is known
+OURS = ("otsport.db", "otsport.url", "audit.key", "desk.lock")  # by which a state folder is known
 
 
 def make_private(folder: Path) -> None:

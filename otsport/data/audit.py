@@ -9,6 +9,7 @@ __all__ = ['GENESIS', 'KEY_BYTES', 'SLOT', 'TAIL', 'Link', 'signature', 'signed_
 # %% ../../nbs/data/06_audit.ipynb #c002
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import shlex
@@ -32,9 +33,12 @@ class Link:
 GENESIS = Link(0, "0" * 64)  # before the first row
 
 
+_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # of text and a number: as `canonical` writes them
+
+
 def signature(key: bytes, row: Mapping[str, Any]) -> str:
     "HMAC-SHA256 over the fields of a row, 64 hex digits."
-    signed = canonical([row["seq"], row["ts"], row["action"], row["subject"], row["payload"], row["prev"]])
+    signed = _text([row["seq"], row["ts"], row["action"], row["subject"], row["payload"], row["prev"]])
     return hmac.digest(key, signed.encode(), hashlib.sha256).hex()
 
 

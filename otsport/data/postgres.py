@@ -155,6 +155,10 @@ class PostgresServer:
             raise error.orig if isinstance(error.orig, OtsportError) else error
         except ImportError as error:
             raise StoreError(f"{self.name} needs {error.name}: pip install 'otsport[postgres]'") from error
+        except Exception as error:  # of the driver itself, which is loaded when a server is used
+            if not any(kind.__module__.startswith("psycopg") for kind in type(error).__mro__):
+                raise
+            raise postgres_error(error, self.name) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
