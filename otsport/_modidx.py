@@ -3734,6 +3734,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'otsport.data.store.check_reaches': ('data/store.html#check_reaches', 'otsport/data/store.py'),
                                     'otsport.data.store.check_table': ('data/store.html#check_table', 'otsport/data/store.py'),
                                     'otsport.data.store.database_at': ('data/store.html#database_at', 'otsport/data/store.py'),
+                                    'otsport.data.store.has_store': ('data/store.html#has_store', 'otsport/data/store.py'),
                                     'otsport.data.store.open_store': ('data/store.html#open_store', 'otsport/data/store.py'),
                                     'otsport.data.store.part_rows': ('data/store.html#part_rows', 'otsport/data/store.py'),
                                     'otsport.data.store.replayed': ('data/store.html#replayed', 'otsport/data/store.py'),

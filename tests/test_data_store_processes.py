@@ -24,6 +24,12 @@ def place(request, tmp_path):
 
 
 @pytest.fixture
+def file_place(tmp_path) -> Place:
+    "What only a file can run out of."
+    return fresh_place(tmp_path / "store")
+
+
+@pytest.fixture
 def unmade(tmp_path) -> Place:
     "A store that does not exist yet."
     return Place(tmp_path / "otsport.db")
@@ -155,8 +161,8 @@ def _fill_up(store: Store) -> int:
     raise AssertionError("the disk never filled")
 
 
-def test_database_at_its_page_limit_is_disk_full_with_nothing_half_done(place):
-    with place.open() as store:
+def test_database_at_its_page_limit_is_disk_full_with_nothing_half_done(file_place):
+    with file_place.open() as store:
         with store.unit(TS) as unit:
             unit.add_portfolio("main", "DU1")
         with store._engine.connect() as conn:
@@ -165,7 +171,7 @@ def test_database_at_its_page_limit_is_disk_full_with_nothing_half_done(place):
         accepted = _fill_up(store)
         assert accepted > 3
         assert store.cash("main") == accepted and store.verify() == 1 + 3 * accepted
-    with place.open() as store:  # with room again, it goes on
+    with file_place.open() as store:  # with room again, it goes on
         with store.unit(TS) as unit:
             unit.book(deposit("later", "1.00"))
         assert store.verify() == 2 + 3 * accepted

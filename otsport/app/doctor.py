@@ -115,11 +115,11 @@ def state_finding() -> Finding:
 def store_finding() -> Finding:
     "The database, opened to be read; `otsport db verify` checks it whole."
     from otsport.core.settings import state_folder
-    from otsport.data.store import open_store
+    from otsport.data.store import has_store, open_store
 
     try:
         path = state_folder() / "otsport.db"
-        if not path.exists():
+        if not has_store(path):
             return Finding("database", True, "none yet")
         with open_store(path, read_only=True) as store:
             books = ", ".join(f"{n} of {a}" for n, a in store.portfolios().items()) or "no book"

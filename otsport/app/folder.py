@@ -475,10 +475,10 @@ def _check_idle(state: Path) -> None:
 
 def _old_state(state: Path) -> dict[str, str]:
     "Portfolio, account and capital of a state folder; refused while something works on it."
-    from otsport.data.store import open_store
+    from otsport.data.store import has_store, open_store
 
     state = Path(state).expanduser().resolve()
-    if not (state / "otsport.db").is_file():
+    if not has_store(state / "otsport.db"):
         raise FolderError(f"{state} is no state folder, it holds no otsport.db: give the folder that OTSPORT_HOME named")
     _check_idle(state)
     with open_store(state / "otsport.db") as store:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERED', 'MOST_KEYS', 'UNDATED', 'FIRST_CLIENT_ID', 'audit_files', 'unlock', 'check_present', 'Signing', 'Unit',
            'replayed', 'table_rows', 'check_table', 'part_rows', 'still_standing', 'check_part', 'check_reaches',
-           'check_not_older', 'catch_up', 'Held', 'check_client_id', 'check_epoch', 'Store', 'database_at',
+           'check_not_older', 'catch_up', 'Held', 'check_client_id', 'check_epoch', 'Store', 'database_at', 'has_store',
            'open_store']
 
 # %% ../../nbs/data/10_store.ipynb #c002
@@ -38,7 +38,7 @@ from otsport.data.events import (
 from .plain import plain, same
 from .reads import LedgerReads, TradeReads
 from .database import NO_ROOM, REVISION, Database, file_errors
-from .postgres import PostgresServer, read_url
+from .postgres import PostgresServer, read_url, url_path
 from .sqlite import SqliteFile
 from .writes import apply, check_before, check_version, insert_rows, is_booked, rows_where
 from .tables import AUDIT, BALANCES, HOLDERS, LEGS, META, ORDER_EVENTS, ORDERS, PORTFOLIOS, POSITIONS, SNAPSHOTS, TRANSACTIONS, made
@@ -442,6 +442,11 @@ def database_at(path: Path, wait_seconds: float = 5.0, read_only: bool = False) 
     "The database of the store at `path`: on the server that `otsport.url` beside it names, else the SQLite file."
     url = read_url(path)
     return SqliteFile(path, wait_seconds, read_only) if url is None else PostgresServer(url, path, wait_seconds, read_only)
+
+
+def has_store(path: Path) -> bool:
+    "Whether a store was begun at `path`, in a file or on the server that `otsport.url` beside it names."
+    return path.exists() or url_path(path).exists()
 
 
 def open_store(

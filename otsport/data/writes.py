@@ -146,9 +146,10 @@ def check_version(conn: Connection, moved: OrderRecord) -> None:
     row = next(iter(rows_where(conn, ORDERS, ("state", "version"), order_ref=ref)), None)
     if row is None:
         raise StoreError(f"order {ref} is not in the store: add it before its state")
-    if row.version != moved.version:
+    state, version = row
+    if version != moved.version:
         raise LostRace(f"order {ref} has changed since it was read (read: audit row {moved.version}, stored: "
-                       f"{row.state} by audit row {row.version}); read again and retry")
+                       f"{state} by audit row {version}); read again and retry")
 
 
 def check_before(conn: Connection, booking: Booking) -> int:

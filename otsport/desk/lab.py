@@ -26,7 +26,7 @@ from ..core.settings import BrokerProfile, home, settings
 from ..data.columns import near
 from ..data.market import History
 from ..data.samples import history
-from ..data.store import Store, open_store
+from ..data.store import Store, has_store, open_store
 from . import commands
 from .accounts import Place, Seat, time_of
 from .book import Book, Desk
@@ -67,7 +67,7 @@ def here(portfolio: str, account: str | None, capital: object, host: str | None,
 
 def stored_portfolios(path: Path) -> dict[str, str]:
     "The account of each portfolio of a store; none where there is no store yet."
-    if not path.exists():
+    if not has_store(path):
         return {}
     with open_store(read_only=True) if path == home() / "otsport.db" else open_store(path, read_only=True) as store:
         return store.portfolios()
@@ -109,7 +109,7 @@ class ReadBook:
         "The store: the one in hand, else opened to be read; None where nothing is stored yet."
         if self._desk is not None:
             yield self._desk.store
-        elif not self.place.file.exists():
+        elif not has_store(self.place.file):
             yield None
         else:
             with open_store(self.place.path, read_only=True) as store:
