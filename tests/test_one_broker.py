@@ -126,7 +126,7 @@ def test_profile_of_before_names_no_broker_and_means_interactive_brokers(folder)
 
 
 def test_one_file_is_a_broker_for_a_day_for_the_command_line_and_for_a_notebook(folder, tiny):
-    assert broker_names() == ("ib", "tiny")
+    assert broker_names() == ("ib", "ninjatrader", "tiny")
     (day,) = asyncio.run(trading_day.trade(trading_day.begin(**this_folder().defaults())))
     from otsport.brokers.tiny import World
 
