@@ -228,7 +228,6 @@ CASES |= {
     "performance.track_record": Case(lambda **k: performance.track_record(**k).rows.sum(axis=0), {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
     "performance.performance": Case(lambda **k: performance.performance(**k).values, {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
     "rolling_against.rolling_against": Case(lambda **k: rolling_against.rolling_against(**k, window=20).frame("beta"), {"returns": RETURNS, "benchmark": INDEX}, DATED, ("returns",)),
-    "trend.trend": Case(trend.trend, {"returns": SERIES}, (), ("returns",)),
     "sharpe_test.sharpe_test": Case(lambda returns: sharpe_test.sharpe_test(returns).error_dependent, {"returns": SERIES}, (), ("returns",)),
     "sharpe_test.autocorrelations": Case(None, {}, plain={"returns": "one series, in the order given"}),
     "factors.factor_regression": Case(lambda **k: factors.factor_regression(**k).alpha, {"returns": RETURNS, "factors": INDEX[:, None], "rate": np.full(60, 1e-4)},

@@ -26,8 +26,8 @@ alerts:
 
 
 def gateway(folder, port):
-    """A simulated broker: a step of its day each four seconds, so that it stays open while somebody looks."""
-    command = [sys.executable, "-m", "otsport", "gateway", "--port", str(port), "--account", f"{ACCOUNT}=1000000", "--seconds-per-step", "4", "--session", "2022-12-28"]
+    """A simulated broker: a step of its day each nine seconds, so that it stays open while somebody looks, on a slow machine too."""
+    command = [sys.executable, "-m", "otsport", "gateway", "--port", str(port), "--account", f"{ACCOUNT}=1000000", "--seconds-per-step", "9", "--session", "2022-12-28"]
     started = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert "ready" in started.stdout.readline()
     return started
@@ -42,7 +42,7 @@ def desk(tmp_path_factory):
     accounts.write_text(re.sub(r"port: \d+", f"port: {port}", accounts.read_text(), count=1))
     (folder / "alerts.yaml").write_text(ALERTS)
     book = folder / "book.yaml"
-    book.write_text(book.read_text().replace("max_quote_age_seconds: 60", "max_quote_age_seconds: 12"))
+    book.write_text(book.read_text().replace("max_quote_age_seconds: 60", "max_quote_age_seconds: 20"))
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     with open_store(folder / "state" / "otsport.db") as store:
         fill_store(store, 3)
