@@ -93,6 +93,81 @@ def test_older_copy_is_refused_and_taken_on_request(place, tmp_path):
     assert all_rows(aside / "otsport.db") == rows  # what was set aside opens as it was
 
 
+def test_store_that_cannot_be_read_is_put_back_when_it_is_meant(tmp_path):
+    "A damaged database, one that is gone, a server that is gone: what would go is unknown, so it is said, and there is a way out."
+    for n, damage in enumerate(("torn", "gone", "server")):
+        place = fresh_place(tmp_path / str(n))
+        with place.open() as store:
+            a_day(store)
+        copy = back_up(place.path, tmp_path / "kept" / str(n), TS)
+        if damage == "torn":
+            place.path.write_bytes(b"no database" * 1000)
+        else:
+            place.path.unlink()
+        if damage == "server":
+            url_path(place.path).write_text("postgresql://quant@127.0.0.1:9/desk\n")
+        if damage != "gone":  # where the head is there alone, it tells how far the book went
+            with pytest.raises(StoreError, match="cannot be compared .*say --older; nothing was changed"):
+                restore(copy.folder, place.path, TS)
+        restore(copy.folder, place.path, TS, older=damage != "gone")
+        with place.open() as store:
+            assert store.verify() == ROWS_OF_A_DAY + 1
+
+
+def test_head_without_its_database_tells_what_an_older_copy_lacks(tmp_path):
+    place = fresh_place(tmp_path / "state")
+    with place.open() as store:
+        a_day(store)
+    copy = back_up(place.path, tmp_path / "kept", TS)
+    with place.open() as store, store.unit(TS) as unit:
+        unit.book(deposit("later", "1.00"))
+    place.path.unlink()
+    with pytest.raises(StoreError, match="its last 1 audit rows are not in it"):
+        restore(copy.folder, place.path, TS)
+
+
+def test_killed_restore_leaves_one_of_both_or_can_be_done_again(tmp_path):
+    "Never an empty book: what opens has the rows of the store before or of the copy, and what does not open is restored by the same words."
+    seed, found = random.Random(5), set()
+    for n in range(12):
+        place = fresh_place(tmp_path / str(n))
+        with place.open() as store:
+            a_day(store)
+        copy = back_up(place.path, tmp_path / "kept" / str(n), TS)
+        with place.open() as store, store.unit(TS) as unit:
+            unit.book(deposit("later", "1.00"))
+        child = multiprocessing.get_context("fork").Process(target=killed_at, args=(seed.randrange(1, 14), copy.folder, place.path))
+        child.start()
+        child.join()
+        try:
+            with place.open() as store:
+                rows = store.verify()
+        except StoreError:
+            restore(copy.folder, place.path, TS + timedelta(seconds=1), older=True)
+            with place.open() as store:
+                rows = store.verify()
+        assert rows in (ROWS_OF_A_DAY, ROWS_OF_A_DAY + 1, ROWS_OF_A_DAY + 2)
+        found.add(child.exitcode)
+    assert -signal.SIGKILL in found
+
+
+def killed_at(step, copy, path):
+    "Restore, and die before the file operation of that number."
+    left = [step]
+
+    def dying(call):
+        def wrapped(*args, **kwargs):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+        return wrapped
+
+    for name in ("link", "replace", "rename", "mkdir"):
+        setattr(os, name, dying(getattr(os, name)))
+    restore(copy, path, TS, older=True)
+
+
 def test_copy_of_another_store_or_a_changed_one_is_refused(place, tmp_path):
     with place.open() as store:
         a_day(store)

@@ -130,7 +130,6 @@ def lock_number(subject: str) -> int:
 
 
 _WRITER = lock_number("writer")
-_SORTS_BYTES = ("C", "POSIX", "C.UTF-8", "C.utf8", "ucs_basic")
 
 
 class PostgresServer:
@@ -180,9 +179,9 @@ class PostgresServer:
     def _check_server(self, conn: Connection) -> None:
         if conn.exec_driver_sql("SHOW fsync").scalar_one() != "on":
             raise StoreError(f"{self.name} runs with fsync = off: a power cut would take orders that were acknowledged; set it on")
-        asked = "SELECT datcollate FROM pg_database WHERE datname = current_database()"
-        if (collation := conn.exec_driver_sql(asked).scalar_one()) not in _SORTS_BYTES:
-            raise StoreError(f"{self.name} sorts text by {collation}, the order of a book would change with the server: "
+        asked = "SELECT string_agg(x, '' ORDER BY x) FROM unnest(string_to_array('a,B,_,b-a,ba,\u00e9', ',')) AS x"
+        if (found := conn.exec_driver_sql(asked).scalar_one()) != "B_ab-aba\u00e9":
+            raise StoreError(f"{self.name} sorts text by the rules of a language ({found}), the order of a book would change with the server: "
                              "make the database with `createdb -T template0 -l C NAME`")
 
     def revision(self, conn: Connection) -> str | None:
