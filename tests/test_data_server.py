@@ -149,3 +149,12 @@ def test_address_that_leads_nowhere_is_told(server, path, url, error, text):
     with pytest.raises(error, match=text) as said:
         open_store(path)
     assert isinstance(said.value, OtsportError) and not isinstance(said.value, DiskFull) and ":word@" not in str(said.value)
+
+
+def test_server_that_sorts_by_a_language_is_refused(server, path):
+    "Whoever sorts: the C library's collation says C there, while ICU sorts."
+    server.psql("DROP DATABASE IF EXISTS worded")
+    server.psql("CREATE DATABASE worded TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    path.with_suffix(".url").write_text(f"postgresql://quant@127.0.0.1:{server.port}/worded\n")
+    with pytest.raises(StoreError, match="sorts text by the rules of a language .*createdb -T template0 -l C"):
+        open_store(path)
